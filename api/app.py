@@ -37,6 +37,7 @@ from api.services.flags import FlagService, UnloggedImpressions
 from api.services.impressions import ImpressionService
 from api.services.observe import ObservationService
 from api.services.outside import log_outside
+from api.services.timeseries import TimeseriesService
 from api.services.units import UnitResolver
 from api.snapshots.cache import ExperimentCache
 from api.snapshots.event_streams import EventStreams
@@ -215,6 +216,7 @@ async def running_api(settings: Settings) -> AsyncIterator[FastPathApp]:
             keyring.key_of_new,
             reader.conclusion,
             reader.history,
+            TimeseriesService(reader.time_point_slots, reader.time_points),
             feed,
             ImpressionService(keyring, outbox, settings.partitions),
         )

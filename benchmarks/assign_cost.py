@@ -264,6 +264,7 @@ def _app(assignments: AssignmentService) -> FastPathApp:
         receipt_key=unused,
         conclusion=unused,
         history=unused,
+        timeseries=unused,
         feed=unused,
         impressions=unused,
     )

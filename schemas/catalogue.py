@@ -165,6 +165,14 @@ POSTERIORS = Topic(
     cleanup=Cleanup.COMPACT,
     max_message_bytes=STATE_BYTES,
 )
+TIMESERIES = Topic(
+    name="timeseries",
+    doc="Points of the time series of experiments, thinned by the time of their events.",
+    key="experiment id/second",
+    partition="murmur2(experiment id) % N, set explicitly",
+    schemas=("time_point",),
+    cleanup=Cleanup.COMPACT,
+)
 DECISIONS = Topic(
     name="decisions",
     doc="Decisions about experiments, with their evidence, kept forever.",
@@ -225,6 +233,7 @@ TOPICS = (
     TALLIES,
     POSTERIORS,
     DECISIONS,
+    TIMESERIES,
     DEAD_LETTERS,
     GENERATIONS,
 )

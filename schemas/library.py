@@ -29,6 +29,7 @@ NAMES = (
     "generation_change",
     "schema_levels",
     "experiment_end",
+    "time_point",
 )
 """Names of the schemas of records; nested types have no name here."""
 

@@ -30,6 +30,7 @@ from streams.experiments.lifecycle import Experiment
 from streams.experiments.promotion_state import Promotion
 from streams.experiments.schedule import ScheduleEvent
 from streams.experiments.snapshot import Snapshot
+from streams.experiments.time_points import PointVariant, TimePoint
 from streams.fold.stored import StoredExperiment
 from streams.model.authors import Origin
 from streams.model.dimensions import MAX_DIMENSIONS, Slice
@@ -237,6 +238,8 @@ DOMAINS |= {
             max_size=1,
         ),
     },
+    TimePoint: {"experiment": bits(64), "at_ms": times},
+    PointVariant: {"weight": bits(16)},
     Cell: {
         "experiment": bits(64),
         "last_offset": bits(63),
@@ -376,6 +379,7 @@ RECORDS: dict[type, SearchStrategy[Any]] = {
             Receipt,
             Snapshot,
             StoredExperiment,
+            TimePoint,
         )
     },
     ObservationBatch: observation_batches,

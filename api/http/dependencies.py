@@ -19,6 +19,7 @@ from api.services.flag_streams import FlagStreams
 from api.services.flags import FlagService
 from api.services.impressions import ImpressionService
 from api.services.observe import ObservationService
+from api.services.timeseries import TimeseriesService
 from api.snapshots.cache import ExperimentCache
 from api.snapshots.event_streams import EventStreams
 from api.snapshots.feed import SnapshotFeed
@@ -49,6 +50,7 @@ class Services:
     receipt_key: Callable[[int], int]
     conclusion: Callable[[str], Awaitable[Snapshot | None]]
     history: Callable[[str], Awaitable[tuple[HistoryEntry, ...]]]
+    timeseries: TimeseriesService
     feed: SnapshotFeed
     impressions: ImpressionService
 

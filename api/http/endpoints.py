@@ -14,6 +14,7 @@ from api.http.handlers.commands import (
 from api.http.handlers.experiments import (
     get_experiment,
     get_experiment_stats,
+    get_experiment_timeseries,
     get_snapshots,
     list_experiments,
     stream_experiment_stats,
@@ -53,6 +54,7 @@ from api.http.models.queries import (
     HistoryQuery,
     SnapshotsQuery,
     StatsQuery,
+    TimeseriesQuery,
 )
 from api.http.models.requests import (
     AssignmentContext,
@@ -81,6 +83,7 @@ from api.http.routing import Body, Endpoint
 from streams.api_keys import Scope
 from streams.experiments.definition import ExperimentDefinition
 from streams.experiments.stats_response import Stats
+from streams.experiments.timeseries_response import Timeseries
 from streams.experiments.update import ExperimentUpdate
 from streams.experiments.variant_changes import AddedVariant, DraftEdit, VariantUpdate
 from streams.model.events import CommandKind
@@ -208,6 +211,15 @@ ENDPOINTS = (
         scopes=(Scope.READ,),
         query=HistoryQuery,
         response=HistoryPage,
+    ),
+    Endpoint(
+        method="GET",
+        path=f"{_EXPERIMENT}/timeseries",
+        handler=get_experiment_timeseries,
+        tag="experiments",
+        scopes=(Scope.READ,),
+        query=TimeseriesQuery,
+        response=Timeseries,
     ),
     Endpoint(
         method="GET",

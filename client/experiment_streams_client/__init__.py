@@ -25,6 +25,7 @@ from experiment_streams_client.clients import DEFAULT_URL, AsyncExperimentClient
 from experiment_streams_client.errors import ApiError, ApiUnreachableError
 from experiment_streams_client.stats_streams import StatsEvent
 from streams.experiments.stats_response import Stats
+from streams.experiments.timeseries_response import Timeseries
 
 __all__ = [
     "DEFAULT_URL",
@@ -46,5 +47,6 @@ __all__ = [
     "Rejected",
     "Stats",
     "StatsEvent",
+    "Timeseries",
     "VoidRequest",
 ]

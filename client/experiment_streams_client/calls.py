@@ -41,6 +41,7 @@ from experiment_streams_client.results import (
     holdouts,
 )
 from streams.experiments.stats_response import Stats
+from streams.experiments.timeseries_response import Timeseries
 from streams.model.validation import InputModel, parse
 
 T = TypeVar("T")
@@ -438,6 +439,39 @@ def get_experiment_stats(
     query = urlencode({name: value for name, value in given.items() if value is not None})
     path = f"/stats?{query}" if query else "/stats"
     return Call("GET", _place(experiment_id, path), Stats.from_json)
+
+
+def get_experiment_timeseries(
+    experiment_id: str,
+    *,
+    metric: str | None = None,
+    begin_ms: int | None = None,
+    end_ms: int | None = None,
+    points: int | None = None,
+) -> Call[Timeseries]:
+    """Return what was known of an experiment over time, by one metric.
+
+    Args:
+        experiment_id: The experiment.
+        metric: Name of a declared metric; None for the primary one.
+        begin_ms: Points from this time on, in milliseconds since the epoch; None for all.
+        end_ms: Points before this time; None for all.
+        points: Points at most, 2 to 400, and the newest one; None for 400.
+
+    Examples:
+        ```
+        series = client.get_experiment_timeseries(experiment.id, points=50)
+        for point in series.points:
+            print(point.at, [variant.mean for variant in point.variants])
+        ```
+
+    Raises:
+        ApiError: 422 `UNKNOWN_METRIC` or `OUT_OF_RANGE`.
+    """
+    given = {"metric": metric, "from": begin_ms, "to": end_ms, "points": points}
+    query = urlencode({name: value for name, value in given.items() if value is not None})
+    path = f"/timeseries?{query}" if query else "/timeseries"
+    return Call("GET", _place(experiment_id, path), Timeseries.from_json)
 
 
 def create_holdout(

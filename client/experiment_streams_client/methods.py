@@ -72,6 +72,7 @@ class Methods:
     list_experiments = Method(calls.list_experiments)
     get_experiment_stats = Method(calls.get_experiment_stats)
     get_experiment_history = Method(calls.get_experiment_history)
+    get_experiment_timeseries = Method(calls.get_experiment_timeseries)
     create_holdout = Method(calls.create_holdout)
     list_holdouts = Method(calls.list_holdouts)
     get_holdout = Method(calls.get_holdout)

@@ -36,12 +36,13 @@ from streams.ops.archive.verification import TopicReport, bytes_of, verify
 
 
 class ArchivedTopic(StrEnum):
-    """Topics that can be archived: those whose every record counts, and not the newest of each."""
+    """Topics that can be archived: the log, and what was published because of it."""
 
     COMMANDS = catalogue.COMMANDS.name
     IMPRESSIONS = catalogue.IMPRESSIONS.name
     OBSERVATIONS = catalogue.OBSERVATIONS.name
     DECISIONS = catalogue.DECISIONS.name
+    TIMESERIES = catalogue.TIMESERIES.name
     DEAD_LETTERS = catalogue.DEAD_LETTERS.name
 
 

@@ -143,8 +143,12 @@ def bounds_of(texts: list[str], option: str = "--cap") -> dict[str, float | None
     return found
 
 
-def until_of(text: str | None) -> int | None:
+def until_of(text: str | None, option: str = "--until") -> int | None:
     """Return a time as milliseconds since the epoch; one without a zone is UTC.
+
+    Args:
+        text: ISO 8601, or milliseconds; None for none.
+        option: Option that it is the value of.
 
     Raises:
         InputError: it is not a time.
@@ -161,6 +165,6 @@ def until_of(text: str | None) -> int | None:
         moment = datetime.fromisoformat(text)
     except ValueError as error:
         message = f"{quoted(text)} is neither ISO 8601 nor milliseconds"
-        raise InputError("WRONG_TYPE", message, "--until") from error
+        raise InputError("WRONG_TYPE", message, option) from error
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     return round(moment.timestamp() * 1000)

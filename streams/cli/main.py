@@ -26,6 +26,7 @@ COMMANDS = {
     "variants": ("variant",),
     "statistics": ("stats",),
     "history": ("history",),
+    "timeseries": ("timeseries",),
     "holdouts": ("holdout",),
     "traffic": ("assign", "expose", "void"),
     "observe": ("observe",),

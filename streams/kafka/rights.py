@@ -23,12 +23,14 @@ def rights_of_worker(settings: KafkaSettings) -> Mapping[str, frozenset[str]]:
         catalogue.TALLIES,
         catalogue.POSTERIORS,
         catalogue.DECISIONS,
+        catalogue.TIMESERIES,
         catalogue.GENERATIONS,
     )
     write = (
         catalogue.TALLIES,
         catalogue.POSTERIORS,
         catalogue.DECISIONS,
+        catalogue.TIMESERIES,
         catalogue.DEAD_LETTERS,
     )
     needed: dict[str, frozenset[str]] = {}

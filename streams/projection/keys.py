@@ -6,6 +6,7 @@
 | `experiments` | set | ids of the experiments that have a snapshot |
 | `conclusion:{experiment id}` | string | Avro Snapshot as of the conclusion, as the log has it |
 | `history:{experiment id}` | hash | `payload` (JSON), `offset` of the last command, `actions` |
+| `timeseries:{experiment id}` | hash | Avro TimePoint by second, as the log has them |
 | `answer:{command id}` | string, 1 day | JSON answer to a command |
 | `receipts:{experiment id}:{phase}:{shard, 4 hex digits}` | hash, expires | first receipts |
 | the same, then `:new` | hash, expires | those given out while the memory was not complete |
@@ -120,6 +121,10 @@ class Keys:
     def history(self, experiment_id: str) -> str:
         """Hash of an experiment's history; of no generation, as its records are."""
         return self._name(f"history:{experiment_id}")
+
+    def timeseries(self, experiment_id: str) -> str:
+        """Points of the time series of an experiment; of no generation, as their records are."""
+        return self._name(f"timeseries:{experiment_id}")
 
     def answer(self, command_id: str) -> str:
         """Answer to a command."""

@@ -15,6 +15,7 @@ from redis.asyncio.client import PubSub
 
 from streams.experiments.history import HistoryEntry, entries_of
 from streams.experiments.snapshot import Snapshot
+from streams.experiments.time_points import TimePoint
 from streams.model.errors import MESSAGE_CHARACTERS, DependencyError, EventError, one_line
 from streams.model.events import Answer
 from streams.model.generations import FIRST
@@ -22,6 +23,7 @@ from streams.projection.connection import redis_errors
 from streams.projection.keys import Keys
 from streams.projection.writer import decode_answer
 from streams.wire.snapshots import decode_snapshot
+from streams.wire.time_points import decode_time_point
 
 _CHUNK = 200
 """Snapshots of one round trip: 2 MB at 10 kB each."""
@@ -124,6 +126,39 @@ class ProjectionReader:
             return entries_of(payload)
         except (ValueError, TypeError) as error:
             raise DependencyError("redis", f"{name} holds no history: {error}") from error
+
+    async def time_point_slots(self, experiment_id: str) -> list[int]:
+        """Return the slots of the points of the time series of an experiment, in order.
+
+        Raises:
+            DependencyError: Redis does not answer.
+        """
+        with redis_errors():
+            found = await cast(
+                Awaitable[list[bytes]], self._client.hkeys(self._keys.timeseries(experiment_id))
+            )
+        return sorted(int(each) for each in found if each.isdigit())
+
+    async def time_points(self, experiment_id: str, slots: Sequence[int]) -> list[TimePoint]:
+        """Return points of the time series of an experiment, in order of their time.
+
+        Points that are gone meanwhile or cannot be read, as of a newer release, are left out.
+
+        Args:
+            experiment_id: The experiment.
+            slots: Their slots.
+
+        Raises:
+            DependencyError: Redis does not answer.
+        """
+        if not slots:
+            return []
+        with redis_errors():
+            payloads = await cast(
+                Awaitable[list[bytes | None]],
+                self._client.hmget(self._keys.timeseries(experiment_id), [*map(str, slots)]),
+            )
+        return await in_order([each for each in payloads if each is not None])
 
     async def newer(self, known: Mapping[str, int]) -> Projected:
         """Return the snapshots of all experiments whose version is not the `known` one.
@@ -335,3 +370,16 @@ async def _announced(channel: PubSub, command_id: str, until_s: float) -> None:
         message = await channel.get_message(timeout=left_s)
         if message is not None and message["data"] == wanted:
             return
+
+
+async def in_order(payloads: Sequence[bytes]) -> list[TimePoint]:
+    """Return the points that can be read, in order of their time."""
+    points = []
+    for number, payload in enumerate(payloads):
+        if number % _TURN == _TURN - 1:
+            await asyncio.sleep(0)
+        try:
+            points.append(decode_time_point(payload))
+        except EventError as error:
+            _log.warning("a point of a time series cannot be read: %s", error)
+    return sorted(points, key=lambda point: (point.at_ms, point.version))

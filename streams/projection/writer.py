@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -167,6 +167,39 @@ class ProjectionWriter:
                 )
             await pipeline.execute()
 
+    async def write_time_points(self, changes: Mapping[str, Mapping[int, bytes | None]]) -> None:
+        """Write points of time series, and remove those that are None.
+
+        Args:
+            changes: Encoded points by slot, by experiment id.
+
+        Raises:
+            DependencyError: Redis does not answer; some may have been written.
+        """
+        with redis_errors():
+            pipeline = self._client.pipeline(transaction=False)
+            for name, points in changes.items():
+                key = self._keys.timeseries(name)
+                gone = [str(slot) for slot, value in points.items() if value is None]
+                for slot, value in points.items():
+                    if value is not None:
+                        pipeline.hset(key, str(slot), value)
+                if gone:
+                    pipeline.hdel(key, *gone)
+            await pipeline.execute()
+
+    async def time_point_slots(self, experiment_id: str) -> frozenset[int]:
+        """Return the slots of which Redis has a point.
+
+        Raises:
+            DependencyError: Redis does not answer.
+        """
+        with redis_errors():
+            found = await cast(
+                Awaitable[list[bytes]], self._client.hkeys(self._keys.timeseries(experiment_id))
+            )
+        return frozenset(int(each) for each in found if each.isdigit())
+
     async def remove(self, experiment_ids: Sequence[str]) -> None:
         """Remove all that is kept of experiments that have ended but their answers.
 
@@ -177,7 +210,10 @@ class ProjectionWriter:
             pipeline = self._client.pipeline(transaction=False)
             for name in experiment_ids:
                 pipeline.unlink(
-                    self._keys.snapshot(name), self._keys.conclusion(name), self._keys.history(name)
+                    self._keys.snapshot(name),
+                    self._keys.conclusion(name),
+                    self._keys.history(name),
+                    self._keys.timeseries(name),
                 )
                 pipeline.srem(self._keys.experiments, name)
             await pipeline.execute()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 from schemas import catalogue
 from streams.experiments.lifecycle import Status
-from streams.experiments.snapshot import Snapshot
+from streams.experiments.snapshot import CellPlace, Snapshot
 from streams.experiments.statistics import RecommendedAction
+from streams.experiments.time_points import TimePoint, point_of
 from streams.fold.experiment_state import encoded_snapshot, generation_of, recommended, snapshot_of
 from streams.fold.failed_evaluations import failed_snapshot
 from streams.model.events import Decision
@@ -61,6 +62,8 @@ class Checks:
         self._compare_cells()
         for placed, replayed in self._replayed:
             self._compare_snapshot(placed, replayed)
+        for placed_point in (each for points in live.points.values() for each in points):
+            self._compare_point(placed_point)
         self._compare_projection()
         commands = self._compare_commands(experiments)
         self._compare_actions()
@@ -79,6 +82,7 @@ class Checks:
             unreadable=live.unreadable.total(),
             deduplication_limit=inputs.limit,
             key_ids=inputs.key_ids,
+            points=sum(map(len, live.points.values())),
         )
 
     def _note(self, difference: Difference | None) -> None:
@@ -94,11 +98,7 @@ class Checks:
         state = self._history.states.get(number, {}).get(live.experiment.version)
         if state is None:
             return None
-        cells = [
-            self._cell(number, place.source, place.partition, place.last_offset)
-            for place in live.cells
-        ]
-        found = [cell for cell in cells if cell is not None]
+        found = self._cells(number, live.cells)
         try:
             snapshot = snapshot_of(state.experiment, found)
             encoded_snapshot(snapshot)
@@ -108,6 +108,30 @@ class Checks:
             has_statistics = failure is not None and failure.statistics_version > 0
             return failed_snapshot(state.experiment, found, error, live if has_statistics else None)
         return snapshot
+
+    def _cells(self, number: int, places: Iterable[CellPlace]) -> list[Cell]:
+        """Return the replayed cells of some places."""
+        cells = [
+            self._cell(number, place.source, place.partition, place.last_offset) for place in places
+        ]
+        return [cell for cell in cells if cell is not None]
+
+    def _compare_point(self, placed: Located[TimePoint]) -> None:
+        """Compare a point with that of the same cells and the same version of the experiment."""
+        live = placed.value
+        subject = f"{experiment_id(live.experiment)}/{live.slot}"
+        state = self._history.states.get(live.experiment, {}).get(live.experiment_version)
+        if state is None:
+            version = str(live.experiment_version)
+            self._note(Difference(placed.place, subject, "experiment_version", version, None))
+            return
+        try:
+            snapshot = snapshot_of(state.experiment, self._cells(live.experiment, live.cells))
+            replayed = point_of(snapshot, live.generation)
+        except Exception as error:  # noqa: BLE001 - any class of it: live, there was none
+            self._note(Difference(placed.place, subject, "", "a point", type(error).__name__))
+            return
+        self._note(compare(placed.place, subject, live, replayed))
 
     def _compare_cells(self) -> None:
         for (number, source, partition), cells in sorted(self._live.cells.items()):

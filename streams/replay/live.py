@@ -15,6 +15,7 @@ from typing import Generic, TypeVar
 from schemas import catalogue
 from schemas.codec import Codec
 from streams.experiments.snapshot import Snapshot
+from streams.experiments.time_points import TimePoint
 from streams.fold.experiment_state import generation_of
 from streams.model.errors import EventError
 from streams.model.events import CONCLUSION, Decision
@@ -29,9 +30,13 @@ from streams.wire.cells import decode_cell
 from streams.wire.decisions import decode_decision
 from streams.wire.records import SINGLE_OBJECT
 from streams.wire.snapshots import decode_snapshot
+from streams.wire.time_points import decode_time_point
 
 COMMAND = "command"
 """Kind of the decision about a command; other kinds are recommended actions."""
+
+POINTS_COMPARED = 16
+"""Points of a time series that are compared: for each, all of its cells are kept in memory."""
 
 T = TypeVar("T")
 
@@ -60,6 +65,8 @@ class Live:
         projected: Snapshots of Redis; None when Redis was not asked.
         conclusions: The first snapshot as of the conclusion of every experiment in `decisions`, of
             this generation.
+        points: Points of the time series of every experiment, of this generation; of more than
+            `POINTS_COMPARED` so many, evenly spread, the first and the last among them.
         decisions: All other decisions, in the order of their topic.
         unreadable: Records that are none, by topic.
     """
@@ -68,6 +75,7 @@ class Live:
     snapshots: dict[int, list[Located[Snapshot]]] = field(default_factory=dict)
     projected: dict[int, Located[Snapshot]] | None = None
     conclusions: dict[int, Located[Snapshot]] = field(default_factory=dict)
+    points: dict[int, list[Located[TimePoint]]] = field(default_factory=dict)
     decisions: list[Located[Decision]] = field(default_factory=list)
     unreadable: Counter[str] = field(default_factory=Counter)
 
@@ -107,6 +115,7 @@ def read_live(reading: Reading, projection: Projection | None, generation: int =
         if decision.value.kind != COMMAND and generation_of(decision.value) == generation:
             versions[decision.value.experiment].add(decision.value.version)
     _read_snapshots(reading, live, versions, generation)
+    _read_points(reading, live, generation)
     if projection is not None:
         live.projected = {
             snapshot.experiment.number: Located("redis", snapshot) for snapshot in projection()
@@ -196,6 +205,32 @@ def _read_snapshots(
         kept = live.snapshots.setdefault(number, [])
         if placed not in kept:
             kept.append(placed)
+
+
+def _read_points(reading: Reading, live: Live, generation: int) -> None:
+    """Read the points that are there: of a key the newest record."""
+    topic = catalogue.TIMESERIES.name
+    found: dict[bytes | None, Located[TimePoint]] = {}
+    for partition, record in reading.all(topic):
+        found.pop(record.key, None)
+        if record.value is None:
+            continue
+        point = _decoded(live, topic, decode_time_point, record.value, reading.codec)
+        if point is not None and point.generation == generation:
+            found[record.key] = Located(f"{topic}/{partition}@{record.offset}", point)
+    for placed in sorted(found.values(), key=lambda each: each.value.at_ms):
+        live.points.setdefault(placed.value.experiment, []).append(placed)
+    for points in live.points.values():
+        points[:] = _spread(points)
+
+
+def _spread(points: Sequence[T]) -> list[T]:
+    """Return at most `POINTS_COMPARED` of some points, evenly spread."""
+    last = len(points) - 1
+    if last < POINTS_COMPARED:
+        return list(points)
+    steps = POINTS_COMPARED - 1
+    return [points[round(step * last / steps)] for step in range(POINTS_COMPARED)]
 
 
 def _values(

@@ -78,6 +78,7 @@ def _chosen(live: Live, experiments: Collection[int]) -> Live:
         if live.projected is None
         else {n: found for n, found in live.projected.items() if n in experiments},
         conclusions={n: found for n, found in live.conclusions.items() if n in experiments},
+        points={n: found for n, found in live.points.items() if n in experiments},
         decisions=[each for each in live.decisions if each.value.experiment in experiments],
         unreadable=live.unreadable,
     )
@@ -94,6 +95,9 @@ def _parts(live: Live) -> list[Part]:
         for place in snapshot.value.cells:
             offsets = wanted[Source(place.source), place.partition]
             offsets[place.last_offset].add(snapshot.value.experiment.number)
+    for number, points in live.points.items():
+        for place in (place for point in points for place in point.value.cells):
+            wanted[Source(place.source), place.partition][place.last_offset].add(number)
     return [
         Part(source, partition, max(offsets) + 1, dict(offsets))
         for (source, partition), offsets in sorted(wanted.items())

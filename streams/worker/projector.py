@@ -25,9 +25,13 @@ class Projector:
     """The newest snapshot of every experiment, and what of it is not in Redis yet.
 
     Args:
-        writer: Writes to Redis.
+        writer: As the attribute.
         worker_id: Name of this worker.
         lacking: Returns the rights that this worker does not have.
+
+    Attributes:
+        writer: Writes to Redis.
+        on_lost: Called when Redis has lost what it had.
     """
 
     def __init__(
@@ -37,7 +41,7 @@ class Projector:
         lacking: Callable[[], Sequence[str]] = tuple,
     ) -> None:
         self._lacking = lacking
-        self._writer = writer
+        self.writer = writer
         self._worker_id = worker_id
         self._newest: dict[str, SnapshotRecord] = {}
         self._unwritten: dict[str, SnapshotRecord] = {}
@@ -48,6 +52,7 @@ class Projector:
         self._unwritten_histories: dict[str, HistoryRecord] = {}
         self._answers: list[Answer] = []
         self._identity: str | None = None
+        self.on_lost: Callable[[], None] = _nothing
         self._changed = asyncio.Event()
 
     def offer(self, record: SnapshotRecord) -> None:
@@ -104,7 +109,7 @@ class Projector:
         """Send heartbeats indefinitely, and write everything again after Redis has lost it."""
         while True:
             try:
-                identity = await self._writer.heartbeat(
+                identity = await self.writer.heartbeat(
                     self._worker_id,
                     HEARTBEAT_TTL_S,
                     metrics.dead_letters(),
@@ -123,13 +128,14 @@ class Projector:
                     self._unwritten_conclusions = dict(self._conclusions)
                     self._unwritten_histories = dict(self._histories)
                     self._changed.set()
+                    self.on_lost()
                 self._identity = identity
             await asyncio.sleep(HEARTBEAT_INTERVAL_S)
 
     async def sign_off(self) -> None:
         """Remove the heartbeat of this worker."""
         try:
-            await self._writer.sign_off(self._worker_id)
+            await self.writer.sign_off(self._worker_id)
         except DependencyError as error:
             logger.info("%s", error)
 
@@ -141,15 +147,15 @@ class Projector:
         removed, self._removed = self._removed, {}
         try:
             if records:
-                await self._writer.write_snapshots(list(records.values()))
+                await self.writer.write_snapshots(list(records.values()))
             if conclusions:
-                await self._writer.write_conclusions(conclusions)
+                await self.writer.write_conclusions(conclusions)
             if histories:
-                await self._writer.write_histories(list(histories.values()))
+                await self.writer.write_histories(list(histories.values()))
             if answers:
-                await self._writer.write_answers(answers)
+                await self.writer.write_answers(answers)
             if removed:
-                await self._writer.remove(list(removed))
+                await self.writer.remove(list(removed))
         except BaseException:
             metrics.PROJECTION_FAILURES.inc()
             self._unwritten = records | self._unwritten
@@ -163,3 +169,7 @@ class Projector:
             metrics.LAST_PROJECTION.set_to_current_time()
         finally:
             metrics.PROJECTIONS_PENDING.set(len(self._unwritten) + len(self._answers))
+
+
+def _nothing() -> None:
+    """Do nothing."""

@@ -43,6 +43,7 @@ from streams.worker.logged_actions import LoggedActions
 from streams.worker.logged_conclusions import LoggedConclusions
 from streams.worker.outbox import Outgoing, deliver
 from streams.worker.pacing import TimeBudget, follow
+from streams.worker.point_recorder import PointRecorder
 from streams.worker.projector import Projector
 
 EVALUATION_INTERVAL_S = 0.1
@@ -137,6 +138,7 @@ class Publisher:
         timeout_s: Longest wait for the broker, in seconds.
         follower: Knows whether this generation is active.
         logged: What was logged before, by any worker.
+        points: Records time series.
     """
 
     def __init__(
@@ -148,6 +150,7 @@ class Publisher:
         timeout_s: float,
         follower: GenerationFollower,
         logged: Logged,
+        points: PointRecorder,
     ) -> None:
         self._stage = stage
         self._outlets = outlets
@@ -156,6 +159,7 @@ class Publisher:
         self._timeout = timeout_s
         self._commanded: set[str] = set()
         self._follower = follower
+        self._points = points
         self._logged = logged.actions
         self._last = logged.snapshots
         self._conclusions = logged.conclusions
@@ -202,6 +206,7 @@ class Publisher:
         if stage.ended:
             ended, stage.ended = stage.ended, []
             self._projector.remove(ended)
+            self._points.remove(ended)
         dirty, stage.dirty = stage.dirty, {}
         commanded = {answer.experiment for answer in answers}
         waiting: list[tuple[int, int]] = []
@@ -248,6 +253,7 @@ class Publisher:
         """Write snapshots to the log, then the decisions based on them."""
         await deliver(self._outlets.posteriors, [p.record for p in published], self._timeout)
         for each in published:
+            self._points.offer(each.snapshot)
             await self._decide(each.partition, each.known, each.snapshot)
 
     def _is_large(self, known: ExperimentState) -> bool:

@@ -30,9 +30,11 @@ from streams.worker.last_snapshots import LastSnapshots
 from streams.worker.logged_actions import LoggedActions
 from streams.worker.logged_conclusions import LoggedConclusions
 from streams.worker.logged_plans import LoggedPlans
+from streams.worker.logged_points import LoggedPoints
 from streams.worker.misplaced import letters_of, send_to_their_partitions
 from streams.worker.outbox import Outgoing, deliver
 from streams.worker.partition_processor import Outcome, PartitionProcessor, Stage
+from streams.worker.point_recorder import PointRecorder
 from streams.worker.projector import Projector
 from streams.worker.publisher import Logged, Outlets, Publisher
 from streams.worker.schedules import LOOK_S as SCHEDULES_LOOK_S
@@ -89,6 +91,17 @@ def attach(
         commands=topology.topic(catalogue.COMMANDS),
         may_command=lambda: identities.may_write(catalogue.COMMANDS),
     )
+    points = PointRecorder(
+        experiments,
+        topology.topic(catalogue.TIMESERIES),
+        projector.writer,
+        LoggedPoints(source),
+        codec,
+        follower,
+        partitions=settings.partitions,
+        timeout_s=topology.timeout_s,
+    )
+    projector.on_lost = points.project_again
     publisher = Publisher(
         experiments,
         outlets,
@@ -105,6 +118,7 @@ def attach(
             ),
             LoggedConclusions(source, framing),
         ),
+        points,
     )
 
     topology.agent(
@@ -160,6 +174,7 @@ def attach(
         "emitter": emitter.run,
         "publisher": publisher.run,
         "take-over": publisher.take_over,
+        "timeseries": points.run,
         "projector": projector.run,
         "heartbeat": projector.send_heartbeats,
         "endings": endings.run,

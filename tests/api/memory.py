@@ -27,6 +27,7 @@ from api.services.flag_streams import FlagStreams
 from api.services.flags import FlagService, UnloggedImpressions
 from api.services.impressions import ImpressionService
 from api.services.observe import ObservationService
+from api.services.timeseries import TimeseriesService
 from api.services.units import UnitResolver
 from api.snapshots.cache import ExperimentCache
 from api.snapshots.event_streams import EventStreams
@@ -286,6 +287,7 @@ async def memory_api(
             KEYRING.key_of_new,
             reader.conclusion,
             reader.history,
+            TimeseriesService(reader.time_point_slots, reader.time_points),
             feed,
             ImpressionService(KEYRING, outbox, 4),
         )

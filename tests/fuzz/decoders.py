@@ -45,6 +45,7 @@ from streams.wire.observations import decode_observations
 from streams.wire.plain_observations import read_plain_observations
 from streams.wire.schema_levels import decode_levels_change
 from streams.wire.snapshots import decode_snapshot, encode_snapshot
+from streams.wire.time_points import decode_time_point, encode_time_point
 
 MAX_S = 5.0
 """Longest that one input may take, on a machine that does other things too."""
@@ -188,6 +189,7 @@ DECODERS: Mapping[str, Decoder] = {
     "command": Decoder(_command),
     "tally_cell": Decoder(_again(decode_cell, encode_cell)),
     "snapshot": Decoder(_again(decode_snapshot, encode_snapshot)),
+    "time_point": Decoder(_again(decode_time_point, encode_time_point)),
     "decision": Decoder(_again(decode_decision, encode_decision)),
     "dead_letter": Decoder(_again(decode_dead_letter, encode_dead_letter)),
     "generation_change": Decoder(decode_generation_change),

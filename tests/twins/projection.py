@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 
 from streams.experiments.history import HistoryEntry, entries_of
 from streams.experiments.snapshot import Snapshot
+from streams.experiments.time_points import TimePoint
 from streams.model.errors import DependencyError
 from streams.model.events import Answer
 from streams.model.generations import FIRST, Generations
-from streams.projection.reader import Projected
+from streams.projection.reader import Projected, in_order
 from streams.projection.writer import HistoryRecord, SnapshotRecord
 from streams.wire.snapshots import decode_snapshot, encode_snapshot
 
@@ -54,6 +55,9 @@ class MemoryProjection:
     active: Generations | None = None
     conclusions: dict[str, bytes] = field(default_factory=dict)
     histories: dict[str, HistoryRecord] = field(default_factory=dict)
+    time_points: defaultdict[str, dict[int, bytes]] = field(
+        default_factory=lambda: defaultdict(dict)
+    )
     _heartbeats: dict[str, Heartbeat] = field(default_factory=dict)
     _marks: dict[int, str] = field(default_factory=dict)
     _subscribers: list[asyncio.Queue[tuple[str, int]]] = field(default_factory=list)
@@ -91,6 +95,7 @@ class MemoryProjection:
             self.snapshots,
             self.conclusions,
             self.histories,
+            self.time_points,
             self.answers,
             self._heartbeats,
             self._marks,
@@ -188,6 +193,7 @@ class MemoryProjectionWriter:
             self._projection.snapshots[self._generation].pop(name, None)
             self._projection.conclusions.pop(name, None)
             self._projection.histories.pop(name, None)
+            self._projection.time_points.pop(name, None)
 
     async def write_conclusions(self, payloads: Mapping[str, bytes]) -> None:
         self._projection.check()
@@ -221,6 +227,20 @@ class MemoryProjectionWriter:
         self._projection.beat(worker_id, heartbeat)
         return self._projection.mark(self._generation)
 
+    async def write_time_points(self, changes: Mapping[str, Mapping[int, bytes | None]]) -> None:
+        self._projection.check()
+        for name, points in changes.items():
+            held = self._projection.time_points[name]
+            for slot, value in points.items():
+                if value is None:
+                    held.pop(slot, None)
+                else:
+                    held[slot] = value
+
+    async def time_point_slots(self, experiment_id: str) -> frozenset[int]:
+        self._projection.check()
+        return frozenset(self._projection.time_points[experiment_id])
+
     async def sign_off(self, worker_id: str) -> None:
         self._projection.check()
         self._projection.beat(worker_id, None)
@@ -253,6 +273,15 @@ class MemoryProjectionReader:
         self._projection.check()
         record = self._projection.histories.get(experiment_id)
         return () if record is None else entries_of(record.payload)
+
+    async def time_point_slots(self, experiment_id: str) -> list[int]:
+        self._projection.check()
+        return sorted(self._projection.time_points[experiment_id])
+
+    async def time_points(self, experiment_id: str, slots: Sequence[int]) -> list[TimePoint]:
+        self._projection.check()
+        held = self._projection.time_points[experiment_id]
+        return await in_order([held[slot] for slot in slots if slot in held])
 
     async def newer(self, known: Mapping[str, int]) -> Projected:
         generation, epoch = self._active()

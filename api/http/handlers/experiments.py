@@ -14,12 +14,13 @@ from api.http.dependencies import (
     rendered_response,
 )
 from api.http.filters import matching
-from api.http.models.queries import ExperimentsQuery, SnapshotsQuery, StatsQuery
+from api.http.models.queries import ExperimentsQuery, SnapshotsQuery, StatsQuery, TimeseriesQuery
 from api.http.pages import experiments_page, position_of, stats_page
 from api.http.payloads import experiment_response
 from streams.experiments.lifecycle import Experiment
 from streams.experiments.snapshot import Snapshot
 from streams.model.errors import EngineError, InputError, quoted
+from streams.model.published import json_bytes
 
 
 async def list_experiments(
@@ -73,6 +74,21 @@ async def stream_experiment_stats(
     """
     seen = request.headers.get("last-event-id")
     return event_stream(services.experiment_streams.open(experiment_id, seen))
+
+
+async def get_experiment_timeseries(
+    services: ServicesDep, experiment_id: str, query: Annotated[TimeseriesQuery, Query()]
+) -> Response:
+    """Return what was known of an experiment over time, by one metric.
+
+    At most `points` points, the first of spans of equal length by the time of the events, and the
+    newest one.
+    """
+    snapshot = services.experiments.snapshot(experiment_id)
+    series = await services.timeseries.read(
+        snapshot, query.metric, query.begin_ms, query.end_ms, query.points
+    )
+    return rendered_response(json_bytes(series, ()))
 
 
 async def concluded_snapshot(services: Services, experiment: Experiment) -> Snapshot:

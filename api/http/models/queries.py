@@ -11,7 +11,9 @@ from streams.experiments.labels import MAX_OWNER
 from streams.experiments.lifecycle import Status
 from streams.experiments.statistics import RecommendedAction
 from streams.experiments.summary import Health
+from streams.experiments.thinning import MOST_POINTS
 from streams.model.authors import MAX_DECLARED, MAX_REASON
+from streams.wire.records import TIME_LIMIT_MS
 
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 200
@@ -114,6 +116,41 @@ class StatsQuery(BaseModel):
     dimension: str | None = Field(
         default=None,
         description="Name of a dimension of the experiment: its values are in the answer.",
+    )
+
+
+class TimeseriesQuery(BaseModel):
+    """Query parameters of the time series of an experiment.
+
+    Attributes:
+        metric: Name of a declared metric; None for the primary one.
+        begin_ms: `from`, the time of the first point at the earliest.
+        end_ms: `to`, the time before which the last point is; None for no end.
+        points: Points at most.
+    """
+
+    metric: str | None = Field(
+        default=None, description="Name of a declared metric; the primary one unless given."
+    )
+    begin_ms: int = Field(
+        default=0,
+        ge=0,
+        lt=TIME_LIMIT_MS,
+        alias="from",
+        description="Points from this time on, in milliseconds since the epoch.",
+    )
+    end_ms: int | None = Field(
+        default=None,
+        ge=0,
+        lt=TIME_LIMIT_MS,
+        alias="to",
+        description="Points before this time, which is after `from`.",
+    )
+    points: int = Field(
+        default=MOST_POINTS,
+        ge=2,
+        le=MOST_POINTS,
+        description="Points at most; the newest one comes on top.",
     )
 
 

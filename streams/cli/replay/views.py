@@ -34,8 +34,9 @@ def report_text(report: Report, bar: Bar) -> str:
     lines.append(
         f"Compared {report.cells:,} cells, {report.snapshots:,} snapshots of the log, "
         f"{report.conclusions:,} as of a conclusion, {report.projected:,} of Redis, "
-        f"{report.commands:,} decisions about commands and {report.actions:,} changes of the "
-        f"recommended action, of {report.experiments:,} experiments."
+        f"{report.points:,} points of time series, {report.commands:,} decisions about commands "
+        f"and {report.actions:,} changes of the recommended action, of {report.experiments:,} "
+        "experiments."
     )
     if report.actions_not_compared:
         lines.append(

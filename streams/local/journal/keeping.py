@@ -23,6 +23,7 @@ KEPT = (
     catalogue.IMPRESSIONS,
     catalogue.OBSERVATIONS,
     catalogue.DECISIONS,
+    catalogue.TIMESERIES,
     catalogue.DEAD_LETTERS,
     catalogue.GENERATIONS,
 )

@@ -49,7 +49,7 @@ OF_THE_API = {
     "dashboard", "history",
     "archive ID", "assign", "conclude", "create", "edit", "expose", "holdout archive",
     "holdout create", "holdout end", "holdout list", "holdout stats", "list", "observe", "pause",
-    "resume", "rollback", "start", "stats", "variant add", "variant configure",
+    "resume", "rollback", "start", "stats", "timeseries", "variant add", "variant configure",
     "variant reactivate", "variant rename", "variant stop", "void",
 }  # fmt: skip
 """Commands that ask the API alone."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from streams.experiments.measurement_plan import plan_of
 from streams.experiments.snapshot import Snapshot
+from streams.experiments.time_points import has_point, point_of
 from streams.fold.experiment_state import ExperimentState, recommended
 from streams.fold.impressions import ImpressionFolding
 from streams.fold.observations import ObservationFolding
@@ -22,6 +23,7 @@ from streams.model.events import (
     ImpressionGroup,
     Observation,
 )
+from streams.model.generations import FIRST
 from streams.model.ids import experiment_id
 from streams.model.partitioning import partition_of
 from streams.model.quantities import MICRO, PROPENSITY_ONE
@@ -39,6 +41,7 @@ from streams.wire.impressions import encode_impression_batch
 from streams.wire.observations import encode_observation
 from streams.wire.records import SINGLE_OBJECT
 from streams.wire.snapshots import encode_snapshot
+from streams.wire.time_points import encode_time_point
 from tests.twins.log import START_MS, MemoryLog
 
 KEYS = f"1:{bytes(range(32)).hex()}"
@@ -223,6 +226,10 @@ class Installation:
             return
         name = experiment_id(number).encode()
         self.log.append("posteriors", number % PARTITIONS, encode_snapshot(snapshot), name)
+        if has_point(snapshot):
+            point = point_of(snapshot, FIRST)
+            key = name + b"/%d" % snapshot.version  # all are at the same second here
+            self.log.append("timeseries", number % PARTITIONS, encode_time_point(point), key)
         if to_redis:
             self.redis[number] = snapshot
         if snapshot.recommended_action is not known.action:

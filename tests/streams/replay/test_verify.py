@@ -16,11 +16,13 @@ from streams.experiments.statistics import ReasonCode, RecommendedAction
 from streams.fold.experiment_state import conclusion
 from streams.kafka.records import LogError
 from streams.model.events import CommandKind, Decision
+from streams.model.ids import experiment_id
 from streams.replay.verify import verify
 from streams.tallies.cell import Source
 from streams.wire.cells import decode_cell, encode_cell
 from streams.wire.decisions import decode_decision, encode_decision
 from streams.wire.snapshots import decode_snapshot, encode_snapshot
+from streams.wire.time_points import decode_time_point, encode_time_point
 from tests.streams.replay.memory import CONTEXTUAL, EXPERIMENTS, INPUTS, Installation, installation
 
 
@@ -92,6 +94,35 @@ def test_a_tampered_allocation_is_reported_at_its_path():
     difference = checked(made).difference
 
     assert (difference.path, difference.live) == ("allocation.weights[0]", "1")
+
+
+def test_a_tampered_point_of_a_time_series_is_reported_at_its_path():
+    made = installation(2)
+    assert checked(made).points > 0
+    kept = [each for each in made.log.topics["timeseries", 1] if each.value]
+    point = decode_time_point(kept[-1].value)
+    first = replace(point.variants[0], assignments=point.variants[0].assignments + 1)
+    other = replace(point, variants=(first, *point.variants[1:]))
+    made.log.append("timeseries", 1, encode_time_point(other), kept[-1].key)
+
+    difference = checked(made).difference
+
+    assert difference.path == "variants[0].assignments"
+    assert difference.subject.startswith(experiment_id(point.experiment))
+    made.log.append("timeseries", 1, None, kept[-1].key)
+    assert checked(made).is_equal
+
+
+def test_points_of_another_generation_are_not_compared():
+    made = installation(2)
+    compared = checked(made).points
+    kept = decode_time_point(made.log.topics["timeseries", 1][-1].value)
+    other = replace(kept, generation=2, variants=())
+    made.log.append("timeseries", 1, encode_time_point(other), b"exp/1")
+
+    report = checked(made)
+
+    assert (report.is_equal, report.points) == (True, compared)
 
 
 def test_another_snapshot_in_redis_is_reported():

@@ -23,6 +23,7 @@ from streams.wire.impressions import decode_impression_batch
 from streams.wire.observations import decode_observations
 from streams.wire.schema_levels import decode_levels_change
 from streams.wire.snapshots import decode_snapshot
+from streams.wire.time_points import decode_time_point
 
 DECODERS: dict[str, Callable[[bytes], object]] = {
     "impression_batch": decode_impression_batch,
@@ -31,6 +32,7 @@ DECODERS: dict[str, Callable[[bytes], object]] = {
     "command": decode_command,
     "tally_cell": decode_cell,
     "snapshot": decode_snapshot,
+    "time_point": decode_time_point,
     "decision": decode_decision,
     "dead_letter": decode_dead_letter,
     "generation_change": decode_generation_change,

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 
 from schemas.codec import Codec
+from streams.experiments.time_points import TimePoint
 from streams.model.errors import EventError
 from streams.model.events import Command, DeadLetter, Decision
 from streams.model.generations import GenerationChange
@@ -13,6 +14,7 @@ from streams.wire.dead_letters import decode_dead_letter, encode_dead_letter
 from streams.wire.decisions import decode_decision, encode_decision
 from streams.wire.generations import decode_generation_change, encode_generation_change
 from streams.wire.observations import decode_observations
+from streams.wire.time_points import decode_time_point, encode_time_point
 from tests.strategies import records
 
 
@@ -24,6 +26,11 @@ def test_a_command_returns(command):
 @given(decision=records(Decision))
 def test_a_decision_returns(decision):
     assert decode_decision(encode_decision(decision)) == decision
+
+
+@given(point=records(TimePoint))
+def test_a_point_of_a_time_series_returns(point):
+    assert decode_time_point(encode_time_point(point)) == point
 
 
 @given(letter=records(DeadLetter))

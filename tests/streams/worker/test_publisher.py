@@ -80,6 +80,16 @@ class Projected:
         self.given += [f"answer to {experiment_id(answer.experiment)}" for answer in answers]
 
 
+class Points:
+    """A recorder of time series that records nothing."""
+
+    def offer(self, snapshot: Snapshot) -> None:
+        """Take a snapshot."""
+
+    def remove(self, names: Iterable[str]) -> None:
+        """Take what has ended."""
+
+
 @dataclass
 class World:
     """A publisher, and all that it has sent by topic."""
@@ -142,6 +152,7 @@ def world(monkeypatch) -> World:
             LastSnapshots(log, "posteriors", framing),
             LoggedConclusions(log, framing),
         ),
+        cast(Any, Points()),
     )
     publisher._share = TimeBudget(0.5, 3_600.0)  # however slow the machine is
     world = World(stage, follower, publisher, projected, log)
