@@ -17,7 +17,7 @@ from streams.model.published import Int32, Open, Published
 
 MOST_COMPARED = 128
 """Variants times declared metrics up to which a point has all of these metrics; beyond, the primary
-one. So no point has more than 10 kB up to 128 variants, or 30 kB at all."""
+one. So a point has 13 kB up to there with names of 10 letters, and 30 kB with 256 variants."""
 
 _DECLARED = (MetricRole.PRIMARY, MetricRole.SECONDARY, MetricRole.GUARDRAIL)
 

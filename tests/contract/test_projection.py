@@ -15,6 +15,8 @@ from streams.analysis.evaluate import evaluate
 from streams.experiments.history import HistoryEntry, entries_json
 from streams.experiments.lifecycle import apply_command
 from streams.experiments.snapshot import Snapshot
+from streams.experiments.statistics import ReasonCode, RecommendedAction
+from streams.experiments.time_points import TimePoint
 from streams.model.errors import DependencyError, EventError
 from streams.model.events import Answer, Command, CommandKind
 from streams.model.generations import FIRST, Generations
@@ -26,6 +28,7 @@ from streams.projection.writer import HistoryRecord, ProjectionWriter, SnapshotR
 from streams.settings import Settings
 from streams.tallies.cell import Tally
 from streams.wire.snapshots import encode_snapshot
+from streams.wire.time_points import encode_time_point
 from tests.patience import patience
 from tests.twins.projection import (
     MemoryProjection,
@@ -432,3 +435,36 @@ async def test_what_was_known_at_a_conclusion_is_kept_until_its_experiment_is_re
     assert await reader.conclusion(NAMES[1]) is None
     await writer.remove([NAMES[0]])
     assert await reader.conclusion(NAMES[0]) is None
+
+
+async def test_points_of_time_series_are_written_removed_and_go_with_their_experiment(
+    writer, reader
+) -> None:
+    payloads = {slot: encode_time_point(_point(slot)) for slot in (3, 5, 40)}
+    await writer.write_time_points({NAMES[0]: payloads, NAMES[1]: {3: payloads[3]}})
+    await writer.write_time_points({NAMES[0]: {5: None}})
+
+    assert await reader.time_point_slots(NAMES[0]) == [3, 40]
+    assert await writer.time_point_slots(NAMES[0]) == frozenset({3, 40})
+    found = await reader.time_points(NAMES[0], [40, 5, 3])
+    assert [point.slot for point in found] == [3, 40]
+
+    await writer.remove([NAMES[0]])
+
+    assert await reader.time_point_slots(NAMES[0]) == []
+    assert await reader.time_points(NAMES[1], []) == []
+    assert len(await reader.time_points(NAMES[1], [3])) == 1
+
+
+def _point(slot: int) -> TimePoint:
+    return TimePoint(
+        experiment=1,
+        at_ms=slot * 1_000,
+        version=slot,
+        experiment_version=1,
+        generation=1,
+        status="running",
+        recommended_action=RecommendedAction.CONTINUE,
+        reason_code=ReasonCode.LEAD_UNCERTAIN,
+        variants=(),
+    )

@@ -61,8 +61,19 @@ def test_an_archived_experiment_ends_in_every_partition_and_a_replay_refuses_the
             for partition in range(4)
         }
         until(lambda: places <= {key for key, value in ledger.read("tallies") if value is None})
+        until(lambda: not has_points(ledger))
 
         code, report = replayed(settings, "verify")
 
         assert code == 0, report
         assert workers.stop()[-1] == 0
+
+
+def has_points(ledger: Ledger) -> bool:
+    """Return whether log or Redis has a point of the time series of the experiment that ended."""
+    name = experiment_id(ENDING)
+    newest = dict(ledger.read("timeseries"))
+    kept = [key for key, value in newest.items() if value is not None]
+    return any(key.startswith(name.encode()) for key in kept) or bool(
+        ledger.redis.exists(ledger.keys.timeseries(name))
+    )

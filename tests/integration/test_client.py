@@ -137,6 +137,8 @@ def test_the_six_calls_of_an_ads_server(client: ExperimentClient, running: Exper
     [variant] = [each for each in stats.variants if each.id == assignment.variant_id]
     assert variant.stats.metrics["revenue"].sum_micro == 49_990_000
     assert variant.stats.metrics["click"].observations == 1
+    newest = client.get_experiment_timeseries(running.id).points[-1]
+    assert (newest.version, sum(each.assignments for each in newest.variants)) == (stats.version, 1)
 
     concluded = client.conclude_experiment(running.id, assignment.variant_id)
     assert (concluded.status, concluded.winner_variant_id) == (

@@ -10,6 +10,7 @@ import pytest
 from streams.kafka.admin import create_topics
 from streams.local.valkey import answers_redis, start_valkey
 from streams.model.events import CommandKind
+from streams.model.ids import experiment_id
 from streams.wire.dead_letters import decode_dead_letter
 from streams.wire.decisions import decode_decision
 from tests.integration.engine_ledger import Ledger, workers_of
@@ -280,9 +281,26 @@ async def test_redis_killed_and_emptied_is_written_again(settings, tmp_path):
             await valkey.ready(lambda: answers_redis(url), timeout_s=PATIENCE_S)
 
             until(lambda: ledger.is_exact(EXPERIMENT))
+            key = ledger.keys.timeseries(experiment_id(EXPERIMENT))
+            until(lambda: ledger.redis.hgetall(key) == logged(ledger) != {})
+            points = ledger.redis.hgetall(key)
 
             ledger.redis.flushall()
 
             until(lambda: ledger.is_exact(EXPERIMENT) and ledger.snapshot(EXPERIMENT + 1))
+            until(lambda: ledger.redis.hgetall(key) == points)
     finally:
         await valkey.stop()
+
+
+def logged(ledger: Ledger) -> dict[bytes, bytes]:
+    """Return the points of the experiment that the log has, by second."""
+    newest = dict(ledger.read("timeseries"))
+    name = experiment_id(EXPERIMENT).encode()
+    return {
+        second: value
+        for key, value in newest.items()
+        if value is not None
+        for owner, _, second in [key.partition(b"/")]
+        if owner == name
+    }
