@@ -63,7 +63,7 @@ class PointVariant(Published):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimePoint(Published):
-    """What was known of an experiment at one time.
+    """Statistics of an experiment at one time.
 
     Attributes:
         experiment: Number of the experiment.

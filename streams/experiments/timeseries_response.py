@@ -56,7 +56,7 @@ class SeriesVariant(Published):
 
 @dataclass(frozen=True, slots=True)
 class SeriesPoint(Published):
-    """What was known at a time.
+    """Statistics at a time.
 
     Attributes:
         at: Time of the newest event in it, in milliseconds since the epoch.
