@@ -73,7 +73,7 @@ def has_points(ledger: Ledger) -> bool:
     """Return whether log or Redis has a point of the time series of the experiment that ended."""
     name = experiment_id(ENDING)
     newest = dict(ledger.read("timeseries"))
-    kept = [key for key, value in newest.items() if value is not None]
+    kept = [key for key, value in newest.items() if key is not None and value is not None]
     return any(key.startswith(name.encode()) for key in kept) or bool(
         ledger.redis.exists(ledger.keys.timeseries(name))
     )

@@ -300,7 +300,7 @@ def logged(ledger: Ledger) -> dict[bytes, bytes]:
     return {
         second: value
         for key, value in newest.items()
-        if value is not None
+        if key is not None and value is not None
         for owner, _, second in [key.partition(b"/")]
         if owner == name
     }

@@ -37,7 +37,7 @@ from streams.worker.logged_conclusions import LoggedConclusions
 from streams.worker.outbox import Outgoing
 from streams.worker.pacing import TimeBudget
 from streams.worker.publisher import Logged, Outlets, Publisher
-from tests.patience import PATIENCE_S
+from tests.patience import PATIENCE_S, until_true
 from tests.streams.worker.test_experiment_stage import DEFINITION, Record
 from tests.twins.log import MemoryLog
 
@@ -376,8 +376,7 @@ async def test_a_worker_that_gets_a_partition_looks_what_was_logged_before(world
     world.stage.restorations += 1
 
     taking_over = asyncio.create_task(world.publisher.take_over())
-    await asyncio.sleep(0.05)
-    assert world.publisher._is_taking_over
+    await until_true(lambda: world.publisher._is_taking_over)
     await world.step()
     await world.step()
     taking_over.cancel()
