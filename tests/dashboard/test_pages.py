@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.dashboard.samples import BLUE, changed, experiment_json, stats_json
+from tests.dashboard.samples import BLUE, changed, experiment_json, listed_json, stats_json
 
 PAGE = "/experiments/checkout-button"
 API = "/experiments/checkout-button"
@@ -34,6 +34,18 @@ def test_the_list_is_searched_and_what_was_typed_is_kept(manager):
     assert "No experiment matches" in answer
     assert 'value="nothing&#34;&gt;"' in answer
     assert "Create the first one" in manager.get("/").text
+
+
+def test_a_long_list_has_pages(manager):
+    page = {"experiments": [listed_json()] * 50, "nextCursor": "abc-_", "total": 1_000}
+    manager.api.answers["GET /experiments"] = (200, page)
+
+    text = manager.get("/?search=a%26b").text
+
+    assert "50 of 1,000 experiments" in text
+    assert 'href="/?search=a%26b&amp;cursor=abc-_">Next page' in text
+    manager.get("/?search=a%26b&cursor=abc-_")
+    assert manager.api.sent[-1].url.params["cursor"] == "abc-_"
 
 
 def test_statuses_are_asked_of_the_api(manager):
