@@ -173,11 +173,13 @@ def _few(one: _Summed) -> tuple[str, str, str]:
 
 
 def _probable(one: _Summed) -> tuple[str, str, str]:
-    if one.value is None:
+    summary = one.listed.summary
+    best = None if summary is None else summary.probability_best
+    if best is None:
         return "Keep it running.", f"{one.named} is ahead.", WAIT
     return (
         "Keep it running.",
-        f"{one.named} is ahead, and the best with a probability of {probability(one.value)}.",
+        f"{one.named} is ahead, and the best with a probability of {probability(best)}.",
         WAIT,
     )
 

@@ -36,8 +36,8 @@ def row(summary: dict[str, Any], experiment: dict[str, Any] | None = None) -> An
         ("MIN_SAMPLE_SIZE", 900, "Keep it running. Blue has 900 of 5,000 users.", WAIT),
         (
             "LEAD_UNCERTAIN",
-            0.78,
-            "Keep it running. Blue is ahead, and the best with a probability of 78 %.",
+            -0.003,
+            "Keep it running. Blue is ahead, and the best with a probability of 98 %.",
             WAIT,
         ),
         ("NO_DIFFERENCE", None, "Stop it. The variants are equal in practice.", DONE),
@@ -47,7 +47,7 @@ def row(summary: dict[str, Any], experiment: dict[str, Any] | None = None) -> An
 def test_a_row_says_what_to_do(code, value, sentence, tone):
     headline = {**ABOUT_BLUE, "value": value, "limit": 5000}
 
-    found = row({"reasonCode": code, "headline": headline})
+    found = row({"reasonCode": code, "headline": headline, "probabilityBest": 0.98})
 
     assert f"{found.verb} {found.because}".replace(SPACE, " ") == sentence
     assert found.tone == tone
