@@ -39,6 +39,7 @@ from api.services.observe import ObservationService
 from api.services.outside import log_outside
 from api.services.timeseries import TimeseriesService
 from api.services.units import UnitResolver
+from api.services.webhooks import WebhookService
 from api.snapshots.cache import ExperimentCache
 from api.snapshots.event_streams import EventStreams
 from api.snapshots.feed import SnapshotFeed
@@ -46,6 +47,7 @@ from api.snapshots.flag_changes import FlagChanges
 from api.snapshots.follower import SnapshotFollower
 from api.spool.spool import Spool
 from schemas.catalogue import COMMANDS, IMPRESSIONS, OBSERVATIONS
+from streams.kafka.source import KafkaSource
 from streams.model.errors import DependencyError
 from streams.process.background import BackgroundTasks
 from streams.process.exits import before_end
@@ -59,6 +61,9 @@ from streams.projection.reader import ProjectionReader
 from streams.projection.receipts import ReceiptStore
 from streams.receipt_keys import ReceiptKeys
 from streams.settings import Settings
+from streams.webhooks.configuration import policy_of
+from streams.webhooks.log import WebhookReader, WebhookWriter
+from streams.webhooks.sealing import seals_of
 from streams.wire.batch_tags import sealer
 from streams.wire.commands import encode_command
 from streams.wire.framing import framing
@@ -219,6 +224,7 @@ async def running_api(settings: Settings) -> AsyncIterator[FastPathApp]:
             TimeseriesService(reader.time_point_slots, reader.time_points),
             feed,
             ImpressionService(keyring, outbox, settings.partitions),
+            _webhook_service(settings, resources),
         )
         fastapi, table = fastapi_app(services, version("experiment-streams"))
         _reload_on_hangup(settings, receipt_keys, auth)
@@ -236,6 +242,13 @@ async def running_api(settings: Settings) -> AsyncIterator[FastPathApp]:
         yield FastPathApp(
             services, table, fastapi, settings.max_body_bytes, Origins(settings.cors_origins)
         )
+
+
+def _webhook_service(settings: Settings, resources: AsyncExitStack) -> WebhookService:
+    writer = WebhookWriter(settings)
+    resources.push_async_callback(asyncio.to_thread, writer.close)
+    reader = WebhookReader(KafkaSource(settings))
+    return WebhookService(reader, writer, seals_of(settings), policy_of(settings), now_ms)
 
 
 def _reload_on_hangup(settings: Settings, receipt_keys: ReceiptKeys, auth: ApiKeyAuth) -> None:

@@ -267,6 +267,7 @@ def _app(assignments: AssignmentService) -> FastPathApp:
         timeseries=unused,
         feed=unused,
         impressions=unused,
+        webhooks=unused,
     )
     return FastPathApp(services, RoutingTable(ENDPOINTS), None, 2**20)  # type: ignore[arg-type]
 

@@ -204,6 +204,16 @@ GENERATIONS = Topic(
     cleanup=Cleanup.DELETE,
 )
 
+WEBHOOKS = Topic(
+    name="webhooks",
+    doc="Webhooks with sealed addresses and secrets, and how far each has come; the newest one "
+    "holds.",
+    key="webhook id, or webhook id/progress",
+    partition="0, so that there is one order",
+    schemas=("webhook", "webhook_progress"),
+    cleanup=Cleanup.COMPACT,
+)
+
 
 def app_id(generation: int = 1) -> str:
     """Return the application id of the workers of a generation, without the topic prefix."""
@@ -236,6 +246,7 @@ TOPICS = (
     TIMESERIES,
     DEAD_LETTERS,
     GENERATIONS,
+    WEBHOOKS,
 )
 """Topics that other systems may read and write."""
 

@@ -30,6 +30,8 @@ NAMES = (
     "schema_levels",
     "experiment_end",
     "time_point",
+    "webhook",
+    "webhook_progress",
 )
 """Names of the schemas of records; nested types have no name here."""
 

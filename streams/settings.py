@@ -306,6 +306,51 @@ class Settings(KafkaSettings):
         0, ge=0, le=65535, description="Port of a worker's Prometheus page; 0 for none."
     )
 
+    # Webhooks.
+    webhook_keys: SecretStr | None = Field(
+        None,
+        description="Keys that seal addresses and secrets of webhooks in the log: Fernet keys (32 "
+        "bytes in URL-safe base64), separated by commas. The first seals, all open. The same for "
+        "api and webhooks; without them there are no webhooks. `experiment up` makes one, "
+        "`experiment keys env` prints one.",
+    )
+    webhook_keys_file: Path | None = Field(
+        None, description="File of the same keys, separated by commas or line breaks."
+    )
+    webhook_allowed_networks: str = Field(
+        "",
+        max_length=2_000,
+        description="Networks that webhooks may be sent to although they are not of the public "
+        "Internet, as `10.1.0.0/16,fd00::/8`. Every process of webhooks can then be made to "
+        "request what listens there.",
+    )
+    webhook_allow_http: bool = Field(
+        False,
+        description="Whether addresses of webhooks may be `http://`: bodies can then be read on "
+        "the way.",
+    )
+    webhook_timeout_s: float = Field(
+        15.0,
+        gt=0,
+        le=60,
+        description="Longest time for one delivery of a webhook, from the look-up of the name to "
+        "the end of the answer, seconds.",
+    )
+    webhook_retries_s: str = Field(
+        "5,300,1800,7200,18000,36000,50400,72000,86400",
+        max_length=500,
+        pattern=r"^[1-9][0-9]{0,6}(,[1-9][0-9]{0,6}){0,19}$",
+        description="Pauses after failed deliveries of an event, seconds; after the last one it "
+        "is given up. The default is that of Standard Webhooks, some three days.",
+    )
+    webhooks_metrics_host: str = Field(
+        "127.0.0.1",
+        description="Address of the Prometheus page of the process of webhooks, without a key.",
+    )
+    webhooks_metrics_port: int = Field(
+        0, ge=0, le=65535, description="Port of that page; 0 for none."
+    )
+
     # Every process.
     write_schemas: str = Field(
         "",
@@ -331,24 +376,34 @@ class Settings(KafkaSettings):
         Raises:
             ConfigurationError: none are set, or their file cannot be read.
         """
-        variable = f"{ENVIRONMENT_PREFIX}RECEIPT_KEYS"
-        given = "" if self.receipt_keys is None else self.receipt_keys.get_secret_value()
-        if self.receipt_keys_file is None:
-            if not given:
-                raise ConfigurationError(
-                    f"{variable} is not set; it signs assignment ids", variable
-                )
-            return given
-        if given:
-            raise ConfigurationError(
-                f"{variable} and {variable}_FILE are set, must be one", variable
-            )
-        try:
-            return self.receipt_keys_file.read_text()
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigurationError(
-                f"{self.receipt_keys_file} cannot be read: {error}", f"{variable}_FILE"
-            ) from error
+        text = _secret("RECEIPT_KEYS", self.receipt_keys, self.receipt_keys_file)
+        if text is None:
+            variable = f"{ENVIRONMENT_PREFIX}RECEIPT_KEYS"
+            raise ConfigurationError(f"{variable} is not set; it signs assignment ids", variable)
+        return text
+
+    @property
+    def sealing_keys(self) -> str | None:
+        """Keys of webhooks in clear, separated by commas or in lines; None for none.
+
+        Raises:
+            ConfigurationError: their file cannot be read, or they are given twice.
+        """
+        return _secret("WEBHOOK_KEYS", self.webhook_keys, self.webhook_keys_file)
+
+
+def _secret(name: str, value: SecretStr | None, file: Path | None) -> str | None:
+    """Return a secret that a variable or a file has; None if neither is given."""
+    variable = f"{ENVIRONMENT_PREFIX}{name}"
+    given = "" if value is None else value.get_secret_value()
+    if file is None:
+        return given or None
+    if given:
+        raise ConfigurationError(f"{variable} and {variable}_FILE are set, must be one", variable)
+    try:
+        return file.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{file} cannot be read: {error}", f"{variable}_FILE") from error
 
 
 def variables(settings: Settings) -> dict[str, str]:

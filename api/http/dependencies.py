@@ -20,6 +20,7 @@ from api.services.flags import FlagService
 from api.services.impressions import ImpressionService
 from api.services.observe import ObservationService
 from api.services.timeseries import TimeseriesService
+from api.services.webhooks import WebhookService
 from api.snapshots.cache import ExperimentCache
 from api.snapshots.event_streams import EventStreams
 from api.snapshots.feed import SnapshotFeed
@@ -53,6 +54,7 @@ class Services:
     timeseries: TimeseriesService
     feed: SnapshotFeed
     impressions: ImpressionService
+    webhooks: WebhookService
 
 
 def _services(request: Request) -> Services:

@@ -39,6 +39,14 @@ from api.http.handlers.traffic import (
     void_assignments,
 )
 from api.http.models.history import HistoryPage
+from api.http.handlers.webhooks import (
+    create_webhook,
+    delete_webhook,
+    get_webhook,
+    list_webhooks,
+    send_test_event,
+    update_webhook,
+)
 from api.http.models.ofrep import (
     EvaluationFault,
     FlagEvaluation,
@@ -79,6 +87,7 @@ from api.http.models.responses import (
     Snapshots,
 )
 from api.http.models.summaries import ExperimentsPage
+from api.http.models.webhooks import TestEvent, Webhook, Webhooks
 from api.http.routing import Body, Endpoint
 from streams.api_keys import Scope
 from streams.experiments.definition import ExperimentDefinition
@@ -87,9 +96,11 @@ from streams.experiments.timeseries_response import Timeseries
 from streams.experiments.update import ExperimentUpdate
 from streams.experiments.variant_changes import AddedVariant, DraftEdit, VariantUpdate
 from streams.model.events import CommandKind
+from streams.webhooks.definition import WebhookRequest, WebhookUpdate
 
 _EXPERIMENT = "/experiments/{experiment_id}"
 _HOLDOUT = "/holdouts/{holdout_key}"
+_WEBHOOK = "/webhooks/{webhook_id}"
 
 _BARE_COMMANDS = {
     CommandKind.START: "Start a draft: from now on it assigns.",
@@ -281,6 +292,58 @@ ENDPOINTS = (
         scopes=(Scope.MANAGE,),
         query=CommandQuery,
         response=Holdout,
+    ),
+    Endpoint(
+        method="POST",
+        path="/webhooks",
+        handler=create_webhook,
+        tag="webhooks",
+        scopes=(Scope.MANAGE,),
+        body=Body(WebhookRequest),
+        response=Webhook,
+        status=201,
+    ),
+    Endpoint(
+        method="GET",
+        path="/webhooks",
+        handler=list_webhooks,
+        tag="webhooks",
+        scopes=(Scope.MANAGE,),
+        response=Webhooks,
+    ),
+    Endpoint(
+        method="GET",
+        path=_WEBHOOK,
+        handler=get_webhook,
+        tag="webhooks",
+        scopes=(Scope.MANAGE,),
+        response=Webhook,
+    ),
+    Endpoint(
+        method="PATCH",
+        path=_WEBHOOK,
+        handler=update_webhook,
+        tag="webhooks",
+        scopes=(Scope.MANAGE,),
+        body=Body(WebhookUpdate, is_required=False),
+        response=Webhook,
+    ),
+    Endpoint(
+        method="DELETE",
+        path=_WEBHOOK,
+        handler=delete_webhook,
+        tag="webhooks",
+        scopes=(Scope.MANAGE,),
+        response=Webhook,
+    ),
+    Endpoint(
+        method="POST",
+        path=f"{_WEBHOOK}/test",
+        handler=send_test_event,
+        tag="webhooks",
+        scopes=(Scope.MANAGE,),
+        response=TestEvent,
+        status=202,
     ),
     Endpoint(
         method="POST",

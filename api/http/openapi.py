@@ -108,6 +108,12 @@ EXAMPLES: dict[str, Any] = {
     },
     "FlagEvaluationRequest": {"context": {"targetingKey": "user_123", "country": "DE"}},
     "HoldoutRequest": {"key": "all-2026", "share": 0.05, "experiments": ["*"]},
+    "WebhookRequest": {
+        "url": "https://receiver.example/experiments",
+        "events": ["experiment.*"],
+        "secret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYo=",
+    },
+    "WebhookUpdate": {"isEnabled": True},
     "ExposureRequest": {
         "assignmentId": "AQEBI0VniavN7wACP____wAAAAAAABwGLz-Voe_7cuph2VDIQAAFRgKIQd87bB2w7MDU"
         "wCDcMcvE",

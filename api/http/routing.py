@@ -30,6 +30,9 @@ VARIANT_PARAMETER = "{variant_id}"
 HOLDOUT_PARAMETER = "{holdout_key}"
 """Parameter of paths of holdouts, likewise."""
 
+WEBHOOK_PARAMETER = "{webhook_id}"
+"""Parameter of paths of webhooks, likewise."""
+
 KEY_PARAMETER = "{key}"
 """Parameter of the path of a flag: all that follows, since a flag's key may be any text."""
 
@@ -201,8 +204,9 @@ class RoutingTable:
     def _resource(self, path: str) -> Resource:
         if path.endswith(KEY_PARAMETER):
             return self._tails.setdefault(path.removesuffix(KEY_PARAMETER), Resource())
-        if HOLDOUT_PARAMETER in path:
-            return self._parametric.setdefault(path.replace(HOLDOUT_PARAMETER, ""), Resource())
+        for parameter in (HOLDOUT_PARAMETER, WEBHOOK_PARAMETER):
+            if parameter in path:
+                return self._parametric.setdefault(path.replace(parameter, ""), Resource())
         if PARAMETER not in path:
             return self._fixed.setdefault(path, Resource())
         place = path.replace(PARAMETER, "")

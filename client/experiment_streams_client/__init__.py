@@ -21,11 +21,13 @@ from api.http.models.responses import (
     Rejected,
 )
 from api.http.models.summaries import ListedExperiment
+from api.http.models.webhooks import Webhook
 from experiment_streams_client.clients import DEFAULT_URL, AsyncExperimentClient, ExperimentClient
 from experiment_streams_client.errors import ApiError, ApiUnreachableError
 from experiment_streams_client.stats_streams import StatsEvent
 from streams.experiments.stats_response import Stats
 from streams.experiments.timeseries_response import Timeseries
+from streams.webhooks.signing import new_secret as new_webhook_secret
 
 __all__ = [
     "DEFAULT_URL",
@@ -49,4 +51,6 @@ __all__ = [
     "StatsEvent",
     "Timeseries",
     "VoidRequest",
+    "Webhook",
+    "new_webhook_secret",
 ]

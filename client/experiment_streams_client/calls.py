@@ -31,6 +31,7 @@ from api.http.models.responses import (
     Readiness,
 )
 from api.http.models.summaries import ListedExperiment
+from api.http.models.webhooks import Webhook
 from experiment_streams_client.errors import ApiError, ApiUnreachableError
 from experiment_streams_client.results import (
     Experiments,
@@ -39,6 +40,7 @@ from experiment_streams_client.results import (
     experiments,
     history,
     holdouts,
+    webhooks,
 )
 from streams.experiments.stats_response import Stats
 from streams.experiments.timeseries_response import Timeseries
@@ -545,6 +547,82 @@ def archive_holdout(
     )
 
 
+def create_webhook(
+    url: str,
+    *,
+    secret: str | None = None,
+    events: Sequence[str] = ("*",),
+    experiments: Sequence[str] = (),
+    format: Literal["standard", "slack"] = "standard",  # noqa: A002 - the field's name
+    description: str = "",
+    since: int | None = None,
+    idempotency_key: str | None = None,
+) -> Call[Webhook]:
+    """Have events sent to an address.
+
+    Args:
+        url: Where events are sent.
+        secret: Secret that signs them, as `new_webhook_secret` returns; required unless the format
+            is `slack`. It is never returned.
+        events: Types of events, groups (`experiment.*`), or `*` for all.
+        experiments: Ids and keys of experiments; none for all.
+        format: Format of the bodies.
+        description: Description for people.
+        since: Time from which on events are sent, in milliseconds since the epoch; None for now.
+        idempotency_key: Repeating a key gives the same webhook.
+
+    Raises:
+        ApiError: 422 if the address is refused (`HTTPS_REQUIRED`, `ADDRESS_NOT_ALLOWED`), 409
+            `WEBHOOKS_NOT_CONFIGURED` if the API has no key to seal secrets with.
+    """
+    body: dict[str, Any] = {
+        "url": url,
+        "events": list(events),
+        "experiments": list(experiments),
+        "format": format,
+        "description": description,
+    }
+    given = {"secret": secret, "since": since}
+    body |= {name: value for name, value in given.items() if value is not None}
+    return _asked("POST", "/webhooks", body, idempotency_key, Webhook.model_validate)
+
+
+def list_webhooks() -> Call[tuple[Webhook, ...]]:
+    """Return all webhooks with their state, newest first."""
+    return Call("GET", "/webhooks", webhooks)
+
+
+def get_webhook(webhook_id: str) -> Call[Webhook]:
+    """Return a webhook with its state."""
+    return Call("GET", _webhook(webhook_id), Webhook.model_validate)
+
+
+def update_webhook(webhook_id: str, changes: Mapping[str, Any]) -> Call[Webhook]:
+    """Change a webhook; what is left out stays.
+
+    Args:
+        webhook_id: The webhook.
+        changes: Any of `url`, `secret`, `secretOverlap`, `events`, `experiments`, `format`,
+            `description`, `isEnabled` and `since`. `{"isEnabled": True}` also enables one that was
+            disabled because it did not answer.
+    """
+    return Call("PATCH", _webhook(webhook_id), Webhook.model_validate, dict(changes))
+
+
+def delete_webhook(webhook_id: str) -> Call[Webhook]:
+    """Delete a webhook: nothing is sent to it any more."""
+    # Repeated, it would answer that there is none.
+    return Call("DELETE", _webhook(webhook_id), Webhook.model_validate, is_repeatable=False)
+
+
+def send_test_event(webhook_id: str) -> Call[str]:
+    """Have a test event sent once, and return its id.
+
+    `last_test` of the webhook has the same id once it was sent.
+    """
+    return Call("POST", _webhook(webhook_id, "/test"), lambda payload: str(payload["id"]))
+
+
 def assign_variant(
     experiment_id: str, context: AssignmentContext | Mapping[str, Any] | None = None
 ) -> Call[Assignment]:
@@ -824,6 +902,10 @@ def _asked(
 
 def _holdout(key: str, action: str = "") -> str:
     return f"/holdouts/{quote(key, safe='')}{action}"
+
+
+def _webhook(webhook_id: str, action: str = "") -> str:
+    return f"/webhooks/{quote(webhook_id, safe='')}{action}"
 
 
 def _place(experiment_id: str, action: str = "") -> str:

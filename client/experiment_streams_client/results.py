@@ -17,6 +17,7 @@ from api.http.models.responses import (
     Holdouts,
 )
 from api.http.models.summaries import ExperimentsPage, ListedExperiment
+from api.http.models.webhooks import Webhook, Webhooks
 
 
 class Experiments(tuple[ListedExperiment, ...]):  # noqa: SLOT001 - a tuple that knows one thing more
@@ -53,6 +54,11 @@ def history(payload: Any) -> History:
     found = History(page.entries)
     found.next_cursor = page.next_cursor
     return found
+
+
+def webhooks(payload: Any) -> tuple[Webhook, ...]:
+    """Return the webhooks of a `GET /webhooks`."""
+    return Webhooks.model_validate(payload).webhooks
 
 
 def holdouts(payload: Any) -> tuple[Holdout, ...]:

@@ -66,12 +66,18 @@ def env() -> None:
     """
     for name, value in (
         ("EXPERIMENT_RECEIPT_KEYS", f"1:{secrets.token_hex(SECRET_BYTES)}"),
+        ("EXPERIMENT_WEBHOOK_KEYS", webhook_key()),
         ("REDIS_PASSWORD", secrets.token_hex(SECRET_BYTES)),
         ("KAFKA_CLUSTER_ID", cluster_id()),
         ("GRAFANA_PASSWORD", secrets.token_hex(SECRET_BYTES)),
         ("API_KEYS_FILE", "./api-keys.json"),
     ):
         terminal.echo(f"{name}={value}")
+
+
+def webhook_key() -> str:
+    """Return a key that seals secrets of webhooks: a Fernet key, 32 bytes in URL-safe base64."""
+    return base64.urlsafe_b64encode(secrets.token_bytes(SECRET_BYTES)).decode()
 
 
 def cluster_id() -> str:

@@ -28,6 +28,7 @@ COMMANDS = {
     "history": ("history",),
     "timeseries": ("timeseries",),
     "holdouts": ("holdout",),
+    "webhooks": ("webhooks",),
     "traffic": ("assign", "expose", "void"),
     "observe": ("observe",),
     "imports": ("import",),

@@ -15,6 +15,9 @@ HOLDOUTS_GROUP = "experiment-streams-holdouts"
 """Consumer group of the workers that copy observations for holdouts, after the prefix of the
 topics; all generations share it."""
 
+WEBHOOKS_GROUP = "experiment-streams-webhooks"
+"""Consumer group of the processes of webhooks, after the prefix of the topics."""
+
 SHARED_SOURCES = (IMPRESSIONS, OBSERVATIONS, COMMANDS)
 """Topics from which every generation is built."""
 

@@ -96,7 +96,7 @@ class RenewableProducer:
     def produce(
         self,
         topic: str,
-        value: bytes,
+        value: bytes | None,
         *,
         key: bytes | None = None,
         partition: int = -1,

@@ -62,7 +62,8 @@ def spared_rights_of_worker(settings: KafkaSettings) -> Mapping[str, frozenset[s
 def rights_of_api(settings: KafkaSettings) -> Mapping[str, frozenset[str]]:
     """Return the operations that an API process needs, by full name of the topic."""
     topics = (catalogue.COMMANDS, catalogue.IMPRESSIONS, catalogue.OBSERVATIONS)
-    return {settings.topic_name(topic): frozenset({WRITE}) for topic in topics}
+    needed = {settings.topic_name(topic): frozenset({WRITE}) for topic in topics}
+    return needed | {settings.topic_name(catalogue.WEBHOOKS): frozenset({READ, WRITE})}
 
 
 def rights_of_doctor(settings: KafkaSettings) -> Mapping[str, frozenset[str]]:
@@ -75,6 +76,8 @@ def rights_of_doctor(settings: KafkaSettings) -> Mapping[str, frozenset[str]]:
         catalogue.POSTERIORS,
         catalogue.GENERATIONS,
         catalogue.DEAD_LETTERS,
+        catalogue.WEBHOOKS,
+        catalogue.DECISIONS,
     )
     return {settings.topic_name(topic): frozenset({READ}) for topic in topics}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import errno
 import fcntl
 import os
@@ -16,6 +17,7 @@ from streams.model.errors import ConfigurationError
 from streams.settings import ENVIRONMENT_PREFIX
 
 RECEIPT_KEY_BYTES = 32
+WEBHOOK_KEY_BYTES = 32
 EMBEDDED_PARTITIONS = 4
 EMBEDDED_SESSION_TIMEOUT_S = 6
 
@@ -150,6 +152,9 @@ class Plan:
         variable = f"{ENVIRONMENT_PREFIX}RECEIPT_KEYS"
         if variable not in environment and f"{variable}_FILE" not in environment:
             names["RECEIPT_KEYS_FILE"] = str(generated_receipt_keys(self.directory))
+        variable = f"{ENVIRONMENT_PREFIX}WEBHOOK_KEYS"
+        if variable not in environment and f"{variable}_FILE" not in environment:
+            names["WEBHOOK_KEYS_FILE"] = str(generated_webhook_keys(self.directory))
         return names
 
     def worker_environments(self, environment: Mapping[str, str]) -> list[dict[str, str]]:
@@ -169,13 +174,23 @@ def journal_of(directory: Path) -> Path:
 
 def generated_receipt_keys(directory: Path) -> Path:
     """Return the file of receipt keys of `directory`, made with one key and mode 0600 if absent."""
-    path = directory / "receipt-keys"
+    return _generated(directory / "receipt-keys", f"1:{secrets.token_hex(RECEIPT_KEY_BYTES)}")
+
+
+def generated_webhook_keys(directory: Path) -> Path:
+    """Return the file of keys of webhooks of `directory`, likewise."""
+    key = base64.urlsafe_b64encode(secrets.token_bytes(WEBHOOK_KEY_BYTES)).decode()
+    return _generated(directory / "webhook-keys", key)
+
+
+def _generated(path: Path, content: str) -> Path:
+    """Return a file of a secret, made with these contents and mode 0600 if it is absent."""
     try:
         descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
     except FileExistsError:
         return path
     with open(descriptor, "w") as file:  # noqa: PTH123 - the descriptor carries the mode
-        file.write(f"1:{secrets.token_hex(RECEIPT_KEY_BYTES)}\n")
+        file.write(f"{content}\n")
     return path
 
 

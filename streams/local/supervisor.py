@@ -1,10 +1,10 @@
 """Start the stack in order, restart what dies, stop it in reverse.
 
-Order: broker, Valkey, topics, journal, workers, API, dashboard. All but the broker are restarted
-with a growing pause. The embedded broker has its log in memory, the log is the truth, and a stack
-that went on from an empty one would answer with counts its users never saw. So its death stops the
-stack, and the supervisor says what is lost: nothing that is in the journal, from which the next
-start goes on, or all of an ephemeral stack.
+Order: broker, Valkey, topics, journal, workers, API and webhooks, dashboard. All but the broker
+are restarted with a growing pause. The embedded broker has its log in memory, the log is the truth,
+and a stack that went on from an empty one would answer with counts its users never saw. So its
+death stops the stack, and the supervisor says what is lost: nothing that is in the journal, from
+which the next start goes on, or all of an ephemeral stack.
 """
 
 from __future__ import annotations
@@ -32,10 +32,11 @@ from streams.local.tansu import start_tansu
 from streams.local.valkey import start_valkey
 from streams.settings import ENVIRONMENT_PREFIX, Settings
 
-# A stop ends within ten seconds: the API, the workers, the journal, Valkey, then the broker. A
+# A stop ends within ten seconds: API and webhooks, the workers, the journal, Valkey, the broker. A
 # worker gives itself five seconds to make durable what it holds.
 API_GRACE_S = 2.0
 WORKER_GRACE_S = 5.5
+WEBHOOKS_GRACE_S = 2.0
 JOURNAL_GRACE_S = 1.5
 DASHBOARD_GRACE_S = 1.5
 
@@ -162,7 +163,7 @@ class Supervisor:
             serving = partial(asyncio.to_thread, resumption.serve, generation)
             await _until_done(serving, watches)
         api = self._api(environment)
-        await self._start(api, watches)
+        await self._start([*api, self._webhooks(environment)], watches)
         await api[0].ready(self._answers_ready, READY_TIMEOUT_S)
         resources.enter_context(registered(self._plan, overrides))
         if self._plan.dashboard_port is not None:
@@ -200,6 +201,10 @@ class Supervisor:
     def _journal(self, environment: Mapping[str, str]) -> Child:
         command = (sys.executable, "-m", "streams.local.journal")
         return Child("journal", command, environment, self._plan.directory, JOURNAL_GRACE_S)
+
+    def _webhooks(self, environment: Mapping[str, str]) -> Child:
+        command = (sys.executable, "-m", "streams.webhooks")
+        return Child("webhooks", command, environment, self._plan.directory, WEBHOOKS_GRACE_S)
 
     def _workers(self, environment: Mapping[str, str]) -> list[Child]:
         engine = (sys.executable, "-m", "streams.worker")

@@ -29,6 +29,7 @@ from api.services.impressions import ImpressionService
 from api.services.observe import ObservationService
 from api.services.timeseries import TimeseriesService
 from api.services.units import UnitResolver
+from api.services.webhooks import WebhookService
 from api.snapshots.cache import ExperimentCache
 from api.snapshots.event_streams import EventStreams
 from api.snapshots.feed import SnapshotFeed
@@ -47,6 +48,7 @@ from streams.model.events import Command, ImpressionBatch, Observation
 from streams.model.ids import experiment_id
 from streams.model.receipts import Keyring
 from streams.projection.writer import HistoryRecord
+from streams.webhooks.addresses import AddressPolicy
 from streams.wire.batch_tags import sealer
 from streams.wire.impressions import decode_impression_batch, encode_impression_batch
 from streams.wire.observations import decode_observations, encode_observation_batch
@@ -55,6 +57,7 @@ from streams.wire.snapshots import encode_snapshot
 from tests.patience import PATIENCE_S
 from tests.twins.projection import MemoryProjection, MemoryProjectionReader
 from tests.twins.receipts import MemoryReceiptStore
+from tests.twins.webhooks import SEALS, MemoryWebhooks
 
 NOW_MS = 1_764_000_000_000
 DAY_MS = 86_400_000
@@ -169,6 +172,7 @@ class Api:
     spool: Spool
     assignments: AssignmentService
     outbox: Outbox
+    webhooks: MemoryWebhooks
 
     @property
     def answered(self) -> Mapping[str, int]:
@@ -268,6 +272,7 @@ async def memory_api(
             experiments.windows,
             lambda: experiments.has_holdouts,
         )
+        webhooks = MemoryWebhooks()
         unlogged = AssignmentService(experiments, KEYRING, UnloggedImpressions(), sticky, clock)
         auth = auth or ApiKeyAuth(None)
         services = Services(
@@ -290,6 +295,7 @@ async def memory_api(
             TimeseriesService(reader.time_point_slots, reader.time_points),
             feed,
             ImpressionService(KEYRING, outbox, 4),
+            WebhookService(webhooks.reader(), webhooks, SEALS, AddressPolicy(), clock),
         )
         fastapi, table = fastapi_app(services, "0")
         app = FastPathApp(services, table, fastapi, max_body_bytes, Origins(cors_origins))
@@ -311,4 +317,5 @@ async def memory_api(
                 spool,
                 assignments,
                 outbox,
+                webhooks,
             )

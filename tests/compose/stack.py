@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import secrets
@@ -24,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 HEALTHY_S = 400.0
 POLL_S = 0.5
 
-LONG_RUNNING = ("kafka", "redis", "worker", "api")
+LONG_RUNNING = ("kafka", "redis", "worker", "api", "webhooks")
 """Services without a profile that run until they are stopped."""
 
 
@@ -134,6 +135,7 @@ def new_stack(engine: Engine, image: str, directory: Path) -> Iterator[Stack]:
     settings = {
         "EXPERIMENT_IMAGE": image,
         "EXPERIMENT_RECEIPT_KEYS": f"1:{secrets.token_hex(32)}",
+        "EXPERIMENT_WEBHOOK_KEYS": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
         "REDIS_PASSWORD": secrets.token_hex(24),
         "KAFKA_CLUSTER_ID": cluster_id(),
         "GRAFANA_PASSWORD": secrets.token_hex(24),

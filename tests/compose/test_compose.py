@@ -185,7 +185,7 @@ async def test_every_count_is_exact_while_main_processes_are_killed(
 ):
     async with traffic(stack.api_url, stack.api_key, experiment, ledger):
         await asyncio.sleep(BETWEEN_KILLS_S)
-        for service in ("worker", "api", "redis", "kafka"):
+        for service in ("worker", "api", "webhooks", "redis", "kafka"):
             await asyncio.to_thread(stack.kill, stack.containers(service)[0])
             await asyncio.sleep(BETWEEN_KILLS_S)
         await asyncio.to_thread(stack.wait_until_healthy)
@@ -195,7 +195,7 @@ async def test_every_count_is_exact_while_main_processes_are_killed(
     await asyncio.to_thread(check_counts, client, experiment, ledger)
 
 
-@pytest.mark.parametrize("service", ["worker", "api", "redis", "kafka"])
+@pytest.mark.parametrize("service", ["worker", "api", "webhooks", "redis", "kafka"])
 def test_a_service_stops_in_time_with_its_exit_code_and_starts_again(stack: Stack, service: str):
     began = time.monotonic()
     stack.compose("stop", service)
@@ -258,7 +258,7 @@ def test_a_third_worker_is_one_option_away_and_found_by_prometheus(stack: Stack,
             active = prometheus.get("/api/v1/targets").json()["data"]["activeTargets"]
             return sorted(each["labels"]["job"] for each in active if each["health"] == "up")
 
-        until(lambda: targets() == ["api", "worker", "worker", "worker"])
+        until(lambda: targets() == ["api", "webhooks", "worker", "worker", "worker"])
         until(lambda: not without_data(prometheus, queries))
 
     assert len(stack.containers("worker")) == 3

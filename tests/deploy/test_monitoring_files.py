@@ -57,8 +57,12 @@ def test_queries_name_only_metrics_that_processes_export():
         file.read_text()
         for file in (ROOT / "streams/worker/metrics.py", ROOT / "api/monitoring/prometheus.py")
     )
+    webhooks = (ROOT / "streams/webhooks/metrics.py").read_text()
     exported = set(re.findall(r'"(experiment_[a-z_]+)"', sources))
     exported |= {f"experiment_engine_{name}" for name in re.findall(r'_PREFIX}([a-z_]+)"', sources)}
+    exported |= {
+        f"experiment_webhooks_{name}" for name in re.findall(r'_PREFIX}([a-z_]+)"', webhooks)
+    }
     for query in (*of_dashboards("1m"), *of_alerts()):
         for name in re.findall(r"\b(experiment_[a-z_]+)", query.text):
             plain = re.sub(r"_(total|bucket|count|sum)$", "", name)

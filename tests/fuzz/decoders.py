@@ -46,6 +46,7 @@ from streams.wire.plain_observations import read_plain_observations
 from streams.wire.schema_levels import decode_levels_change
 from streams.wire.snapshots import decode_snapshot, encode_snapshot
 from streams.wire.time_points import decode_time_point, encode_time_point
+from streams.wire.webhooks import decode_webhook, decode_webhook_progress
 
 MAX_S = 5.0
 """Longest that one input may take, on a machine that does other things too."""
@@ -194,6 +195,8 @@ DECODERS: Mapping[str, Decoder] = {
     "dead_letter": Decoder(_again(decode_dead_letter, encode_dead_letter)),
     "generation_change": Decoder(decode_generation_change),
     "schema_levels": Decoder(decode_levels_change),
+    "webhook": Decoder(decode_webhook),
+    "webhook_progress": Decoder(decode_webhook_progress),
     "experiment_end": Decoder(
         partial(decode_experiment_end, keyring=KEYRING, topic="impressions", partition=1)
     ),

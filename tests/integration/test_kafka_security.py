@@ -333,6 +333,6 @@ async def test_every_cause_of_no_entry_has_its_code_within_seconds(installation)
 def test_the_page_has_a_row_for_every_user():
     assert rights_table().keys() == {
         "topics", "worker", "api", "ads", "operator", "archive", "replay", "resend", "rebuild",
-        "drop",
+        "drop", "webhooks",
     }  # fmt: skip
     assert json.dumps([each.name for each in rights_table()["ads"]]) == f'["{PREFIX}observations"]'

@@ -19,6 +19,7 @@ from streams.settings import Settings
 from tests.deploy.queries import DEPLOY, alarms, of_alerts, of_dashboards, without_data
 from tests.integration.api_process import api_of, run_experiment
 from tests.integration.engine_ledger import workers_of
+from tests.integration.webhooks_process import webhooks_of
 from tests.patience import PATIENCE_S, until_found
 
 RATE_INTERVAL = "1m"
@@ -64,16 +65,22 @@ async def prometheus_of(directory: Path, **targets: int) -> AsyncIterator[httpx.
 async def test_every_query_finds_data_and_a_stack_at_rest_raises_no_alarm(
     settings: Settings, tmp_path: Path
 ) -> None:
-    api_port, worker_port = free_port(), free_port()
+    api_port, worker_port, webhooks_port = free_port(), free_port(), free_port()
     settings = settings.model_copy(
-        update={"api_metrics_port": api_port, "worker_metrics_port": worker_port}
+        update={
+            "api_metrics_port": api_port,
+            "worker_metrics_port": worker_port,
+            "webhooks_metrics_port": webhooks_port,
+        }
     )
     create_topics(settings)
-    with workers_of(settings, tmp_path) as workers:
+    with workers_of(settings, tmp_path) as workers, webhooks_of(settings):
         workers.start()
         async with (
             api_of(settings, tmp_path) as (_, http),
-            prometheus_of(tmp_path, api=api_port, worker=worker_port) as prometheus,
+            prometheus_of(
+                tmp_path, api=api_port, worker=worker_port, webhooks=webhooks_port
+            ) as prometheus,
         ):
             name = await run_experiment(http)
             for user in range(20):

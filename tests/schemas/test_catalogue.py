@@ -41,6 +41,7 @@ def test_compacted_topics_keep_a_day_of_history():
         "tallies",
         "posteriors",
         "timeseries",
+        "webhooks",
         *(topic.name for topic in CHANGELOGS),
     }
     assert all(int(topic.config()["min.compaction.lag.ms"]) >= DAY_MS for topic in compacted)

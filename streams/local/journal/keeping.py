@@ -26,8 +26,10 @@ KEPT = (
     catalogue.TIMESERIES,
     catalogue.DEAD_LETTERS,
     catalogue.GENERATIONS,
+    catalogue.WEBHOOKS,
 )
-"""Topics that are kept: the log, and what was published because of it. All others are derived."""
+"""Topics that are kept: the log, what was published because of it, and webhooks. All others are
+derived."""
 
 WORKERS, HOLDOUTS = "workers", "holdouts"
 """Readers whose positions are kept: the workers of the active generation, and those of them that

@@ -10,6 +10,7 @@ from streams.model.schema_levels import listed
 from streams.ops.doctor.cluster import CLUSTER_CHECKS
 from streams.ops.doctor.facts import Facts, PartitionFacts
 from streams.ops.doctor.finding import Finding, Severity
+from streams.ops.doctor.webhooks import webhook_findings
 
 LAG_LIMIT = 100_000
 """Records of a topic that workers may be behind while they advance: a second or less of a worker's
@@ -517,6 +518,10 @@ def _listed(names: list[str] | tuple[str, ...]) -> str:
     return f"{shown} and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else shown
 
 
+def _webhooks(facts: Facts) -> Iterator[Finding]:
+    yield from webhook_findings(facts.webhooks)
+
+
 _CHECKS = (
     _reachable,
     *CLUSTER_CHECKS,
@@ -541,4 +546,5 @@ _CHECKS = (
     _clocks,
     _dead_letters,
     _schemas,
+    _webhooks,
 )

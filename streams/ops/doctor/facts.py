@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from streams.kafka.requirements import Deviation
 from streams.ops.doctor.schemas import SchemaFacts
+from streams.ops.doctor.webhooks import WebhookFacts
 from streams.projection.refusals import Refusal
 
 
@@ -172,6 +173,7 @@ class Facts:
         receipt_keys: Ids of the receipt keys; the first that is not limited signs.
         limited_receipt_keys: Those that sign for some experiments alone.
         snapshots: Experiments that have a snapshot; empty unless Kafka and Redis answered.
+        webhooks: Webhooks that are to deliver; empty unless Kafka answered.
         schemas: Which versions are written and read; None unless Kafka and Redis answered.
     """
 
@@ -188,3 +190,4 @@ class Facts:
     receipt_keys: tuple[int, ...] = ()
     limited_receipt_keys: frozenset[int] = frozenset()
     schemas: SchemaFacts | None = None
+    webhooks: tuple[WebhookFacts, ...] = ()

@@ -58,6 +58,7 @@ from streams.ops.doctor.facts import (
     SnapshotFacts,
 )
 from streams.ops.doctor.schemas import SchemaFacts
+from streams.ops.doctor.webhooks import WebhookFacts, webhook_facts
 from streams.projection.connection import connect, redis_errors
 from streams.projection.keys import Keys
 from streams.projection.presence import live_processes
@@ -145,6 +146,7 @@ async def gather(settings: Settings, api: str, hours: int, api_key: str | None =
         api=await _api(api, api_key),
         snapshots=tuple(snapshots) if kafka.error is None and redis.error is None else (),
         schemas=await _schemas(settings) if kafka.error is None and redis.error is None else None,
+        webhooks=await _webhooks(settings, kafka),
     )
 
 
@@ -331,6 +333,15 @@ async def _schemas(settings: Settings) -> SchemaFacts | None:
         return None
     finally:
         await client.aclose()
+
+
+async def _webhooks(settings: Settings, kafka: KafkaFacts) -> tuple[WebhookFacts, ...]:
+    if kafka.error is not None or kafka.missing or kafka.denied:
+        return ()
+    try:
+        return await asyncio.to_thread(webhook_facts, KafkaSource(settings))
+    except (DependencyError, LogError):
+        return ()
 
 
 async def _api(api: str, api_key: str | None) -> ApiFacts:

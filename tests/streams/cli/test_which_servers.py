@@ -50,7 +50,8 @@ OF_THE_API = {
     "archive ID", "assign", "conclude", "create", "edit", "expose", "holdout archive",
     "holdout create", "holdout end", "holdout list", "holdout stats", "list", "observe", "pause",
     "resume", "rollback", "start", "stats", "timeseries", "variant add", "variant configure",
-    "variant reactivate", "variant rename", "variant stop", "void",
+    "variant reactivate", "variant rename", "variant stop", "void", "webhooks create",
+    "webhooks delete", "webhooks list", "webhooks show", "webhooks test", "webhooks update",
 }  # fmt: skip
 """Commands that ask the API alone."""
 

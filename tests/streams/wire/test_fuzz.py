@@ -24,6 +24,7 @@ from streams.wire.observations import decode_observations
 from streams.wire.schema_levels import decode_levels_change
 from streams.wire.snapshots import decode_snapshot
 from streams.wire.time_points import decode_time_point
+from streams.wire.webhooks import decode_webhook, decode_webhook_progress
 
 DECODERS: dict[str, Callable[[bytes], object]] = {
     "impression_batch": decode_impression_batch,
@@ -37,6 +38,8 @@ DECODERS: dict[str, Callable[[bytes], object]] = {
     "dead_letter": decode_dead_letter,
     "generation_change": decode_generation_change,
     "schema_levels": decode_levels_change,
+    "webhook": decode_webhook,
+    "webhook_progress": decode_webhook_progress,
     "experiment_end": partial(
         decode_experiment_end, keyring=Keyring({1: b"k" * 32}), topic="impressions", partition=1
     ),

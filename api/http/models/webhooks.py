@@ -1,0 +1,104 @@
+"""Responses about webhooks, for the server that renders them and the client that reads them."""
+
+from __future__ import annotations
+
+from api.http.models.responses import ResponseModel
+
+
+class Attempt(ResponseModel):
+    """An attempt to deliver an event.
+
+    Attributes:
+        at: When it was, in milliseconds since the epoch.
+        status: HTTP status of the answer; null without one.
+        error: Code of the failure; null if the receiver has taken it.
+    """
+
+    at: int
+    status: int | None = None
+    error: str | None = None
+
+
+class TestAttempt(Attempt):
+    """The attempt of a test.
+
+    Attributes:
+        id: Id of the test.
+    """
+
+    __test__ = False
+
+    id: str
+
+
+class Webhook(ResponseModel):
+    """A webhook. Its secret is never returned.
+
+    Attributes:
+        id: Its id.
+        url: Its address; null if it is sealed with a key that the API does not have.
+        format: Format of the bodies: `standard` or `slack`.
+        events: Types of events, groups, or `*`.
+        experiments: Ids and keys of experiments; empty for all.
+        description: Description for people.
+        is_enabled: Whether events are to be sent.
+        status: `active`, `failing` (the last attempt failed), `disabled` (it did not answer, or
+            answered 410), `off` (`isEnabled` is false), or `unreadable` (sealed with an unknown
+            key).
+        disabled_at: When it was disabled; null unless it is.
+        disabled_because: Code of why: `GONE` or `NO_SUCCESS`.
+        failing_since: First failure since the last success.
+        last_attempt: The last attempt.
+        last_success_at: When an event was taken last.
+        last_test: Result of the last test.
+        delivered: Events that were taken.
+        failed: Attempts that failed.
+        given_up: Events that were given up.
+        waiting: Events that wait for another attempt, or for the first one.
+        old_secret_until: Time until which the old secret signs, too; null if there is none.
+        created_at, changed_at: When it was made and changed.
+    """
+
+    id: str
+    url: str | None
+    format: str
+    events: tuple[str, ...]
+    experiments: tuple[str, ...]
+    description: str
+    is_enabled: bool
+    status: str
+    disabled_at: int | None = None
+    disabled_because: str | None = None
+    failing_since: int | None = None
+    last_attempt: Attempt | None = None
+    last_success_at: int | None = None
+    last_test: TestAttempt | None = None
+    delivered: int = 0
+    failed: int = 0
+    given_up: int = 0
+    waiting: int = 0
+    old_secret_until: int | None = None
+    created_at: int
+    changed_at: int
+
+
+class Webhooks(ResponseModel):
+    """All webhooks.
+
+    Attributes:
+        webhooks: The newest first.
+    """
+
+    webhooks: tuple[Webhook, ...]
+
+
+class TestEvent(ResponseModel):
+    """A test that was asked for.
+
+    Attributes:
+        id: Its id. `lastTest` of the webhook has the same once it was sent.
+    """
+
+    __test__ = False
+
+    id: str

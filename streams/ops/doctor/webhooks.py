@@ -1,0 +1,122 @@
+"""Webhooks: the facts about each, and what is wrong with it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from schemas.catalogue import DECISIONS
+from streams.kafka.records import LogSource
+from streams.ops.doctor.finding import Finding, Severity
+from streams.webhooks.log import WebhookReader
+from streams.webhooks.table import is_disabled
+
+LATE_LIMIT_MS = 120_000
+"""Age of what was not read or sent worth a word; a process that takes over needs some seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookFacts:
+    """Facts about a webhook that is to deliver.
+
+    Attributes:
+        webhook_id: Its id.
+        host: Scheme and host of its address.
+        disabled_because: Code of why it was disabled; None unless it was.
+        error: Code of the last failure; None if the last attempt was taken, or there was none.
+        failing_ms: For how long no attempt was taken; 0 if the last one was.
+        waiting: Events that wait.
+        late_ms: For how long something that is due was not read or not sent; 0 for nothing.
+    """
+
+    webhook_id: str
+    host: str
+    disabled_because: str | None = None
+    error: str | None = None
+    failing_ms: int = 0
+    waiting: int = 0
+    late_ms: int = 0
+
+
+def webhook_facts(source: LogSource) -> tuple[WebhookFacts, ...]:
+    """Return the facts about all webhooks that are to deliver. Blocks.
+
+    Raises:
+        LogError, DependencyError: the log cannot be read.
+    """
+    table = WebhookReader(source).read()
+    now_ms = time.time_ns() // 1_000_000
+    found = []
+    for webhook in table.webhooks.values():
+        definition, progress = webhook.definition, table.progress_of(webhook.webhook_id)
+        if not definition.is_enabled:
+            continue
+        state = progress.state
+        is_off = is_disabled(webhook, progress)
+        if state.activation != definition.activation:
+            late_ms = now_ms - definition.changed_at_ms
+        else:
+            due_ms = progress.next_due_ms()
+            late_ms = 0 if due_ms is None or due_ms == 0 else now_ms - due_ms
+            late_ms = max(late_ms, _unread_ms(source, progress.positions, now_ms))
+        failing_ms = 0 if state.failing_since_ms is None else now_ms - state.failing_since_ms
+        found.append(
+            WebhookFacts(
+                webhook_id=webhook.webhook_id,
+                host=definition.host,
+                disabled_because=state.disabled_because if is_off else None,
+                error=state.attempt_error,
+                failing_ms=failing_ms,
+                waiting=len(progress.waiting),
+                late_ms=0 if is_off else max(0, late_ms),
+            )
+        )
+    return tuple(found)
+
+
+def webhook_findings(webhooks: tuple[WebhookFacts, ...]) -> Iterator[Finding]:
+    """Yield what is wrong with webhooks."""
+    for each in webhooks:
+        named = f"the webhook {each.webhook_id} to {each.host}"
+        if each.disabled_because is not None:
+            yield Finding(
+                "WEBHOOK_DISABLED",
+                Severity.WARNING,
+                f"{named} is disabled ({each.disabled_because}, last failure {each.error}); "
+                f"{each.waiting} events wait",
+                "Mend the receiver, then enable it again: "
+                f"`experiment webhooks update {each.webhook_id} --send on`.",
+            )
+        elif each.failing_ms > LATE_LIMIT_MS:
+            yield Finding(
+                "WEBHOOK_FAILING",
+                Severity.WARNING,
+                f"{named} has taken nothing for {each.failing_ms // 1000} s ({each.error}); "
+                f"{each.waiting} events wait",
+                f"See why it does not answer: `experiment webhooks test {each.webhook_id}`.",
+            )
+    late = [each for each in webhooks if each.late_ms > LATE_LIMIT_MS]
+    if late:
+        yield Finding(
+            "WEBHOOKS_NOT_DELIVERED",
+            Severity.ERROR,
+            f"events for {len(late)} webhooks are not sent, for "
+            f"{max(each.late_ms for each in late) // 1000} s",
+            "Start `experiment webhooks run`, or see its log.",
+        )
+
+
+def _unread_ms(source: LogSource, positions: dict[int, int], now_ms: int) -> int:
+    """Return the age of the oldest decision that was not read; 0 if there is none.
+
+    Positions past decisions that concern no webhook are written every half minute.
+    """
+    oldest_ms = now_ms
+    for partition, span in source.spans(DECISIONS.name).items():
+        begin = max(span.begin, positions.get(partition, 0))
+        if begin >= span.end:
+            continue
+        for records in source.read(DECISIONS.name, partition, begin, begin + 1):
+            oldest_ms = min(oldest_ms, *(record.timestamp for record in records))
+    return now_ms - oldest_ms

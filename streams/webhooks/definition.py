@@ -1,0 +1,213 @@
+"""Definition of a webhook: what a caller may say of it, and what is kept of that in the log."""
+
+from __future__ import annotations
+
+import base64
+import json
+import secrets
+from collections.abc import Mapping
+from enum import StrEnum
+from hashlib import blake2b
+from typing import Annotated, Any, Self
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field, model_validator
+
+from streams.model.errors import InputError
+from streams.model.experiment_keys import named_experiment
+from streams.model.text import has_controls
+from streams.model.validation import InputModel, parse, problem
+from streams.webhooks.event_types import ALL, PATTERNS
+from streams.webhooks.signing import secret_bytes
+
+MAX_WEBHOOKS = 100
+"""Webhooks of an installation at most; each may have `DELIVERIES_AT_ONCE` connections."""
+
+MAX_EXPERIMENTS = 100
+MAX_DESCRIPTION = 200
+MAX_URL = 2_048
+MAX_SECRET = 128
+
+OVERLAP_S = 86_400
+"""Time for which both the new and the old secret sign, unless given."""
+
+MAX_OVERLAP_S = 30 * 86_400
+
+TIME_LIMIT_MS = 1 << 48
+_ID_BYTES = 16
+_PERSON = b"webhook"
+
+
+class Format(StrEnum):
+    """Format of the bodies."""
+
+    STANDARD = "standard"
+    SLACK = "slack"
+
+
+def new_id(*idempotency_key: str) -> str:
+    """Return an id for a webhook.
+
+    Args:
+        idempotency_key: Caller and key, which always have the same id; none for a random one.
+    """
+    content = secrets.token_bytes(_ID_BYTES)
+    if idempotency_key:
+        named = json.dumps(idempotency_key).encode()
+        content = blake2b(named, digest_size=_ID_BYTES, person=_PERSON).digest()
+    return "wh_" + base64.b32encode(content).decode().rstrip("=").lower()
+
+
+def _pattern(text: str) -> str:
+    if text not in PATTERNS:
+        raise problem("UNKNOWN_EVENT", "is no type of event, no group of them and not *")
+    return text
+
+
+def _experiment(name: str) -> str:
+    try:
+        named_experiment(name)
+    except InputError as error:
+        raise problem(error.code, error.message) from error
+    return name
+
+
+def _secret(text: str) -> str:
+    try:
+        secret_bytes(text)
+    except ValueError as error:
+        raise problem("INVALID_SECRET", str(error)) from None
+    return text
+
+
+def _shown(text: str) -> str:
+    if has_controls(text):
+        raise problem("INVALID_NAME", "has control characters")
+    return text
+
+
+Url = Annotated[str, Field(min_length=1, max_length=MAX_URL)]
+Secret = Annotated[str, Field(max_length=MAX_SECRET), AfterValidator(_secret)]
+Events = Annotated[
+    tuple[Annotated[str, AfterValidator(_pattern)], ...],
+    Field(min_length=1, max_length=len(PATTERNS), strict=False),
+]
+Experiments = Annotated[
+    tuple[Annotated[str, AfterValidator(_experiment)], ...],
+    Field(max_length=MAX_EXPERIMENTS, strict=False),
+]
+Description = Annotated[str, Field(max_length=MAX_DESCRIPTION), AfterValidator(_shown)]
+Moment = Annotated[int, Field(ge=0, lt=TIME_LIMIT_MS)]
+
+
+class WebhookRequest(InputModel):
+    """A webhook to be made.
+
+    Attributes:
+        url: Where events are sent.
+        secret: Secret that signs them, `whsec_` and 24 to 64 bytes in base64; required unless the
+            format is `slack`, whose receivers check none.
+        events: Types of events, groups (`experiment.*`), or `*` for all.
+        experiments: Ids and keys of the experiments whose events are sent; none for all.
+        format: Format of the bodies.
+        description: Description for people.
+        since: Time from which on events are sent, in milliseconds since the epoch; now unless
+            given.
+    """
+
+    url: Url = Field(repr=False)
+    secret: Secret | None = Field(default=None, repr=False)
+    events: Events = (ALL,)
+    experiments: Experiments = ()
+    format: Annotated[Format, Field(strict=False)] = Format.STANDARD
+    description: Description = ""
+    since: Moment | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.secret is None and self.format is Format.STANDARD:
+            raise problem("MISSING_FIELD", "without a secret nothing is signed", "secret")
+        return self
+
+
+class WebhookUpdate(InputModel):
+    """Change of a webhook; what is left out stays.
+
+    Attributes:
+        url, events, experiments, format, description: As of `WebhookRequest`.
+        secret: New secret. The old one signs, too, for `secret_overlap`.
+        secret_overlap: Time for which both sign, in seconds; 0 if the old one has leaked.
+        is_enabled: Whether events are sent. True also enables a webhook that was disabled because
+            it did not answer.
+        since: Events are sent from this time on, also those that were delivered, and no others.
+    """
+
+    url: Url | None = Field(default=None, repr=False)
+    secret: Secret | None = Field(default=None, repr=False)
+    secret_overlap: Annotated[int, Field(ge=0, le=MAX_OVERLAP_S)] | None = None
+    events: Events | None = None
+    experiments: Experiments | None = None
+    format: Annotated[Format, Field(strict=False)] | None = None
+    description: Description | None = None
+    is_enabled: bool | None = None
+    since: Moment | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.secret_overlap is not None and self.secret is None:
+            message = "says how long the old secret signs, and there is no new one"
+            raise problem("MISSING_FIELD", message, "secret")
+        return self
+
+
+class WebhookDefinition(InputModel):
+    """What the log has of a webhook in clear.
+
+    Attributes:
+        host: Scheme and host of its address, without the rest, which may hold a token.
+        events, experiments, format, description, is_enabled: As of `WebhookRequest`.
+        activation: How often it was enabled; what disabled it before counts no more.
+        created_at_ms, changed_at_ms: Times by the API.
+        since_ms: Time from which on events are sent; None for that of the record.
+        is_from_since: Whether this activation begins at that time; False where it goes on with
+            what was not delivered.
+        test_id: Id of the last test that was asked for; empty for none.
+        test_at_ms: When that was.
+    """
+
+    host: str
+    events: tuple[str, ...] = Field((ALL,), strict=False)
+    experiments: tuple[str, ...] = Field((), strict=False)
+    format: Annotated[Format, Field(strict=False)] = Format.STANDARD
+    description: str = ""
+    is_enabled: bool = True
+    activation: int = 1
+    created_at_ms: int = 0
+    changed_at_ms: int = 0
+    since_ms: int | None = None
+    is_from_since: bool = True
+    test_id: str = ""
+    test_at_ms: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as the log has it."""
+        return self.model_dump(by_alias=True, mode="json")
+
+    @classmethod
+    def from_json(cls, found: Mapping[str, Any]) -> WebhookDefinition:
+        """Return the definition in the log.
+
+        Raises:
+            InputError: it is none.
+        """
+        return parse(cls, found)
+
+
+def host_of(url: str) -> str:
+    """Return scheme and host of a URL, to be shown.
+
+    >>> host_of("https://hooks.example:8443/services/T0/B0/secret")
+    'https://hooks.example:8443'
+    """
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"

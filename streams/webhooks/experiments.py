@@ -1,0 +1,72 @@
+"""What the log of commands says of experiments, as events name them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from schemas.codec import Codec
+from streams.experiments.lifecycle import Experiment, apply_command
+from streams.kafka.records import StoredRecord
+from streams.model.events import Command, CommandKind
+from streams.wire.commands import decode_command
+
+MAX_CONCLUSIONS = 10_000
+"""Conclusions whose arguments are kept; of older ones, an event lacks them."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConclusionArguments:
+    """Arguments of a command that concluded an experiment.
+
+    Attributes:
+        winner: Index of the variant that it names; None for none.
+        is_automatic: Whether the engine gave it.
+    """
+
+    winner: int | None
+    is_automatic: bool
+
+
+class ExperimentDirectory:
+    """Experiments as their commands have left them.
+
+    Commands are applied as a worker applies them: what is refused there changes nothing here. Ticks
+    are left out, which change no name.
+    """
+
+    def __init__(self) -> None:
+        self._experiments: dict[int, Experiment] = {}
+        self._applied: dict[int, set[str]] = {}
+        self._conclusions: dict[str, ConclusionArguments] = {}
+
+    def take(self, records: Sequence[StoredRecord], codec: Codec) -> None:
+        """Apply the commands of some records of `commands`, in their order."""
+        for record in records:
+            with suppress(Exception):  # a worker makes a dead letter of it, or refuses it
+                self._apply(decode_command(record.value, codec))
+
+    def get(self, number: int) -> Experiment | None:
+        """Return an experiment; None if no command is known that has made it."""
+        return self._experiments.get(number)
+
+    def conclusion(self, command_id: str) -> ConclusionArguments | None:
+        """Return the arguments of a conclusion; None for any other command."""
+        return self._conclusions.get(command_id)
+
+    def _apply(self, command: Command) -> None:
+        if command.kind is CommandKind.TICK:
+            return
+        number = command.experiment
+        if command.command_id in self._applied.get(number, ()):
+            return
+        after = apply_command(self._experiments.get(number), command)
+        self._experiments[number] = after
+        self._applied.setdefault(number, set()).add(command.command_id)
+        if command.kind is CommandKind.CONCLUDE:
+            self._conclusions[command.command_id] = ConclusionArguments(
+                after.winner, command.payload.get("isPromotion") is True
+            )
+            if len(self._conclusions) > MAX_CONCLUSIONS:
+                del self._conclusions[next(iter(self._conclusions))]

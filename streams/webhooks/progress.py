@@ -1,0 +1,267 @@
+"""Progress of a webhook: how far it has read `decisions`, what waits, and how its receiver answers.
+
+Pure: times are arguments. An event waits from the moment that its record was read until it was
+delivered or given up; positions and waiting events are written together, so a process that goes on
+from them loses none. What was delivered after the last writing is delivered again, under the same
+id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from streams.model.validation import InputModel, parse
+
+MAX_WAITING = 256
+"""Events of a webhook that wait at most. A webhook with more goes on reading once some are gone."""
+
+GONE = "GONE"
+"""Code of an answer 410: the receiver wants no more, for good."""
+
+NEVER_ANSWERED = "NO_SUCCESS"
+"""Code of a webhook that was disabled since an event was given up, and none was taken meanwhile."""
+
+Place = tuple[int, int]
+"""Partition and offset in `decisions`."""
+
+
+class TestResult(InputModel):
+    """Result of a test delivery.
+
+    Attributes:
+        id: Id of the test.
+        at_ms: When it was sent.
+        status: HTTP status of the answer; None without one.
+        error: Code of the failure; None if it was taken.
+    """
+
+    __test__ = False
+
+    id: str
+    at_ms: int
+    status: int | None = None
+    error: str | None = None
+
+
+class State(InputModel):
+    """State that `GET /webhooks` shows.
+
+    Attributes:
+        activation: Activation of the definition to which it belongs.
+        disabled_at_ms, disabled_because: When and why it was disabled; None while it is not.
+        failing_since_ms: Time of the first failure since the last success; None if there is none.
+        attempt_at_ms, attempt_status, attempt_error: Time, HTTP status and code of the failure of
+            the last attempt.
+        success_at_ms: Time of the last success.
+        delivered: Events that were taken.
+        failed: Attempts that were not.
+        given_up: Events that were given up.
+        test: Result of the last test.
+    """
+
+    activation: int = 0
+    disabled_at_ms: int | None = None
+    disabled_because: str | None = None
+    failing_since_ms: int | None = None
+    attempt_at_ms: int | None = None
+    attempt_status: int | None = None
+    attempt_error: str | None = None
+    success_at_ms: int | None = None
+    delivered: int = 0
+    failed: int = 0
+    given_up: int = 0
+    test: TestResult | None = None
+
+
+class _Stored(InputModel):
+    positions: dict[str, int] = Field(default_factory=dict)
+    waiting: Annotated[
+        tuple[Annotated[tuple[int, int, int, int, int], Field(strict=False)], ...],
+        Field(strict=False),
+    ] = ()
+    state: State = State()
+
+
+@dataclass(slots=True)
+class Waiting:
+    """An event that waits.
+
+    Attributes:
+        attempts: How often it was sent.
+        due_ms: When it is sent next.
+        first_ms: When it was sent first; 0 before.
+        is_under_way: Whether it is being sent now.
+    """
+
+    attempts: int = 0
+    due_ms: int = 0
+    first_ms: int = 0
+    is_under_way: bool = False
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far a webhook has come.
+
+    Attributes:
+        positions: Offset of the next record to read, by partition.
+        waiting: Events that wait, by place.
+        state: State that is shown.
+    """
+
+    positions: dict[int, int] = field(default_factory=dict)
+    waiting: dict[Place, Waiting] = field(default_factory=dict)
+    state: State = field(default_factory=State)
+
+    @property
+    def room(self) -> int:
+        """How many more events may wait."""
+        return max(0, MAX_WAITING - len(self.waiting))
+
+    def activate(self, activation: int, positions: Mapping[int, int] | None) -> None:
+        """Begin an activation of the definition.
+
+        Args:
+            activation: Which one.
+            positions: Where to read on, with nothing that waits; None to go on where it stopped.
+        """
+        if positions is not None:
+            self.positions = dict(positions)
+            self.waiting = {}
+        # As if none was ever tried: all are sent at once.
+        self.waiting = {place: Waiting() for place in self.waiting}
+        self._change(
+            activation=activation,
+            disabled_at_ms=None,
+            disabled_because=None,
+            failing_since_ms=None,
+        )
+
+    def wait_for(self, place: Place, now_ms: int) -> None:
+        """Have an event wait, to be sent at once."""
+        self.waiting[place] = Waiting(due_ms=now_ms)
+
+    def due(self, now_ms: int) -> list[Place]:
+        """Return what is to be sent now, in the order in which it became due."""
+        found = [
+            (each.due_ms, place)
+            for place, each in self.waiting.items()
+            if not each.is_under_way and each.due_ms <= now_ms
+        ]
+        return [place for _, place in sorted(found)]
+
+    def next_due_ms(self) -> int | None:
+        """Return when the next event is to be sent; None if none waits."""
+        return min(
+            (each.due_ms for each in self.waiting.values() if not each.is_under_way), default=None
+        )
+
+    def begin(self, place: Place, now_ms: int) -> int:
+        """Note that an event is being sent; return how often it was before."""
+        found = self.waiting[place]
+        found.is_under_way = True
+        found.first_ms = found.first_ms or now_ms
+        return found.attempts
+
+    def cancel(self, place: Place) -> None:
+        """Note that a delivery was not finished; nothing is known of it."""
+        if place in self.waiting:
+            self.waiting[place].is_under_way = False
+
+    def forget(self, place: Place) -> None:
+        """Drop an event that cannot be read any more."""
+        self.waiting.pop(place, None)
+
+    def take(self, place: Place, now_ms: int, status: int) -> None:
+        """Note that an event was delivered."""
+        self.waiting.pop(place, None)
+        self._change(
+            attempt_at_ms=now_ms,
+            attempt_status=status,
+            attempt_error=None,
+            success_at_ms=now_ms,
+            failing_since_ms=None,
+            delivered=self.state.delivered + 1,
+        )
+
+    def fail(
+        self, place: Place, now_ms: int, status: int | None, error: str, pause_ms: int | None
+    ) -> bool:
+        """Note that an event was not delivered; return whether it was given up.
+
+        If it was, and none was delivered since it was sent first, the webhook is disabled, and the
+        event waits for that it is enabled again. An answer 410 disables it at once.
+
+        Args:
+            place: The event.
+            now_ms: The time.
+            status: HTTP status of the answer; None without one.
+            error: Code of the failure.
+            pause_ms: Time until it is sent again; None if it is not.
+        """
+        found = self.waiting.get(place)
+        self._change(
+            attempt_at_ms=now_ms,
+            attempt_status=status,
+            attempt_error=error,
+            failing_since_ms=self.state.failing_since_ms or now_ms,
+            failed=self.state.failed + 1,
+        )
+        if found is None:
+            return False
+        found.is_under_way = False
+        found.attempts += 1
+        if error == GONE:
+            self._disable(now_ms, GONE, found)
+        elif pause_ms is not None:
+            found.due_ms = now_ms + pause_ms
+        elif (self.state.success_at_ms or 0) < found.first_ms:
+            self._disable(now_ms, NEVER_ANSWERED, found)
+        else:
+            self.waiting.pop(place)
+            self._change(given_up=self.state.given_up + 1)
+            return True
+        return False
+
+    def note_test(self, result: TestResult) -> None:
+        """Keep the result of a test."""
+        self._change(test=result)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as the log has it."""
+        return {
+            "positions": {str(each): offset for each, offset in sorted(self.positions.items())},
+            "waiting": [
+                [*place, each.attempts, each.due_ms, each.first_ms]
+                for place, each in sorted(self.waiting.items())
+            ],
+            "state": self.state.model_dump(by_alias=True, mode="json", exclude_none=True),
+        }
+
+    @classmethod
+    def from_json(cls, found: Mapping[str, Any]) -> Progress:
+        """Return the progress in the log.
+
+        Raises:
+            InputError: it is none.
+        """
+        stored = parse(_Stored, found)
+        return cls(
+            {int(partition): offset for partition, offset in stored.positions.items()},
+            {
+                (partition, offset): Waiting(attempts, due_ms, first_ms)
+                for partition, offset, attempts, due_ms, first_ms in stored.waiting
+            },
+            stored.state,
+        )
+
+    def _disable(self, now_ms: int, because: str, event: Waiting) -> None:
+        event.attempts, event.due_ms, event.first_ms = 0, now_ms, 0
+        self._change(disabled_at_ms=now_ms, disabled_because=because)
+
+    def _change(self, **changes: Any) -> None:
+        self.state = self.state.model_copy(update=changes)

@@ -1,0 +1,254 @@
+"""Sends bodies to receivers: bounded in time and size, to allowed addresses alone, once.
+
+`httpcore` asks `_GuardedNetwork` for every connection. It resolves the name, refuses it if one of
+its addresses is not allowed, and connects to one that it has checked; TLS verifies the name. No
+redirect is followed and no proxy used. Of an answer, only the status and `Retry-After` are used.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+import time
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from enum import StrEnum
+from http import HTTPStatus
+from typing import Any, Self
+
+import httpcore
+import httpx
+
+from streams.webhooks.addresses import AddressPolicy, Target
+from streams.webhooks.definition import MAX_WEBHOOKS
+from streams.webhooks.progress import GONE
+
+MAX_ANSWER_BYTES = 65_536
+"""Bytes of an answer that are read, and dropped; one with more has its connection closed."""
+
+MAX_RETRY_AFTER_S = 86_400.0
+
+MAX_CONNECTIONS = 8 * MAX_WEBHOOKS
+
+KEEP_ALIVE_S = 20.0
+
+_THROTTLED = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
+
+
+class Failure(StrEnum):
+    """Code of a delivery that failed."""
+
+    NAME_NOT_RESOLVED = "NAME_NOT_RESOLVED"
+    ADDRESS_NOT_ALLOWED = "ADDRESS_NOT_ALLOWED"
+    CONNECTION_FAILED = "CONNECTION_FAILED"
+    TLS_FAILED = "TLS_FAILED"
+    TIMED_OUT = "TIMED_OUT"
+    PROTOCOL_ERROR = "PROTOCOL_ERROR"
+    REDIRECTED = "REDIRECTED"
+    GONE = GONE
+    REFUSED = "REFUSED"
+    """An answer 4xx but 410."""
+    SERVER_ERROR = "SERVER_ERROR"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Result of one delivery.
+
+    Attributes:
+        status: HTTP status of the answer; None without one.
+        failure: What failed; None if the receiver has taken it.
+        retry_after_s: For how long the receiver asked to be left alone; 0 if it did not.
+        seconds: How long it took.
+    """
+
+    status: int | None
+    failure: Failure | None
+    retry_after_s: float = 0.0
+    seconds: float = 0.0
+
+
+class _NetworkError(Exception):
+    """A receiver that is not connected to.
+
+    Attributes:
+        failure: Why.
+    """
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.value)
+        self.failure = failure
+
+
+class Sender:
+    """Client of all receivers. Use it as an asynchronous context manager.
+
+    Args:
+        policy: What may be connected to.
+        timeout_s: Longest time for a delivery, in seconds.
+        context: How receivers are verified; None for the usual authorities.
+    """
+
+    def __init__(
+        self, policy: AddressPolicy, timeout_s: float, context: ssl.SSLContext | None = None
+    ) -> None:
+        self._timeout_s = timeout_s
+        # A look-up blocks its thread for as long as the resolver likes. With a thread for every
+        # webhook, a name that is never answered delays no other.
+        self._resolvers = ThreadPoolExecutor(MAX_WEBHOOKS, "resolve")
+        self._network = _GuardedNetwork(policy, self._resolvers)
+        self._pool = httpcore.AsyncConnectionPool(
+            ssl_context=context or httpx.create_ssl_context(),
+            max_connections=MAX_CONNECTIONS,
+            max_keepalive_connections=MAX_WEBHOOKS,
+            keepalive_expiry=KEEP_ALIVE_S,
+            network_backend=self._network,
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._pool.aclose()
+        self._resolvers.shutdown(wait=False, cancel_futures=True)
+
+    async def post(self, target: Target, headers: Mapping[str, str], body: bytes) -> Outcome:
+        """Send a body once, and return what became of it."""
+        began_s = time.monotonic()
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                outcome = await self._post(target, headers, body)
+        except _NetworkError as error:
+            outcome = Outcome(None, error.failure)
+        except (TimeoutError, httpcore.TimeoutException):
+            outcome = Outcome(None, Failure.TIMED_OUT)
+        except (httpcore.ProtocolError, httpcore.UnsupportedProtocol):
+            outcome = Outcome(None, Failure.PROTOCOL_ERROR)
+        except httpcore.NetworkError as error:
+            is_tls = isinstance(error.__cause__ or error.__context__, ssl.SSLError)
+            outcome = Outcome(None, Failure.TLS_FAILED if is_tls else Failure.CONNECTION_FAILED)
+        except (OSError, ValueError):
+            outcome = Outcome(None, Failure.CONNECTION_FAILED)
+        return Outcome(
+            outcome.status, outcome.failure, outcome.retry_after_s, time.monotonic() - began_s
+        )
+
+    async def _post(self, target: Target, headers: Mapping[str, str], body: bytes) -> Outcome:
+        url = httpcore.URL(
+            scheme=b"https" if target.is_secure else b"http",
+            host=target.host.encode("ascii"),
+            port=target.port,
+            target=target.path,
+        )
+        sent = {"Host": target.authority.decode("ascii"), **headers}
+        async with self._pool.stream("POST", url, headers=list(sent.items()), content=body) as got:
+            failure = failure_of(got.status)
+            found = Outcome(got.status, failure, _retry_after_s(got.status, got.headers))
+            size = 0
+            # The rest is read so that the connection can be used again, if there is not too much.
+            async for chunk in got.aiter_stream():
+                size += len(chunk)
+                if size > MAX_ANSWER_BYTES:
+                    break
+            return found
+
+
+def failure_of(status: int) -> Failure | None:
+    """Return what an HTTP status says of a delivery; None that it was taken."""
+    match status:
+        case HTTPStatus.GONE:
+            return Failure.GONE
+        case _ if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
+            return None
+        case _ if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
+            return Failure.REDIRECTED
+        case _ if HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR:
+            return Failure.REFUSED
+        case _:
+            return Failure.SERVER_ERROR
+
+
+def _retry_after_s(status: int, headers: Iterable[tuple[bytes, bytes]]) -> float:
+    """Return the seconds of `Retry-After`; a date, as few senders give, is not read."""
+    if status not in _THROTTLED:
+        return 0.0
+    for name, value in headers:
+        if name.lower() == b"retry-after" and value.isdigit() and len(value) < 10:  # noqa: PLR2004
+            return min(float(value), MAX_RETRY_AFTER_S)
+    return 0.0
+
+
+class _GuardedNetwork(httpcore.AsyncNetworkBackend):
+    """Network that connects to allowed addresses alone.
+
+    Args:
+        policy: What is allowed.
+        resolvers: Threads in which names are resolved.
+    """
+
+    def __init__(self, policy: AddressPolicy, resolvers: ThreadPoolExecutor) -> None:
+        self._policy = policy
+        self._resolvers = resolvers
+        self._network = httpcore.AnyIOBackend()
+        self._asked: dict[tuple[str, int], asyncio.Future[list[Any]]] = {}
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        """Connect to the first address of a name that answers.
+
+        Raises:
+            _NetworkError: the name is not resolved, or one of its addresses is not allowed.
+        """
+        addresses = list(dict.fromkeys(str(each[4][0]) for each in await self._found(host, port)))
+        if not addresses:
+            raise _NetworkError(Failure.NAME_NOT_RESOLVED)
+        # One refused address refuses the name: which of them is taken is not up to the resolver.
+        if not all(map(self._policy.allows, addresses)):
+            raise _NetworkError(Failure.ADDRESS_NOT_ALLOWED)
+        failed: Exception = httpcore.ConnectError(host)
+        for address in addresses:
+            try:
+                return await self._network.connect_tcp(
+                    address, port, timeout, local_address, socket_options
+                )
+            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
+                failed = error
+        raise failed
+
+    async def connect_unix_socket(self, *_: Any, **__: Any) -> httpcore.AsyncNetworkStream:
+        """Refuse: no receiver is a file.
+
+        Raises:
+            _NetworkError: always.
+        """
+        raise _NetworkError(Failure.ADDRESS_NOT_ALLOWED)
+
+    async def sleep(self, seconds: float) -> None:
+        """Sleep."""
+        await asyncio.sleep(seconds)
+
+    async def _found(self, host: str, port: int) -> list[Any]:
+        """Return what the resolver says of a name, which is asked once at a time for each."""
+        asked = self._asked.get((host, port))
+        if asked is None:
+            asked = asyncio.get_running_loop().run_in_executor(
+                self._resolvers, _resolved, host, port
+            )
+            self._asked[host, port] = asked
+            asked.add_done_callback(lambda _: self._asked.pop((host, port), None))
+        return await asyncio.shield(asked)
+
+
+def _resolved(host: str, port: int) -> list[Any]:
+    try:
+        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        return []

@@ -1,0 +1,198 @@
+"""One webhook at work, against a real receiver and decisions in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterator
+
+import orjson
+from standardwebhooks.webhooks import Webhook as Verifier
+
+from streams.webhooks import courier as module
+from streams.webhooks.addresses import AddressPolicy, networks
+from streams.webhooks.courier import DELIVERIES_AT_ONCE, Courier, Rules
+from streams.webhooks.definition import Format, WebhookDefinition
+from streams.webhooks.event_types import EventType
+from streams.webhooks.events import Event
+from streams.webhooks.progress import Progress
+from streams.webhooks.sealing import Confidential
+from streams.webhooks.sender import Sender
+from streams.webhooks.signing import new_secret
+from streams.webhooks.table import Webhook
+from tests.patience import patience, until_true
+from tests.streams.webhooks.receiver import Receiver, receiving
+
+POLICY = AddressPolicy(networks("127.0.0.0/8"), allows_http=True)
+SECRET = new_secret()
+FAILED = b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n"
+
+
+class Decisions:
+    """Events in memory, in the place of the topic."""
+
+    def __init__(self, n_events: int) -> None:
+        self.events = [event(offset) for offset in range(n_events)]
+        self.partitions = {0}
+
+    def bounded(self, positions):
+        return {0: min(positions.get(0, 0), len(self.events))}
+
+    async def read(self, _partition, begin, limit):
+        found = list(enumerate(self.events))[begin : begin + limit]
+        return found, begin + len(found)
+
+    async def event_at(self, _partition, offset):
+        return self.events[offset]
+
+    async def positions_at(self, at_ms):
+        return {0: at_ms}
+
+
+def event(offset: int) -> Event:
+    experiment = {"id": "exp_0000000000001", "key": None, "name": "Hero"}
+    return Event(f"msg_{offset}", EventType.STARTED, offset, 1, {"experiment": experiment})
+
+
+def courier_of(url: str, sender: Sender, progress=None, retries_s=(1, 1), **changes) -> Courier:
+    definition = WebhookDefinition(host="h", since_ms=0, **changes)
+    webhook = Webhook("wh_" + "a" * 26, definition, b"")
+    confidential = Confidential(url, (SECRET,))
+    return Courier(webhook, confidential, progress or Progress(), sender, Rules(POLICY, retries_s))
+
+
+@contextlib.asynccontextmanager
+async def delivering(courier: Courier, decisions: Decisions):
+    task = asyncio.create_task(courier.deliver(decisions))
+    try:
+        yield
+    finally:
+        await courier.stop(0.0)
+        await task
+
+
+@contextlib.contextmanager
+def faster(monkeypatch) -> Iterator[None]:
+    """Have pauses of a second take a hundredth."""
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "EARLIER", 0.01)
+        patched.setattr(module, "LATER", 0.01)
+        yield
+
+
+async def test_every_event_is_delivered_and_signed_and_none_twice():
+    async with receiving() as receiver, Sender(POLICY, 5.0) as sender:
+        courier = courier_of(receiver.url(), sender)
+        async with delivering(courier, Decisions(300)):
+            await until_true(lambda: courier.progress.state.delivered == 300)
+
+        assert sorted(receiver.ids()) == sorted(f"msg_{offset}" for offset in range(300))
+        _, headers, body = receiver.received[0]
+        assert Verifier(SECRET).verify(body, headers) == orjson.loads(body)
+        assert courier.progress.positions == {0: 300}
+
+
+async def test_a_failed_event_is_sent_again_under_the_same_id(monkeypatch):
+    with faster(monkeypatch):
+        async with receiving() as receiver, Sender(POLICY, 5.0) as sender:
+            receiver.answers["/"] = FAILED
+            courier = courier_of(receiver.url(), sender, retries_s=(1,) * 5)
+            async with delivering(courier, Decisions(1)):
+                await until_true(lambda: len(receiver.received) >= 3)
+                del receiver.answers["/"]
+                await until_true(lambda: courier.progress.state.delivered == 1)
+
+    assert set(receiver.ids()) == {"msg_0"}
+    assert courier.status == "active"
+
+
+async def test_one_that_never_answers_is_disabled_and_goes_on_when_it_is_enabled(monkeypatch):
+    with faster(monkeypatch):
+        async with receiving() as receiver, Sender(POLICY, 5.0) as sender:
+            receiver.answers["/"] = FAILED
+            courier = courier_of(receiver.url(), sender)
+            async with patience():  # it ends as it is disabled
+                await courier.deliver(Decisions(2))
+            assert courier.status == "disabled"
+            sent = len(receiver.received)
+            del receiver.answers["/"]
+            courier.webhook = courier_of("", sender, activation=2, is_from_since=False).webhook
+            async with delivering(courier, Decisions(2)):
+                await until_true(lambda: courier.progress.state.delivered == 2)
+
+        assert sent <= 2 * 3
+        assert set(receiver.ids()[sent:]) == {"msg_0", "msg_1"}
+
+
+async def test_gone_ends_it_at_once():
+    async with receiving() as receiver, Sender(POLICY, 5.0) as sender:
+        receiver.answers["/"] = b"HTTP/1.1 410 Gone\r\nContent-Length: 0\r\n\r\n"
+        courier = courier_of(receiver.url(), sender)
+
+        async with patience():
+            await courier.deliver(Decisions(1))
+
+        assert len(receiver.received) == 1
+        assert courier.progress.state.disabled_because == "GONE"
+        assert courier.progress.waiting.keys() == {(0, 0)}
+
+
+async def test_one_that_hangs_delays_no_other_and_has_few_connections():
+    async with receiving() as receiver, Sender(POLICY, 60.0) as sender:
+        receiver.answers["/hangs"] = None
+        hanging = courier_of(receiver.url("/hangs"), sender)
+        other = courier_of(receiver.url("/"), sender)
+        async with delivering(hanging, Decisions(100)):
+            await until_true(lambda: len(receiver.ids("/hangs")) == DELIVERIES_AT_ONCE)
+            async with delivering(other, Decisions(100)):
+                await until_true(lambda: other.progress.state.delivered == 100)
+            assert len(receiver.ids("/hangs")) == DELIVERIES_AT_ONCE
+
+        # What was broken off waits, and is sent by the process that goes on.
+        assert len(hanging.progress.waiting) == 100
+        restored = Progress.from_json(orjson.loads(orjson.dumps(hanging.progress.to_json())))
+        again = courier_of(receiver.url("/"), sender, restored)
+        before = len(receiver.ids("/"))
+        async with delivering(again, Decisions(100)):
+            await until_true(lambda: again.progress.state.delivered == 100)
+        assert len(set(receiver.ids("/")[before:])) == 100
+
+
+async def test_a_test_is_sent_once_also_while_it_is_disabled():
+    async with receiving() as receiver, Sender(POLICY, 5.0) as sender:
+        courier = courier_of(
+            receiver.url(), sender, is_enabled=False, test_id="t1", format=Format.SLACK
+        )
+        courier.start_test()
+        courier.start_test()
+        await until_true(lambda: courier.progress.state.test is not None)
+        courier.start_test()
+        await asyncio.sleep(0)
+
+        assert receiver.ids() == ["msg_t1"]
+        assert "works" in orjson.loads(receiver.received[0][2])["text"]
+
+
+async def test_no_more_events_wait_than_there_is_room_for(monkeypatch):
+    monkeypatch.setattr("streams.webhooks.progress.MAX_WAITING", 10)
+    async with receiving() as receiver, Sender(POLICY, 60.0) as sender:
+        receiver.answers["/"] = None
+        courier = courier_of(receiver.url(), sender)
+        async with delivering(courier, Decisions(100)):
+            await until_true(lambda: len(receiver.received) == DELIVERIES_AT_ONCE)
+
+        assert len(courier.progress.waiting) == 10
+        assert courier.progress.positions == {0: 10}
+
+
+async def test_a_url_that_is_not_allowed_any_more_is_not_sent_to():
+    async with receiving() as receiver, Sender(AddressPolicy(), 5.0) as sender:
+        courier = courier_of(receiver.url(), sender, retries_s=())
+        courier._rules = Rules(AddressPolicy(), ())
+
+        async with patience():
+            await courier.deliver(Decisions(1))
+
+        assert courier.progress.state.attempt_error == "ADDRESS_NOT_ALLOWED"
+        assert isinstance(receiver, Receiver)
+        assert receiver.received == []

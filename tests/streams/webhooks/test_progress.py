@@ -1,0 +1,120 @@
+"""What waits, what was delivered, and when a webhook is disabled."""
+
+from __future__ import annotations
+
+import orjson
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streams.webhooks.progress import MAX_WAITING, NEVER_ANSWERED, Progress
+
+PLACE, OTHER = (0, 5), (1, 7)
+
+
+def waiting(*places):
+    found = Progress()
+    found.activate(1, {0: 0, 1: 0})
+    for place in places:
+        found.wait_for(place, 1_000)
+    return found
+
+
+def test_an_event_is_sent_again_after_its_pause_until_it_is_taken():
+    """By hand: refused at 1,000, due at 6,000, taken then."""
+    progress = waiting(PLACE)
+    assert progress.due(999) == []
+    assert progress.due(1_000) == [PLACE]
+
+    assert progress.begin(PLACE, 1_000) == 0
+    assert progress.due(9_999) == []
+    assert not progress.fail(PLACE, 1_000, 500, "SERVER_ERROR", 5_000)
+    assert progress.state.failing_since_ms == 1_000
+    assert progress.next_due_ms() == 6_000
+
+    assert progress.begin(PLACE, 6_000) == 1
+    progress.take(PLACE, 6_010, 204)
+
+    assert progress.waiting == {}
+    state = progress.state
+    assert (state.delivered, state.failed, state.failing_since_ms) == (1, 1, None)
+
+
+def test_a_webhook_that_never_answers_is_disabled_and_keeps_the_event():
+    progress = waiting(PLACE)
+    progress.begin(PLACE, 1_000)
+
+    assert not progress.fail(PLACE, 2_000, None, "TIMED_OUT", None)
+
+    assert progress.state.disabled_because == NEVER_ANSWERED
+    assert progress.state.disabled_at_ms == 2_000
+    progress.activate(2, None)
+    assert progress.due(0) == [PLACE]
+    assert progress.state.disabled_at_ms is None
+
+
+def test_one_event_that_is_never_taken_is_given_up_while_others_are():
+    progress = waiting(PLACE, OTHER)
+    progress.begin(PLACE, 1_000)
+    progress.fail(PLACE, 1_000, 422, "REFUSED", 5_000)
+    progress.begin(OTHER, 2_000)
+    progress.take(OTHER, 2_000, 200)
+    progress.begin(PLACE, 6_000)
+
+    assert progress.fail(PLACE, 6_000, 422, "REFUSED", None)
+
+    assert progress.waiting == {}
+    assert progress.state.given_up == 1
+    assert progress.state.disabled_at_ms is None
+
+
+def test_gone_disables_at_once():
+    progress = waiting(PLACE)
+    progress.begin(PLACE, 1_000)
+
+    progress.fail(PLACE, 1_000, 410, "GONE", 5_000)
+
+    assert progress.state.disabled_because == "GONE"
+
+
+def test_room_is_bounded():
+    progress = waiting(*((0, offset) for offset in range(MAX_WAITING)))
+
+    assert progress.room == 0
+
+
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(["wait", "begin", "take", "fail", "end", "gone", "cancel", "activate"]),
+        st.tuples(st.integers(0, 2), st.integers(0, 3)),
+    ),
+    max_size=40,
+)
+
+
+@given(STEPS)
+def test_no_event_is_lost_and_any_state_is_restored(steps):
+    """An event that was read waits until it was taken or given up, whatever happens between."""
+    progress, now, expected = waiting(), 1_000, set()
+    for step, place in steps:
+        now += 10
+        if step == "wait":
+            progress.wait_for(place, now)
+            expected.add(place)
+        elif place in progress.waiting and step not in {"activate", "cancel"}:
+            progress.begin(place, now)
+            if step == "take":
+                progress.take(place, now, 200)
+                expected.discard(place)
+            elif step in {"fail", "gone"}:
+                progress.fail(place, now, None, "GONE" if step == "gone" else "TIMED_OUT", 50)
+            elif step == "end" and progress.fail(place, now, None, "TIMED_OUT", None):
+                expected.discard(place)
+        elif step == "cancel":
+            progress.cancel(place)
+        elif step == "activate":
+            progress.activate(progress.state.activation + 1, None)
+
+        restored = Progress.from_json(orjson.loads(orjson.dumps(progress.to_json())))
+        assert restored.waiting.keys() == progress.waiting.keys() == expected
+        assert restored.to_json() == progress.to_json()
+        assert not any(each.is_under_way for each in restored.waiting.values())
