@@ -36,7 +36,7 @@ class WebhookRecord:
 
 @dataclass(frozen=True, slots=True)
 class WebhookProgressRecord:
-    """How far a webhook has come, in the log.
+    """Progress of a webhook in the log.
 
     Attributes:
         webhook_id: Its id.

@@ -78,7 +78,7 @@ def is_public(address: Address) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class AddressPolicy:
-    """What may be connected to.
+    """Rule about what may be connected to.
 
     Attributes:
         allowed: Networks that are allowed although they are not public.

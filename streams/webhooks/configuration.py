@@ -1,4 +1,4 @@
-"""What the settings say of webhooks."""
+"""The settings of webhooks, parsed."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What is the same for all webhooks of a process.
+    """Rules that are the same for all webhooks of a process.
 
     Attributes:
         policy: Where may be sent to.
@@ -203,7 +203,7 @@ class Courier:
                 records, end = await decisions.read(partition, position, limit)
                 for offset, event in records:
                     if event is not None and event.is_for(self.webhook.definition):
-                        self.progress.wait_for((partition, offset), now_ms())
+                        self.progress.enqueue((partition, offset), now_ms())
                         self.is_changed = True
                 if end == position:
                     break

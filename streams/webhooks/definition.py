@@ -161,7 +161,7 @@ class WebhookUpdate(InputModel):
 
 
 class WebhookDefinition(InputModel):
-    """What the log has of a webhook in clear.
+    """Definition of a webhook, as the log has it in clear.
 
     Attributes:
         host: Scheme and host of its address, without the rest, which may hold a token.

@@ -41,7 +41,7 @@ PATTERNS = frozenset(
         *(each.partition(".")[0] + _GROUP for each in EventType if each is not EventType.TEST),
     }
 )
-"""What `events` of a webhook may name: types, all types of a group (`experiment.*`), and all."""
+"""Members of `events` of a webhook: types, all types of a group (`experiment.*`), and all."""
 
 
 def matches(patterns: Iterable[str], event_type: str) -> bool:

@@ -1,4 +1,4 @@
-"""What the log of commands says of experiments, as events name them."""
+"""Experiments by the log of commands, as events name them."""
 
 from __future__ import annotations
 

@@ -105,7 +105,7 @@ class Waiting:
 
 @dataclass(slots=True)
 class Progress:
-    """How far a webhook has come.
+    """Progress of a webhook.
 
     Attributes:
         positions: Offset of the next record to read, by partition.
@@ -119,7 +119,7 @@ class Progress:
 
     @property
     def room(self) -> int:
-        """How many more events may wait."""
+        """Number of events that may wait besides."""
         return max(0, MAX_WAITING - len(self.waiting))
 
     def activate(self, activation: int, positions: Mapping[int, int] | None) -> None:
@@ -141,7 +141,7 @@ class Progress:
             failing_since_ms=None,
         )
 
-    def wait_for(self, place: Place, now_ms: int) -> None:
+    def enqueue(self, place: Place, now_ms: int) -> None:
         """Have an event wait, to be sent at once."""
         self.waiting[place] = Waiting(due_ms=now_ms)
 

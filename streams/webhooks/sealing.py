@@ -17,7 +17,7 @@ VARIABLE = f"{ENVIRONMENT_PREFIX}WEBHOOK_KEYS"
 
 
 class SealError(EngineError):
-    """What is sealed cannot be opened: none of the keys of this process has sealed it.
+    """A sealed record that cannot be opened: none of the keys of this process has sealed it.
 
     Operator action: give the process the key that it was sealed with, beside the newest one.
     """

@@ -40,7 +40,7 @@ VARIANTS = [{"name": "A", "isControl": True}, {"name": "B"}]
 
 
 class Engine:
-    """What a worker writes: commands, and the decisions about them."""
+    """Writer of what a worker writes: commands, and the decisions about them."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings

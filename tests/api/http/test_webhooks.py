@@ -139,7 +139,7 @@ async def test_a_webhook_that_was_disabled_says_why_and_is_enabled_again(api):
     made = await created(api)
     progress = Progress()
     progress.activate(1, {0: 3})
-    progress.wait_for((0, 2), 5)
+    progress.enqueue((0, 2), 5)
     progress.begin((0, 2), 5)
     progress.fail((0, 2), 9, 410, "GONE", None)
     progress.note_test(TestResult(id="t", at_ms=8, status=410, error="GONE"))

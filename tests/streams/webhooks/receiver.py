@@ -13,7 +13,7 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 @dataclass
 class Receiver:
-    """What was received, and what is answered.
+    """Receiver with what it has received, and what it answers.
 
     Attributes:
         answers: Bytes to answer with, by path; None leaves a request without an answer.

@@ -1,4 +1,4 @@
-"""What waits, what was delivered, and when a webhook is disabled."""
+"""Events that wait and that were delivered, and the end of a webhook that never answers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def waiting(*places):
     found = Progress()
     found.activate(1, {0: 0, 1: 0})
     for place in places:
-        found.wait_for(place, 1_000)
+        found.enqueue(place, 1_000)
     return found
 
 
@@ -98,7 +98,7 @@ def test_no_event_is_lost_and_any_state_is_restored(steps):
     for step, place in steps:
         now += 10
         if step == "wait":
-            progress.wait_for(place, now)
+            progress.enqueue(place, now)
             expected.add(place)
         elif place in progress.waiting and step not in {"activate", "cancel"}:
             progress.begin(place, now)

@@ -42,7 +42,7 @@ def test_a_webhook_that_no_process_has_seen_is_not_delivered():
 
 def test_a_disabled_and_a_failing_webhook_are_named():
     progress = progress_of()
-    progress.wait_for((0, 0), OLD_MS)
+    progress.enqueue((0, 0), OLD_MS)
     progress.begin((0, 0), OLD_MS)
     progress.fail((0, 0), OLD_MS, None, "TIMED_OUT", 4 * 3_600_000)
     assert codes(log_of(progress)) == ["WEBHOOK_FAILING"]
@@ -57,7 +57,7 @@ def test_a_disabled_and_a_failing_webhook_are_named():
 
 def test_an_event_that_is_overdue_and_a_decision_that_is_unread_are_not_delivered():
     progress = progress_of()
-    progress.wait_for((0, 0), OLD_MS)
+    progress.enqueue((0, 0), OLD_MS)
     assert codes(log_of(progress)) == ["WEBHOOKS_NOT_DELIVERED"]
 
     log = log_of(progress_of())
