@@ -48,6 +48,7 @@ from streams.model.events import (
 from streams.model.generations import GenerationChange
 from streams.model.receipts import Receipt
 from streams.model.schema_levels import LevelsChange
+from streams.model.webhooks import WebhookProgressRecord, WebhookRecord
 from streams.tallies.bins import BinTally
 from streams.tallies.cell import Cell, MetricTally, ProductTally, SliceTally, VariantTally
 from streams.tallies.cohorts import Cohort
@@ -205,6 +206,7 @@ def _impression_groups(size: int) -> SearchStrategy[ImpressionGroup]:
 
 _DEFINITIONS = st.sampled_from([_definition("Héro"), _definition("Banner", minSampleSize=9)])
 _SEQUENCE = {"incarnation": bits(64), "sequence": bits(63)}
+_WEBHOOK_IDS = st.from_regex(r"wh_[a-z2-7]{26}", fullmatch=True)
 _VERSIONS = st.dictionaries(st.sampled_from(["snapshot", "command", "later"]), st.integers(0, 9))
 
 DOMAINS: dict[type, dict[str, SearchStrategy[Any]]] = {}
@@ -312,6 +314,8 @@ DOMAINS |= {
     },
     GenerationChange: {"generation": st.integers(1, 1_000_000)},
     LevelsChange: {"versions": _VERSIONS},
+    WebhookRecord: {"webhook_id": _WEBHOOK_IDS, "definition": objects},
+    WebhookProgressRecord: {"webhook_id": _WEBHOOK_IDS, "progress": objects},
     Observation: {
         "assignment_id": st.text(min_size=1, max_size=512),
         "metric": st.from_regex(r"[A-Za-z][A-Za-z0-9_.:\-]{0,63}", fullmatch=True),
@@ -375,6 +379,8 @@ RECORDS: dict[type, SearchStrategy[Any]] = {
             GenerationChange,
             ImpressionBatch,
             LevelsChange,
+            WebhookRecord,
+            WebhookProgressRecord,
             Observation,
             Receipt,
             Snapshot,
