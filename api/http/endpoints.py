@@ -38,7 +38,6 @@ from api.http.handlers.traffic import (
     record_observations,
     void_assignments,
 )
-from api.http.models.history import HistoryPage
 from api.http.handlers.webhooks import (
     create_webhook,
     delete_webhook,
@@ -47,6 +46,7 @@ from api.http.handlers.webhooks import (
     send_test_event,
     update_webhook,
 )
+from api.http.models.history import HistoryPage
 from api.http.models.ofrep import (
     EvaluationFault,
     FlagEvaluation,
@@ -299,6 +299,7 @@ ENDPOINTS = (
         handler=create_webhook,
         tag="webhooks",
         scopes=(Scope.MANAGE,),
+        query=CommandQuery,
         body=Body(WebhookRequest),
         response=Webhook,
         status=201,

@@ -116,7 +116,9 @@ class WebhookService:
         table = await self._read()
         return self._found(_webhook(table, webhook_id), table)
 
-    async def create(self, asked: WebhookRequest, key: IdempotencyKey | None) -> FoundWebhook:
+    async def create(
+        self, asked: WebhookRequest, key: IdempotencyKey | None, author: str = ""
+    ) -> FoundWebhook:
         """Create a webhook; with a key that was used before, return the one that it has made.
 
         Raises:
@@ -136,6 +138,7 @@ class WebhookService:
             experiments=asked.experiments,
             format=asked.format,
             description=asked.description,
+            author=author,
             created_at_ms=at_ms,
             changed_at_ms=at_ms,
             since_ms=asked.since,

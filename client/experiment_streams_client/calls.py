@@ -584,7 +584,7 @@ def create_webhook(
     }
     given = {"secret": secret, "since": since}
     body |= {name: value for name, value in given.items() if value is not None}
-    return _asked("POST", "/webhooks", body, idempotency_key, Webhook.model_validate)
+    return _asked("POST", "/webhooks", body, idempotency_key, Webhook.model_validate, None)
 
 
 def list_webhooks() -> Call[tuple[Webhook, ...]]:

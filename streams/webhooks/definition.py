@@ -166,6 +166,7 @@ class WebhookDefinition(InputModel):
     Attributes:
         host: Scheme and host of its address, without the rest, which may hold a token.
         events, experiments, format, description, is_enabled: As of `WebhookRequest`.
+        author: Who made it, as of commands; empty if that is not known.
         activation: How often it was enabled; what disabled it before counts no more.
         created_at_ms, changed_at_ms: Times by the API.
         since_ms: Time from which on events are sent; None for that of the record.
@@ -181,6 +182,7 @@ class WebhookDefinition(InputModel):
     format: Annotated[Format, Field(strict=False)] = Format.STANDARD
     description: str = ""
     is_enabled: bool = True
+    author: str = ""
     activation: int = 1
     created_at_ms: int = 0
     changed_at_ms: int = 0

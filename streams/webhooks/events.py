@@ -177,7 +177,10 @@ def _of_command(
         "command": evidence.get("command"),
         "commandId": command_id,
         "status": evidence.get("status"),
+        "author": evidence.get("author", ""),
     }
+    if (reason := evidence.get("reason")) is not None:
+        found |= {"reason": reason}
     if evidence.get("accepted") is not True:
         return found | {"code": evidence.get("code")}
     if (because := evidence.get("because")) is not None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from fastapi import Request, Response
 
-from api.http.dependencies import CallerDep, ServicesDep, json_response
-from api.http.handlers.commands import KeyHeader, idempotency_key
+from api.http.dependencies import ServicesDep, json_response
+from api.http.handlers.options import OptionsDep
 from api.http.models.webhooks import Attempt, TestAttempt, TestEvent, Webhook, Webhooks
 from api.services.webhooks import FoundWebhook
 from api.strict_json import decode_object
@@ -14,16 +14,14 @@ from streams.model.validation import parse
 from streams.webhooks.definition import WebhookRequest, WebhookUpdate
 
 
-async def create_webhook(
-    services: ServicesDep, caller: CallerDep, request: Request, key: KeyHeader = None
-) -> Response:
+async def create_webhook(services: ServicesDep, options: OptionsDep, request: Request) -> Response:
     """Have events sent to an address, from now on or from `since` on.
 
     Bodies, signatures and retries are those of Standard Webhooks; the secret is never returned.
     """
     body = decode_object(await request.body())
     asked = parse(WebhookRequest, body)
-    found = await services.webhooks.create(asked, idempotency_key(caller, key, body))
+    found = await services.webhooks.create(asked, options.idempotency(body), options.origin.author)
     return json_response(_response(found), 201)
 
 
@@ -105,6 +103,7 @@ def _response(found: FoundWebhook) -> Webhook:
         given_up=state.given_up,
         waiting=len(found.progress.waiting),
         old_secret_until=confidential.old_until_ms if confidential and is_rotated else None,
+        created_by=definition.author,
         created_at=definition.created_at_ms,
         changed_at=definition.changed_at_ms,
     )

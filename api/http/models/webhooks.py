@@ -56,6 +56,7 @@ class Webhook(ResponseModel):
         given_up: Events that were given up.
         waiting: Events that wait for another attempt, or for the first one.
         old_secret_until: Time until which the old secret signs, too; null if there is none.
+        created_by: Author, as of the commands in the history of an experiment.
         created_at, changed_at: When it was made and changed.
     """
 
@@ -78,6 +79,7 @@ class Webhook(ResponseModel):
     given_up: int = 0
     waiting: int = 0
     old_secret_until: int | None = None
+    created_by: str = ""
     created_at: int
     changed_at: int
 

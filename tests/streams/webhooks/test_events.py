@@ -65,6 +65,7 @@ def test_a_command_is_an_event_with_the_names_of_its_experiment():
             "command": "start",
             "commandId": "2" * 32,
             "status": "running",
+            "author": "",
         },
     }
 
