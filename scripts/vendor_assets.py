@@ -50,6 +50,20 @@ ASSETS = (
         parts=("dist/htmx.min.js", "dist/ext/hx-sse.min.js"),
     ),
     Asset(
+        file="dashboard/static/vendor/uplot.js",
+        package="uplot",
+        version="1.6.32",
+        license="MIT",
+        parts=("dist/uPlot.iife.min.js",),
+    ),
+    Asset(
+        file="dashboard/static/vendor/uplot.css",
+        package="uplot",
+        version="1.6.32",
+        license="MIT",
+        parts=("dist/uPlot.min.css",),
+    ),
+    Asset(
         file="tests/dashboard/vendor/axe.js",
         package="axe-core",
         version="4.14.1",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
 from typing import Any
 
@@ -18,10 +18,15 @@ from dashboard.feeds import Moment
 from dashboard.sessions import Session
 from dashboard.views.experiment import experiment_view
 from dashboard.views.facts import Facts
-from dashboard.views.history import history
+from dashboard.views.history import Happening, history
 from dashboard.views.metrics import slices
+from dashboard.views.series import SeriesView, series_view
+from experiment_streams_client import AsyncExperimentClient
 
 PING_S = 15
+
+SERIES_POINTS = 200
+"""Points of the charts over time: more than a screen can tell apart would be of no use."""
 
 
 async def show(request: Request) -> Response:
@@ -41,6 +46,8 @@ async def show(request: Request) -> Response:
     context = {
         "view": experiment_view(facts),
         "history": happenings,
+        "series": await _series(client, facts, happenings, request.query_params),
+        "series_of": stats.experiment_id,
         "slices": (
             None
             if broken_down is None
@@ -49,6 +56,28 @@ async def show(request: Request) -> Response:
         "may_manage": session.may("manage"),
     }
     return await page(request, "experiment.html", context)
+
+
+async def show_series(request: Request) -> Response:
+    """Return the charts over time, as a part of the page."""
+    client = await client_of(request)
+    name = request.path_params["id"]
+    facts = Facts(await client.get_experiment(name), await client.get_experiment_stats(name))
+    happenings = history(await client.get_experiment_history(name))
+    found = await _series(client, facts, happenings, request.query_params)
+    context = {"series": found, "series_of": facts.stats.experiment_id}
+    return await page(request, "series.html", context)
+
+
+async def _series(
+    client: AsyncExperimentClient,
+    facts: Facts,
+    happenings: list[Happening],
+    query: Mapping[str, str],
+) -> SeriesView | None:
+    found = await client.get_experiment_timeseries(facts.stats.experiment_id, points=SERIES_POINTS)
+    commands = [each for each in happenings if not each.is_refused and each.is_command]
+    return series_view(facts, found, commands, query.get("variant", ""))
 
 
 async def show_history(request: Request) -> Response:
@@ -143,6 +172,7 @@ def _inert(text: str) -> str:
 ROUTES = (
     Route("/experiments/{id}", show, methods=["GET"]),
     Route("/experiments/{id}/live", live, methods=["GET"]),
+    Route("/experiments/{id}/series", show_series, methods=["GET"]),
     Route("/experiments/{id}/history", show_history, methods=["GET"]),
     Route("/experiments/{id}/variants.csv", table, methods=["GET"]),
 )

@@ -45,6 +45,7 @@ class Happening:
         who: Who did it; empty where that is not known.
         why: Reason of the author, or of the engine.
         changes: Values that changed, in words.
+        is_command: Whether it is a command, and no recommendation.
         is_refused: Whether it was refused, and changed nothing.
     """
 
@@ -53,6 +54,7 @@ class Happening:
     who: str = ""
     why: str = ""
     changes: tuple[str, ...] = ()
+    is_command: bool = True
     is_refused: bool = False
 
 
@@ -79,6 +81,7 @@ def _happening(item: HistoryItem) -> Happening:
         author(item.author),
         item.reason or code,
         tuple(changes),
+        is_command=item.kind != "recommendation",
         is_refused=not item.accepted,
     )
 

@@ -14,7 +14,13 @@ from starlette.testclient import TestClient
 
 from dashboard.app import dashboard_app
 from experiment_streams_client import AsyncExperimentClient
-from tests.dashboard.samples import experiment_json, history_json, listed_json, stats_json
+from tests.dashboard.samples import (
+    experiment_json,
+    history_json,
+    listed_json,
+    series_json,
+    stats_json,
+)
 
 SCOPES_OF_KEY = {"reads": ["read"], "manages": ["manage", "read"], "assigns": ["assign"]}
 
@@ -58,6 +64,8 @@ class ScriptedApi:
     def _usual(self, method: str, path: str) -> tuple[int, Any]:
         if path == "/experiments" and method == "GET":
             return 200, {"experiments": [listed_json()], "nextCursor": None}
+        if path.endswith("/timeseries"):
+            return 200, series_json(3)
         if path.endswith("/history"):
             return 200, {"entries": history_json(), "nextCursor": None}
         if path.endswith("/stats"):

@@ -67,6 +67,54 @@ def history_json() -> list[dict[str, Any]]:
     ]
 
 
+BEGIN = 1_795_978_408_000
+
+
+def series_json(n: int, width: float = 0.1) -> dict[str, Any]:
+    """Return a series whose range narrows as 1/place, about a difference of five points."""
+
+    def variant(name: str, place: int) -> dict[str, Any]:
+        against = {
+            "probabilityBetter": 0.9,
+            "difference": 0.05,
+            "differenceLower": 0.02,
+            "differenceUpper": 0.08,
+            "sequenceLower": 0.05 - width / (place + 1) if place else None,
+            "sequenceUpper": 0.05 + width / (place + 1) if place else None,
+        }
+        return {
+            "id": name,
+            "assignments": 100 * place,
+            "exposures": None,
+            "observations": place,
+            "allocation": {CONTROL: 0.2, BLUE: 0.5, GREEN: 0.3}[name],
+            "probabilityBest": 0.3,
+            "mean": 0.1,
+            "lower": 0.05,
+            "upper": 0.15,
+            "againstControl": None if name == CONTROL else against,
+        }
+
+    return {
+        "experimentId": "exp_1",
+        "metric": "purchase",
+        "direction": "increase",
+        "controlId": CONTROL,
+        "width": 60,
+        "points": [
+            {
+                "at": BEGIN + place * 60_000,
+                "version": place,
+                "status": "running",
+                "recommendedAction": "continue",
+                "reasonCode": "LEAD_UNCERTAIN",
+                "variants": [variant(each, place) for each in (CONTROL, BLUE, GREEN)],
+            }
+            for place in range(n)
+        ],
+    }
+
+
 def changed(into: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     """Return JSON with values replaced by their dotted paths."""
     for path, value in changes.items():

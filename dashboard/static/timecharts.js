@@ -1,0 +1,177 @@
+// The two charts over time, on uPlot: nothing else knows it.
+(() => {
+  const HEIGHT = 260;
+  const plots = new Map();
+  const color = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+  const variant = (index) => color(index < 8 ? `v${index}` : "vx");
+  const time = (seconds) => new Date(seconds * 1000).toISOString().slice(0, 16).replace("T", " ") + " UTC";
+  const share = (value) => `${(100 * value).toFixed(1)} %`;
+
+  const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+  const DAY_S = 86400;
+  // Times in UTC, whatever the zone of the browser; the day where it begins or changes.
+  const times = (_, marks, __, ___, step) => {
+    let shown = "";
+    return marks.map((seconds) => {
+      const iso = new Date(seconds * 1000).toISOString();
+      const day = `${Number(iso.slice(8, 10))} ${MONTHS[Number(iso.slice(5, 7)) - 1]}`;
+      if (step >= DAY_S) return day;
+      const clock = iso.slice(11, step >= 60 ? 16 : step >= 1 ? 19 : 21);
+      const isNew = day !== shown;
+      shown = day;
+      return isNew ? `${clock}\n${day}` : clock;
+    });
+  };
+
+  const axes = (format) => [
+    { values: times, stroke: color("soft"), grid: { stroke: color("border"), width: 1 }, ticks: { stroke: color("border") } },
+    { stroke: color("soft"), grid: { stroke: color("border"), width: 1 }, ticks: { stroke: color("border") }, size: 64, values: (_, marks) => marks.map(format) },
+  ];
+
+  // Numbered marks of what happened, the planned end, and the line of "no difference".
+  const annotate = (data, hasZero) => (u) => {
+    const { ctx, bbox } = u;
+    ctx.save();
+    ctx.strokeStyle = color("soft");
+    ctx.fillStyle = color("text");
+    ctx.lineWidth = devicePixelRatio;
+    ctx.font = `${12 * devicePixelRatio}px system-ui, sans-serif`;
+    ctx.textAlign = "center";
+    const vertical = (at, dash) => {
+      const x = Math.round(u.valToPos(at, "x", true));
+      if (x < bbox.left || x > bbox.left + bbox.width) return null;
+      ctx.setLineDash(dash.map((each) => each * devicePixelRatio));
+      ctx.beginPath();
+      ctx.moveTo(x, bbox.top);
+      ctx.lineTo(x, bbox.top + bbox.height);
+      ctx.stroke();
+      return x;
+    };
+    data.marks.forEach((at, index) => {
+      const x = vertical(at, [2, 3]);
+      if (x !== null) ctx.fillText(String(index + 1), x, bbox.top + 12 * devicePixelRatio);
+    });
+    if (hasZero && data.planned !== null) vertical(data.planned, [6, 4]);
+    if (hasZero) {
+      const y = Math.round(u.valToPos(0, "y", true));
+      ctx.setLineDash([]);
+      ctx.beginPath();
+      ctx.moveTo(bbox.left, y);
+      ctx.lineTo(bbox.left + bbox.width, y);
+      ctx.stroke();
+    }
+    ctx.restore();
+  };
+
+  const range = (data) => {
+    const [first, last] = [data.times[0], data.times[data.times.length - 1]];
+    const isNear = data.planned !== null && data.planned - first <= 3 * (last - first);
+    return [first, isNear ? data.planned : last];
+  };
+
+  const common = (width, data) => ({
+    width,
+    height: HEIGHT,
+    tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "UTC"),
+    legend: { show: false },
+    cursor: { drag: { x: false, y: false }, points: { size: 7 } },
+  });
+
+  const differenceOf = (element, data) => {
+    const own = variant(data.color);
+    const [low, high] = data.range;
+    const line = (stroke, width) => ({ stroke, width, points: { show: false }, paths: uPlot.paths.stepped({ align: 1 }) });
+    return new uPlot(
+      {
+        ...common(element.clientWidth, data),
+        scales: { x: { range: range(data) }, y: { range: [low, high], dir: data.isMirrored ? -1 : 1 } },
+        axes: axes((value) => (value > 0 ? "+" : "") + String(Number(value.toPrecision(6))).replace("-", "−")),
+        series: [{}, line(own, 1), line(own, 1), line(own, 2)],
+        bands: [{ series: [1, 2], fill: `${own}2b` }],
+        hooks: { draw: [annotate(data, true)] },
+      },
+      [data.times, data.upper, data.lower, data.difference],
+      element,
+    );
+  };
+
+  const trafficOf = (element, data) => {
+    const sums = data.times.map(() => 0);
+    const stacked = data.shares.map((line) => line.map((value, at) => (sums[at] += value)));
+    const series = stacked.map((_, index) => ({
+      stroke: color("card"),
+      width: 2,
+      fill: variant(index),
+      points: { show: false },
+      paths: uPlot.paths.stepped({ align: 1 }),
+    }));
+    return new uPlot(
+      {
+        ...common(element.clientWidth, data),
+        scales: { x: { range: [data.times[0], data.times[data.times.length - 1]] }, y: { range: [0, 1] } },
+        axes: axes(share),
+        // The highest sum first, so that the lower ones are drawn over it.
+        series: [{}, ...series.reverse()],
+        hooks: { draw: [annotate(data, false)] },
+      },
+      [data.times, ...stacked.reverse()],
+      element,
+    );
+  };
+
+  const told = {
+    difference: (data, at) => {
+      const shown = (value) => (value === null ? "–" : (value > 0 ? "+" : "") + Number(value.toPrecision(3)));
+      return `${time(data.times[at])}: ${data.variant} ${shown(data.difference[at])} ${data.unit}, from ${shown(data.lower[at])} to ${shown(data.upper[at])}`;
+    },
+    traffic: (data, at) =>
+      `${time(data.times[at])}: ${data.names.map((name, index) => `${name} ${share(data.shares[index][at])}`).join(", ")}`,
+  };
+
+  const draw = () => {
+    const source = document.getElementById("series-data");
+    for (const plot of plots.values()) plot.destroy();
+    plots.clear();
+    if (!source) return;
+    const data = JSON.parse(source.textContent);
+    for (const [name, make] of [["difference", differenceOf], ["traffic", trafficOf]]) {
+      const element = document.getElementById(`plot-${name}`);
+      const plot = make(element, data);
+      const readout = document.getElementById(`read-${name}`);
+      const read = (at) => {
+        plot.setCursor({ left: plot.valToPos(data.times[at], "x"), top: HEIGHT / 3 });
+        readout.textContent = told[name](data, at);
+      };
+      let at = data.times.length - 1;
+      element.onkeydown = (event) => {
+        const step = { ArrowLeft: -1, ArrowRight: 1, Home: -Infinity, End: Infinity }[event.key];
+        if (step === undefined) return;
+        event.preventDefault();
+        at = Math.min(Math.max(at + step, 0), data.times.length - 1);
+        read(at);
+      };
+      element.onmousemove = () => {
+        if (plot.cursor.idx !== null && plot.cursor.idx !== undefined) {
+          at = plot.cursor.idx;
+          readout.textContent = told[name](data, at);
+        }
+      };
+      plots.set(name, plot);
+    }
+  };
+
+  let width = 0;
+  const redraw = () => {
+    const element = document.getElementById("plot-difference");
+    if (element && element.clientWidth !== width) {
+      width = element.clientWidth;
+      draw();
+    }
+  };
+  document.addEventListener("DOMContentLoaded", draw);
+  window.addEventListener("resize", redraw);
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
+  document.addEventListener("htmx:after:swap", (event) => {
+    if (event.target && event.target.id === "series") draw();
+  });
+})();
