@@ -1,4 +1,4 @@
-"""What the pages share: sessions, tokens, the engine, and how a template is rendered."""
+"""Parts that the pages share: sessions, tokens, the engine, and rendering."""
 
 from __future__ import annotations
 

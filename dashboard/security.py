@@ -1,4 +1,4 @@
-"""What every answer of the dashboard says to browsers, and which requests it takes."""
+"""Headers of every answer, and the requests that are taken."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ PAGE = (ROOT / "docs" / "explanation" / "architecture.md").read_text()
 
 
 def test_the_named_modules_exist():
-    named = re.findall(r"`((?:api|client|schemas|streams)/[\w/.-]*)`", PAGE)
+    named = re.findall(r"`((?:api|client|dashboard|schemas|streams)/[\w/.-]*)`", PAGE)
 
     assert named
     assert [path for path in named if not (ROOT / path).exists()] == []

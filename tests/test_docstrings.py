@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("api", "benchmarks", "client", "schemas", "scripts", "streams", "tests")
+PACKAGES = ("api", "benchmarks", "client", "dashboard", "schemas", "scripts", "streams", "tests")
 
 _QUESTION = re.compile(r"(What|Who|Whose|Whoever|How|Where|When|Why)\b")
 

@@ -42,7 +42,7 @@ def edited(text: str, edit: str) -> str:
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
     """A copy of all that the checks of the recipes need."""
-    for folder in ("api", "client", "docs", "schemas", "scripts", "streams", "tests"):
+    for folder in ("api", "client", "dashboard", "docs", "schemas", "scripts", "streams", "tests"):
         copytree(ROOT / folder, tmp_path / folder, ignore=ignore_patterns("__pycache__", "corpus"))
     copy(ROOT / "pyproject.toml", tmp_path)
     return tmp_path

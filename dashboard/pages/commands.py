@@ -29,7 +29,7 @@ Send = Callable[[AsyncExperimentClient, str, Mapping[str, str], "Told"], Awaitab
 
 
 class Told(TypedDict):
-    """What every command takes besides."""
+    """Arguments that every command takes besides."""
 
     idempotency_key: str | None
     reason: str | None

@@ -1,4 +1,4 @@
-"""What an automatic promotion waits for, as a list with ticks."""
+"""Conditions of an automatic promotion, as a list with ticks."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ INITIAL: Mapping[str, str] = {
     "metrics.0.name": "",
     "metrics.0.role": "primary",
 }
-"""What an empty form holds."""
+"""Fields of an empty form."""
 
 _NAMED = re.compile(r"(variants|dimensions|covariates)\[(\d+)\](?:\.(.*))?$")
 _RAMP = re.compile(r"config\.schedule\.ramp\[(\d+)\](?:\.(.*))?$")
@@ -43,7 +43,7 @@ _LISTED = re.compile(r"config\.(secondaryMetrics|guardrailMetrics)(?:\[(\d+)\])?
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """What a form says.
+    """Contents of a form.
 
     Attributes:
         body: The JSON that is sent.

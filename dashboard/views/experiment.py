@@ -18,7 +18,7 @@ from dashboard.views.variants import VariantRow, variant_rows
 
 @dataclass(frozen=True, slots=True)
 class ExperimentView:
-    """What the page shows.
+    """Contents of the page.
 
     Attributes:
         id, name, key, status, description, type, unit: Of the experiment.

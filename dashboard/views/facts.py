@@ -44,7 +44,7 @@ class Facts:
 
     @property
     def evidence(self) -> StatsEvidence | None:
-        """What the recommendation follows from."""
+        """Evidence of the recommendation; None if it was never evaluated."""
         return self.stats.evidence
 
     @property
@@ -65,12 +65,12 @@ class Facts:
 
     @property
     def primary(self) -> MetricModel | None:
-        """How the primary metric is read; None before it is known."""
+        """Reading of the primary metric; None before it is known."""
         return self.stats.metrics.get(self.metric)
 
     @property
     def scale(self) -> Scale:
-        """How values of the primary metric are written."""
+        """Spelling of the values of the primary metric."""
         return self.scale_of(self.metric)
 
     def scale_of(self, metric: str) -> Scale:
@@ -85,7 +85,7 @@ class Facts:
 
     @property
     def units(self) -> str:
-        """What is randomized, in the plural."""
+        """Name of the randomized units, in the plural."""
         return units_of(self.stats.unit)
 
     def n_units(self, n: int) -> str:

@@ -14,8 +14,8 @@ ROW_HEIGHT = 46
 AXIS_HEIGHT = 40
 
 WIDEST_OF_CREDIBLE = 6.0
-"""How many times as wide as all credible intervals the axis gets at most for the sake of sequences:
-the first ones are so wide that nothing else could be seen."""
+"""Largest width of the axis for the sake of sequences, in widths of all credible intervals: the
+first sequences are so wide that nothing else could be seen."""
 
 
 @dataclass(frozen=True, slots=True)

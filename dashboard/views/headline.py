@@ -17,7 +17,7 @@ ICONS = {GO: "✔", WAIT: "◷", STOP: "✖", ALARM: "!", DONE: "■"}
 
 @dataclass(frozen=True, slots=True)
 class Headline:
-    """What to do with an experiment.
+    """Recommendation about an experiment.
 
     Attributes:
         verb: What to do, as a sentence.

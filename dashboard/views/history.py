@@ -1,4 +1,4 @@
-"""What was done with an experiment, newest first: who, when, what and why."""
+"""History of an experiment, newest first: who did what, when and why."""
 
 from __future__ import annotations
 

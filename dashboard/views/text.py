@@ -37,7 +37,7 @@ _UNITS = {
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """How values of a metric are written.
+    """Spelling of the values of a metric.
 
     Attributes:
         is_rate: Whether they are shares: written in percent, and differences of them in points.

@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 HEALTHY_S = 400.0
 POLL_S = 0.5
 
-LONG_RUNNING = ("kafka", "redis", "worker", "api", "webhooks")
+LONG_RUNNING = ("kafka", "redis", "worker", "api", "webhooks", "dashboard")
 """Services without a profile that run until they are stopped."""
 
 
@@ -128,7 +128,7 @@ class Stack:
 @contextmanager
 def new_stack(engine: Engine, image: str, directory: Path) -> Iterator[Stack]:
     """Yield a project with fresh secrets, and remove it with its volumes."""
-    api_port, kafka_port, prometheus_port, grafana_port = free_ports(4)
+    api_port, kafka_port, prometheus_port, grafana_port, dashboard_port = free_ports(5)
     keys = directory / "api-keys.json"
     api_key = add_key(keys, "test", list(Scope))
     file = directory / "env"
@@ -144,6 +144,7 @@ def new_stack(engine: Engine, image: str, directory: Path) -> Iterator[Stack]:
         "KAFKA_PORT": str(kafka_port),
         "PROMETHEUS_PORT": str(prometheus_port),
         "GRAFANA_PORT": str(grafana_port),
+        "DASHBOARD_PORT": str(dashboard_port),
     }
     file.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
     project = f"experiment-test-{secrets.token_hex(4)}"

@@ -41,7 +41,7 @@ found = {
     "tests": [str(path) for path in root.rglob("tests") if path.is_dir()],
     "uncompiled": [
         str(path) for path in (root / "lib").rglob("*.py")
-        if {"streams", "api", "schemas", "experiment_streams_client"} & set(path.parts)
+        if {"streams", "api", "dashboard", "schemas", "experiment_streams_client"} & set(path.parts)
         and not pathlib.Path(importlib.util.cache_from_source(path)).exists()
     ],
     "where": importlib.util.find_spec("streams").origin,
@@ -117,7 +117,7 @@ def test_the_image_holds_what_production_needs_and_no_more(engine: Engine, image
 def test_a_changed_line_installs_no_dependency_again(engine: Engine, image: str, tmp_path):
     for name in ("Dockerfile", ".dockerignore", "pyproject.toml", "README.md", "requirements.lock"):
         shutil.copy(ROOT / name, tmp_path)
-    for folder in ("scripts", "schemas", "streams", "api", "client"):
+    for folder in ("scripts", "schemas", "streams", "api", "dashboard", "client"):
         shutil.copytree(ROOT / folder, tmp_path / folder)
     with (tmp_path / "streams" / "__init__.py").open("a") as source:
         source.write("# changed\n")
@@ -195,7 +195,7 @@ async def test_every_count_is_exact_while_main_processes_are_killed(
     await asyncio.to_thread(check_counts, client, experiment, ledger)
 
 
-@pytest.mark.parametrize("service", ["worker", "api", "webhooks", "redis", "kafka"])
+@pytest.mark.parametrize("service", ["worker", "api", "webhooks", "dashboard", "redis", "kafka"])
 def test_a_service_stops_in_time_with_its_exit_code_and_starts_again(stack: Stack, service: str):
     began = time.monotonic()
     stack.compose("stop", service)

@@ -53,7 +53,7 @@ def archives(tmp_path_factory):
     """Folder with the wheels, each built from its source distribution, and those."""
     folder = tmp_path_factory.mktemp("archives")
     sources = tmp_path_factory.mktemp("sources")  # a build writes beside the sources
-    for name in ("streams", "schemas", "api", "client"):
+    for name in ("streams", "schemas", "api", "dashboard", "client"):
         shutil.copytree(ROOT / name, sources / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md"):
         shutil.copy(ROOT / name, sources)
@@ -115,7 +115,9 @@ def test_the_server_does_not_install_the_client(archives):
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
     folders = {name.partition("/")[0] for name in names if ".dist-info/" not in name}
-    assert folders == {"api", "schemas", "streams"}
+    assert folders == {"api", "dashboard", "schemas", "streams"}
+    assert "dashboard/templates/base.html" in names
+    assert "dashboard/static/vendor/htmx.js" in names
 
 
 def test_the_client_imports_no_module_of_the_engine_by_its_own_name(client_python):
