@@ -11,6 +11,9 @@ from streams.projection.writer import ProjectionWriter, SnapshotRecord
 from streams.worker.projector import Projector
 from tests.twins.projection import MemoryProjection
 
+RUN_S = 0.02
+"""Time for which a projector runs: two of its shortened heartbeats."""
+
 
 async def written_after(projector: Projector, seconds: float = 0.05) -> None:
     with suppress(TimeoutError):
@@ -55,7 +58,7 @@ async def test_what_a_redis_lost_before_the_first_heartbeat_is_written_again(mon
     projector = Projector(cast(ProjectionWriter, redis.writer()), "w")
     projector.offer(SnapshotRecord("written", 3, b""))
     with suppress(TimeoutError):
-        async with asyncio.timeout(0.02):
+        async with asyncio.timeout(RUN_S):
             await projector.run()
     assert list(redis.snapshots[FIRST]) == ["written"]
 
