@@ -29,6 +29,7 @@ from api.monitoring.prometheus import MetricsCollector, render_metrics
 from api.monitoring.readiness import PROBE_S, ReadinessMonitor
 from api.outbox import Outbox
 from api.receipts.sticky import StickyReceipts
+from api.services.apart import ApartProcess
 from api.services.assign import AssignmentService
 from api.services.control import CommandService, KafkaCommandLog
 from api.services.experiment_streams import ExperimentStreams
@@ -36,6 +37,7 @@ from api.services.flag_streams import FlagStreams
 from api.services.flags import FlagService, UnloggedImpressions
 from api.services.impressions import ImpressionService
 from api.services.observe import ObservationService
+from api.services.operations import OperationsService
 from api.services.outside import log_outside
 from api.services.timeseries import TimeseriesService
 from api.services.units import UnitResolver
@@ -49,6 +51,8 @@ from api.spool.spool import Spool
 from schemas.catalogue import COMMANDS, IMPRESSIONS, OBSERVATIONS
 from streams.kafka.source import KafkaSource
 from streams.model.errors import DependencyError
+from streams.ops.doctor.facts import ApiFacts
+from streams.ops.doctor.gathering import api_facts
 from streams.process.background import BackgroundTasks
 from streams.process.exits import before_end
 from streams.process.reload import on_hangup
@@ -225,6 +229,7 @@ async def running_api(settings: Settings) -> AsyncIterator[FastPathApp]:
             feed,
             ImpressionService(keyring, outbox, settings.partitions),
             _webhook_service(settings, resources),
+            _operations(settings, resources, monitor, collector),
         )
         fastapi, table = fastapi_app(services, version("experiment-streams"))
         _reload_on_hangup(settings, receipt_keys, auth)
@@ -249,6 +254,21 @@ def _webhook_service(settings: Settings, resources: AsyncExitStack) -> WebhookSe
     resources.push_async_callback(asyncio.to_thread, writer.close)
     reader = WebhookReader(KafkaSource(settings))
     return WebhookService(reader, writer, seals_of(settings), policy_of(settings), now_ms)
+
+
+def _operations(
+    settings: Settings,
+    resources: AsyncExitStack,
+    monitor: ReadinessMonitor,
+    collector: MetricsCollector,
+) -> OperationsService:
+    apart = ApartProcess()
+    resources.callback(apart.close)
+
+    def own_facts() -> ApiFacts:
+        return api_facts(monitor.readiness().model_dump(), render_metrics(collector).decode(), None)
+
+    return OperationsService(settings, apart, own_facts)
 
 
 def _reload_on_hangup(settings: Settings, receipt_keys: ReceiptKeys, auth: ApiKeyAuth) -> None:

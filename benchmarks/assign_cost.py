@@ -268,6 +268,7 @@ def _app(assignments: AssignmentService) -> FastPathApp:
         feed=unused,
         impressions=unused,
         webhooks=unused,
+        operations=unused,
     )
     return FastPathApp(services, RoutingTable(ENDPOINTS), None, 2**20)  # type: ignore[arg-type]
 

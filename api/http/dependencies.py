@@ -19,6 +19,7 @@ from api.services.flag_streams import FlagStreams
 from api.services.flags import FlagService
 from api.services.impressions import ImpressionService
 from api.services.observe import ObservationService
+from api.services.operations import OperationsService
 from api.services.timeseries import TimeseriesService
 from api.services.webhooks import WebhookService
 from api.snapshots.cache import ExperimentCache
@@ -55,6 +56,7 @@ class Services:
     feed: SnapshotFeed
     impressions: ImpressionService
     webhooks: WebhookService
+    operations: OperationsService
 
 
 def _services(request: Request) -> Services:

@@ -29,7 +29,16 @@ from api.http.handlers.holdouts import (
     get_holdout_stats,
     list_holdouts,
 )
-from api.http.handlers.operation import health, metrics, ready, whoami
+from api.http.handlers.operation import (
+    doctor,
+    health,
+    list_dead_letters,
+    metrics,
+    plan,
+    ready,
+    resend_dead_letters,
+    whoami,
+)
 from api.http.handlers.traffic import (
     assign_variant,
     assign_variants,
@@ -46,6 +55,7 @@ from api.http.handlers.webhooks import (
     send_test_event,
     update_webhook,
 )
+from api.http.models.dry_run import DryRun
 from api.http.models.history import HistoryPage
 from api.http.models.ofrep import (
     EvaluationFault,
@@ -55,6 +65,15 @@ from api.http.models.ofrep import (
     FlagFailure,
     FlagNotFound,
     FlagsFailure,
+)
+from api.http.models.operation import (
+    DeadLettersPage,
+    DeadLettersQuery,
+    Doctor,
+    DoctorQuery,
+    PlanAnswer,
+    ResendRequest,
+    Resent,
 )
 from api.http.models.queries import (
     CommandQuery,
@@ -96,6 +115,7 @@ from streams.experiments.timeseries_response import Timeseries
 from streams.experiments.update import ExperimentUpdate
 from streams.experiments.variant_changes import AddedVariant, DraftEdit, VariantUpdate
 from streams.model.events import CommandKind
+from streams.planning.planned import PlanQuestion
 from streams.webhooks.definition import WebhookRequest, WebhookUpdate
 
 _EXPERIMENT = "/experiments/{experiment_id}"
@@ -124,6 +144,7 @@ ENDPOINTS = (
         body=Body(ExperimentDefinition),
         response=Experiment,
         status=201,
+        errors=((200, DryRun),),
     ),
     Endpoint(
         method="PUT",
@@ -145,6 +166,7 @@ ENDPOINTS = (
         body=Body(AddedVariant),
         response=Experiment,
         status=201,
+        errors=((200, DryRun),),
     ),
     Endpoint(
         method="PATCH",
@@ -249,6 +271,7 @@ ENDPOINTS = (
         body=Body(HoldoutRequest),
         response=Holdout,
         status=201,
+        errors=((200, DryRun),),
     ),
     Endpoint(
         method="GET",
@@ -449,6 +472,42 @@ ENDPOINTS = (
         tag="flags",
         errors=_OFREP_ERRORS,
         is_ofrep=True,
+    ),
+    Endpoint(
+        method="POST",
+        path="/plan",
+        handler=plan,
+        tag="system",
+        scopes=(Scope.READ, Scope.MANAGE),
+        body=Body(PlanQuestion),
+        response=PlanAnswer,
+    ),
+    Endpoint(
+        method="GET",
+        path="/doctor",
+        handler=doctor,
+        tag="system",
+        scopes=(Scope.READ,),
+        query=DoctorQuery,
+        response=Doctor,
+    ),
+    Endpoint(
+        method="GET",
+        path="/dead-letters",
+        handler=list_dead_letters,
+        tag="system",
+        scopes=(Scope.READ,),
+        query=DeadLettersQuery,
+        response=DeadLettersPage,
+    ),
+    Endpoint(
+        method="POST",
+        path="/dead-letters/resend",
+        handler=resend_dead_letters,
+        tag="system",
+        scopes=(Scope.MANAGE,),
+        body=Body(ResendRequest),
+        response=Resent,
     ),
     Endpoint(method="GET", path="/health", handler=health, tag="operation", response=Health),
     Endpoint(

@@ -86,6 +86,8 @@ def _documented(model: type[BaseModel] | None) -> dict[str, Any]:
 
 
 EXAMPLES: dict[str, Any] = {
+    "PlanQuestion": {"baseline": 0.05, "lift": 0.1, "dailyUnits": 10_000},
+    "ResendRequest": {"places": ["observations:3:17:0"]},
     "ExperimentDefinition": {
         "config": {"name": "Hero", "type": "thompson_sampling", "primaryMetric": "click"},
         "variants": [

@@ -15,7 +15,7 @@ from api.snapshots.follower import SnapshotFollower
 from schemas.catalogue import EVENT_BYTES
 from streams.experiments.definition import ExperimentDefinition
 from streams.experiments.definition_versions import unused
-from streams.experiments.lifecycle import Experiment
+from streams.experiments.lifecycle import Experiment, apply_command
 from streams.experiments.shared_unit_conflicts import (
     check_shared_units,
     refusal,
@@ -30,6 +30,7 @@ from streams.model.errors import DependencyError, EngineError, InputError
 from streams.model.events import Answer, Command, CommandKind
 from streams.model.experiment_keys import key_number
 from streams.model.ids import experiment_id
+from streams.wire.commands import encode_command
 
 MAX_COMMAND_BYTES = EVENT_BYTES - 4_096
 """Largest command: a record of its topic without its key and the headers of Kafka."""
@@ -81,6 +82,18 @@ class AnswerSource(Protocol):
 DEFAULT_MAX_EXPERIMENTS = 1_000
 
 
+class Preview(NamedTuple):
+    """Result that a command would have.
+
+    Attributes:
+        snapshot: Newest snapshot of the experiment; None if there is none yet.
+        after: The experiment after the command.
+    """
+
+    snapshot: Snapshot | None
+    after: Experiment
+
+
 class CommandService:
     """Sender of commands, which waits for the answer and for the snapshot that follows."""
 
@@ -117,15 +130,7 @@ class CommandService:
             EngineError: as `change`.
         """
         payload = definition.model_dump(by_alias=True, mode="json", exclude=unused(definition))
-        own, holdout = definition.config.key, definition.config.holdout
-        if holdout is not None:
-            number: int = holdout.number
-        elif own is not None:
-            number = key_number(own)
-        elif key is not None:
-            number = int.from_bytes(key_digest("experiment", key.caller, key.key))
-        else:
-            number = secrets.randbits(_NUMBER_BITS)
+        number = _number_of(definition, key)
         self._follower.experiments.check_room(experiment_id(number), self._max_experiments)
         if definition.config.layer is None:
             return await self._send(number, CommandKind.CREATE, payload, key, origin)
@@ -133,6 +138,42 @@ class CommandService:
             await self._follower.sweep()
             check_shared_units(number, definition, self._known())
             return await self._send(number, CommandKind.CREATE, payload, key, origin)
+
+    async def preview_creation(
+        self, definition: ExperimentDefinition, key: IdempotencyKey | None
+    ) -> Preview:
+        """Return what `create` would do, without doing it.
+
+        Raises:
+            EngineError: as `create` would.
+        """
+        number = _number_of(definition, key)
+        self._follower.experiments.check_room(experiment_id(number), self._max_experiments)
+        payload = definition.model_dump(by_alias=True, mode="json", exclude=unused(definition))
+        return await self.preview(number, CommandKind.CREATE, payload)
+
+    async def preview(self, number: int, kind: CommandKind, payload: Mapping[str, Any]) -> Preview:
+        """Return what a command would do, without giving it.
+
+        It is applied to the newest snapshot by the code of the workers, so that it is refused as
+        the command itself would be, unless another one comes in between.
+
+        Raises:
+            EngineError: as `create`, `edit` and `change` would.
+        """
+        await self._follower.sweep()
+        found = self._follower.experiments.snapshots().get(experiment_id(number))
+        before = None if found is None else found.experiment
+        command = Command("0" * 2 * _ID_BYTES, number, kind, self._now_ms(), payload)
+        size = len(encode_command(command))
+        if size > MAX_COMMAND_BYTES:
+            message = f"{size} bytes as a command, must be <= {MAX_COMMAND_BYTES}"
+            raise InputError("COMMAND_TOO_LARGE", message)
+        after = apply_command(before, command)
+        if kind in _SHARING and after.definition.config.layer is not None:
+            created_at_ms = before.created_at_ms if kind is CommandKind.START and before else None
+            check_shared_units(number, after.definition, self._known(), created_at_ms)
+        return Preview(found, after)
 
     async def edit(
         self,
@@ -230,6 +271,24 @@ class CommandService:
         name = experiment_id(number)
         left_s = deadline - time.monotonic()
         return await self._follower.at_version(name, answer.version, left_s)
+
+
+_SHARING = frozenset({CommandKind.CREATE, CommandKind.EDIT, CommandKind.START})
+"""Commands that depend on other experiments of a layer."""
+
+
+def _number_of(definition: ExperimentDefinition, key: IdempotencyKey | None) -> int:
+    """Return the number of an experiment that is created."""
+    own, holdout = definition.config.key, definition.config.holdout
+    if holdout is not None:
+        number: int = holdout.number
+    elif own is not None:
+        number = key_number(own)
+    elif key is not None:
+        number = int.from_bytes(key_digest("experiment", key.caller, key.key))
+    else:
+        number = secrets.randbits(_NUMBER_BITS)
+    return number
 
 
 def _unversioned(edit: DraftEdit) -> dict[str, bool]:

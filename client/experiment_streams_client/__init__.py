@@ -4,6 +4,7 @@ The publishers stand apart, since they need Kafka's client library: `Observation
 `experiment_streams_client.publisher`, and `ImpressionPublisher`, which mints receipts, beside it.
 """
 
+from api.http.models.dry_run import DryRun
 from api.http.models.history import HistoryItem
 from api.http.models.requests import (
     AssignmentContext,
@@ -38,6 +39,7 @@ __all__ = [
     "AssignmentContext",
     "AsyncExperimentClient",
     "Caller",
+    "DryRun",
     "ErrorDetails",
     "Experiment",
     "ExperimentClient",

@@ -13,7 +13,9 @@ from http import HTTPStatus
 from typing import Any, Generic, Literal, TypeVar
 from urllib.parse import quote, urlencode
 
+from api.http.models.dry_run import DryRun
 from api.http.models.history import HistoryItem
+from api.http.models.operation import DeadLettersPage, Doctor, PlanAnswer, Resent
 from api.http.models.requests import (
     AssignmentContext,
     ExposureRequest,
@@ -44,6 +46,7 @@ from experiment_streams_client.results import (
 )
 from streams.experiments.stats_response import Stats
 from streams.experiments.timeseries_response import Timeseries
+from streams.model.errors import InputError
 from streams.model.validation import InputModel, parse
 
 T = TypeVar("T")
@@ -324,6 +327,28 @@ def archive_experiment(
 ) -> Call[Experiment]:
     """Put a draft or a concluded experiment away."""
     return _command("POST", _place(experiment_id, "/archive"), {}, idempotency_key, reason)
+
+
+def dry_run(command: Call[Any]) -> Call[DryRun]:
+    """Return what a command would do; everything is checked as for the command, nothing changes.
+
+    Args:
+        command: The command, as a method of the class describes it.
+
+    Raises:
+        ApiError: as the command itself.
+
+    Examples:
+        ```
+        tried = client.dry_run(ExperimentClient.pause_experiment(experiment.id))
+        for effect in tried.effects:
+            print(effect.code, effect.units)
+        ```
+    """
+    if not command.is_command:
+        raise InputError("NOT_A_COMMAND", f"{command.path} changes nothing", "command")
+    call = Call(command.method, command.path, DryRun.model_validate, command.body, is_command=True)
+    return call.with_parameters(dryRun="true")
 
 
 def get_experiment(experiment_id: str) -> Call[Experiment]:
@@ -855,6 +880,94 @@ def void_assignments(voids: Iterable[VoidRequest]) -> Call[Accepted]:
         Accepted.model_validate,
         [_body(void) for void in voids],
     )
+
+
+def plan_experiment(
+    baseline: float,
+    lift: float,
+    *,
+    variants: int = 2,
+    metric_kind: Literal["binary", "count", "continuous"] = "binary",
+    deviation: float | None = None,
+    alpha: float = 0.05,
+    power: float = 0.8,
+    daily_units: int | None = None,
+) -> Call[PlanAnswer]:
+    """Return the units and days that an experiment needs, by formulas.
+
+    Args:
+        baseline: Mean of the metric per unit under the control.
+        lift: Lift to detect, relative to it.
+        variants: Number of variants, including the control.
+        metric_kind: Values of a unit: 0 or 1, a count, or any number.
+        deviation: Standard deviation of a unit's value; of a continuous metric alone.
+        alpha: Largest probability of a wrong winner.
+        power: Probability of detecting the lift.
+        daily_units: Units per day, to have days as well.
+
+    Raises:
+        ApiError: 422 if the numbers do not fit together, with the path of the first.
+    """
+    given = {
+        "baseline": baseline,
+        "lift": lift,
+        "variants": variants,
+        "metricKind": metric_kind,
+        "deviation": deviation,
+        "alpha": alpha,
+        "power": power,
+        "dailyUnits": daily_units,
+    }
+    body = {name: value for name, value in given.items() if value is not None}
+    return Call("POST", "/plan", PlanAnswer.model_validate, body)
+
+
+def get_doctor(hours: int | None = None) -> Call[Doctor]:
+    """Return what is wrong with the installation, and what to do; takes some seconds.
+
+    Args:
+        hours: Age of the oldest dead letter that is counted; 24 unless given.
+    """
+    return Call("GET", f"/doctor{_query(hours=hours)}", Doctor.model_validate)
+
+
+def list_dead_letters(
+    *,
+    code: str | None = None,
+    topic: str | None = None,
+    experiment: str | None = None,
+    since: int | None = None,
+    limit: int | None = None,
+    cursor: str | None = None,
+) -> Call[DeadLettersPage]:
+    """Return a page of the dead letters, newest first, without the bytes of their records.
+
+    Args:
+        code, topic, experiment: Only letters with this code, of this topic, of this experiment.
+        since: Only letters written since, in milliseconds since the epoch.
+        limit: Letters of the page at most, 200 at most; 50 unless given.
+        cursor: `next_cursor` of the page before.
+    """
+    query = _query(
+        code=code, topic=topic, experiment=experiment, since=since, limit=limit, cursor=cursor
+    )
+    return Call("GET", f"/dead-letters{query}", DeadLettersPage.model_validate)
+
+
+def resend_dead_letters(places: Iterable[str]) -> Call[Resent]:
+    """Send the records of dead letters again, to the topic and partition they were read from.
+
+    A call is not repeated after a connection that broke off: what had been sent would be sent
+    twice.
+
+    Args:
+        places: `DeadLetterItem.place` of each, at most 100.
+
+    Raises:
+        ApiError: 404 `DEAD_LETTER_NOT_FOUND` if one is of no letter; then nothing is sent.
+    """
+    body = {"places": list(places)}
+    return Call("POST", "/dead-letters/resend", Resent.model_validate, body, is_repeatable=False)
 
 
 def health() -> Call[Health]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections import Counter, defaultdict
-from dataclasses import replace
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,20 +19,16 @@ from streams.cli.tables import moment, table_of
 from streams.cli.terminal import API_DEFAULT, Api, AsJson
 from streams.model.errors import MESSAGE_CHARACTERS, InputError, one_line, quoted
 from streams.model.events import DeadLetter
+from streams.ops.dead_letters.again import letters_of, prepared
 from streams.ops.dead_letters.content import readable
-from streams.ops.dead_letters.originals import Original, originals_of, single
+from streams.ops.dead_letters.listing import SHOWN_RANGES, letter_json
+from streams.ops.dead_letters.originals import Original, originals_of
 from streams.ops.dead_letters.place import Place
-from streams.ops.dead_letters.reading import Found, Record, Selection, find_letters
-from streams.ops.dead_letters.resending import Resend, resends_of
+from streams.ops.dead_letters.reading import Found, Selection, find_letters
 from streams.ops.dead_letters.sending import send_again
-from streams.settings import Settings
-from streams.wire.framing import framing
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _PERIOD = re.compile(r"(\d{1,9})([smhd])").fullmatch
-
-SHOWN_RANGES = 16
-"""Ranges of a letter that are printed; a letter may have thousands."""
 
 Code = Annotated[str | None, typer.Option(help="Only letters with this code.")]
 
@@ -68,7 +63,7 @@ def list_all(
         _print_counts(counts, as_json)
     elif as_json:
         for each in found[:limit]:
-            terminal.print_json(as_object(each))
+            terminal.print_json(letter_json(each))
     elif not found:
         terminal.err.print("There are no dead letters.")
     else:
@@ -87,12 +82,12 @@ def show(
 ) -> None:
     """Show a dead letter with the record it was read from."""
     settings = terminal.settings_of(api)
-    [found] = _of_places(settings, [Place.parse(place)])
+    [found] = letters_of(settings, [Place.parse(place)])
     original = originals_of(settings, [found])[found.place.record]
     if raw is not None:
         _write(raw, original)
     if as_json:
-        terminal.print_json(as_object(found) | _bytes_of(found.letter, original))
+        terminal.print_json(letter_json(found) | _bytes_of(found.letter, original))
         return
     terminal.out.print(letter_view(found))
     if isinstance(original, InputError):
@@ -121,13 +116,13 @@ def resend(
         raise InputError("MISSING_FIELD", "name either places or a --code", "PLACE")
     settings = terminal.settings_of(api)
     if places:
-        found = _of_places(settings, [Place.parse(place) for place in places])
+        found = letters_of(settings, [Place.parse(place) for place in places])
     else:
         found = find_letters(settings, Selection(code=code))
         if found and not yes:
             events = sum(each.letter.count for each in found)
             typer.confirm(f"Send {events:,} events again?", abort=True, err=True)
-    resends, refused = asyncio.run(_resends(settings, found))
+    resends, refused = asyncio.run(prepared(settings, found))
     for error in refused:
         terminal.echo(f"experiment: {error}", err=True)
     send_again(settings, resends)
@@ -160,27 +155,6 @@ def seconds(period: str) -> int:
 def now_ms() -> int:
     """Return the time, in milliseconds since the epoch."""
     return time.time_ns() // 1_000_000
-
-
-def as_object(found: Found) -> dict[str, Any]:
-    """Return a letter as a JSON object, without the bytes of its record."""
-    letter = found.letter
-    return {
-        "place": str(found.place),
-        "code": letter.code,
-        "message": letter.message,
-        "path": letter.path,
-        "writtenAt": found.written_at_ms,
-        "recordAt": letter.timestamp_ms,
-        "topic": letter.topic,
-        "partition": letter.partition,
-        "offset": letter.offset,
-        "index": letter.index,
-        "count": letter.count,
-        "ranges": [list(each) for each in letter.ranges[:SHOWN_RANGES]],
-        "bytes": found.n_bytes,
-        "sha256": _hex(letter.value_sha256),
-    }
 
 
 def letters_table(found: list[Found]) -> Table:
@@ -239,47 +213,6 @@ def _events(letter: DeadLetter) -> str:
     if len(letter.ranges) > SHOWN_RANGES:
         ranges.append("…")
     return f"{letter.count:,}" + (f" at {', '.join(ranges)}" if ranges else "")
-
-
-async def _resends(settings: Settings, found: list[Found]) -> tuple[list[Resend], list[InputError]]:
-    originals = originals_of(settings, found) if found else {}
-    resends: list[Resend] = []
-    refused: list[InputError] = []
-    whole = [each.value for each in originals.values() if isinstance(each, Original)]
-    async with framing(settings.schema_registry_url) as frames:
-        await frames.prepare(whole)
-        for each in reversed(found):  # in the order they were refused in
-            original = originals[each.place.record]
-            if isinstance(original, InputError):
-                refused.append(original)
-                continue
-            sent, unsent = resends_of(
-                replace(each.letter, key=original.key),
-                original.value,
-                settings.topic_prefix,
-                frames.codec,
-            )
-            resends += sent
-            refused += unsent
-    return resends, refused
-
-
-def _of_places(settings: Settings, places: list[Place]) -> list[Found]:
-    known: defaultdict[Record, list[Found]] = defaultdict(list)
-    for found in find_letters(settings, Selection()):
-        known[found.place.record].append(found)
-    return [_of_place(known[place.record], place) for place in dict.fromkeys(places)]
-
-
-def _of_place(found: list[Found], place: Place) -> Found:
-    """Return the letter of a place, or of one event of a letter."""
-    for each in found:
-        if each.place == place:
-            return each
-    for each in found:
-        if any(first <= place.index <= last for first, last in each.letter.ranges):
-            return replace(each, letter=single(each.letter, place.index))
-    raise InputError("DEAD_LETTER_NOT_FOUND", "no dead letter is of this place", str(place))
 
 
 def _print_counts(counts: Counter[str], as_json: bool) -> None:

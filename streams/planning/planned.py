@@ -217,3 +217,12 @@ def _camel(fields: dict[str, Any]) -> dict[str, Any]:
 def days(units: int | None, daily_units: int | None) -> int | None:
     """Return the days in which so many units come; None if either is not known."""
     return None if units is None or daily_units is None else math.ceil(units / daily_units)
+
+
+def formula_plan(question: PlanQuestion) -> dict[str, Any]:
+    """Return the plan by formulas that a question asks for, as JSON.
+
+    Raises:
+        InputError: as `planned`.
+    """
+    return plan_json(planned(PlanRequest(**question.model_dump())))

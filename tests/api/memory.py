@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import httpx
 from fastapi import FastAPI
@@ -27,6 +29,7 @@ from api.services.flag_streams import FlagStreams
 from api.services.flags import FlagService, UnloggedImpressions
 from api.services.impressions import ImpressionService
 from api.services.observe import ObservationService
+from api.services.operations import OperationsService
 from api.services.timeseries import TimeseriesService
 from api.services.units import UnitResolver
 from api.services.webhooks import WebhookService
@@ -47,7 +50,9 @@ from streams.model.errors import DependencyError
 from streams.model.events import Command, ImpressionBatch, Observation
 from streams.model.ids import experiment_id
 from streams.model.receipts import Keyring
+from streams.ops.doctor.facts import ApiFacts
 from streams.projection.writer import HistoryRecord
+from streams.settings import Settings
 from streams.webhooks.addresses import AddressPolicy
 from streams.wire.batch_tags import sealer
 from streams.wire.impressions import decode_impression_batch, encode_impression_batch
@@ -143,6 +148,13 @@ class MemoryTopics:
             for observation in decode_observations(record.payload).observations
             if isinstance(observation, Observation)
         ]
+
+
+class InProcess:
+    """The process beside the API, in a thread of its own."""
+
+    async def run(self, function: Any, *arguments: Any) -> Any:
+        return await asyncio.to_thread(function, *arguments)
 
 
 @dataclass
@@ -296,6 +308,7 @@ async def memory_api(
             feed,
             ImpressionService(KEYRING, outbox, 4),
             WebhookService(webhooks.reader(), webhooks, SEALS, AddressPolicy(), clock),
+            OperationsService(Settings(), InProcess(), ApiFacts),
         )
         fastapi, table = fastapi_app(services, "0")
         app = FastPathApp(services, table, fastapi, max_body_bytes, Origins(cors_origins))

@@ -8,6 +8,7 @@ from typing import Any
 from fastapi import Request, Response
 
 from api.http.dependencies import Services, ServicesDep, json_response
+from api.http.dry_runs import dry_run_response
 from api.http.handlers.options import CommandOptions, OptionsDep
 from api.http.models.requests import ConcludeRequest
 from api.http.payloads import experiment_response
@@ -37,6 +38,9 @@ async def create_experiment(
     _refuse_holdout(definition)
     services.schemas.require_definition(definition)
     key = options.idempotency(body)
+    if options.is_dry_run:
+        preview = await services.commands.preview_creation(definition, key)
+        return json_response(dry_run_response(CommandKind.CREATE, preview))
     snapshot = await services.commands.create(definition, key, options.origin)
     return json_response(experiment_response(snapshot.experiment), 201)
 
@@ -56,6 +60,10 @@ async def edit_experiment(
     _refuse_holdout(edit)
     services.schemas.require_definition(edit)
     number = _number(experiment_id)
+    if options.is_dry_run:
+        payload = edit.model_dump(by_alias=True, mode="json", exclude_none=True)
+        preview = await services.commands.preview(number, CommandKind.EDIT, payload)
+        return json_response(dry_run_response(CommandKind.EDIT, preview))
     key = options.idempotency(body)
     snapshot = await services.commands.edit(number, edit, key, options.origin)
     return json_response(experiment_response(snapshot.experiment))
@@ -168,6 +176,9 @@ async def _change(
     found = services.experiments.snapshots().get(named_id(number))
     if found is not None and found.experiment.definition.config.holdout is not None:
         raise ExperimentNotFoundError(experiment_id)  # its commands are those of /holdouts
+    if options.is_dry_run:
+        preview = await services.commands.preview(number, kind, payload)
+        return json_response(dry_run_response(kind, preview))
     key = options.idempotency(body)
     snapshot = await services.commands.change(number, kind, payload, key, options.origin)
     return json_response(experiment_response(snapshot.experiment), status)

@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import Query, Request, Response
 
 from api.http.dependencies import Services, ServicesDep, json_response, rendered_response
+from api.http.dry_runs import dry_run_response
 from api.http.handlers.experiments import concluded_snapshot
 from api.http.handlers.options import CommandOptions, OptionsDep
 from api.http.models.queries import StatsQuery
@@ -41,6 +42,9 @@ async def create_holdout(services: ServicesDep, options: OptionsDep, request: Re
     definition = _definition(services, asked)
     services.schemas.require_definition(definition)
     key = options.idempotency(body)
+    if options.is_dry_run:
+        preview = await services.commands.preview_creation(definition, key)
+        return json_response(dry_run_response(CommandKind.CREATE, preview))
     snapshot = await services.commands.create(definition, key, options.origin)
     return json_response(holdout_response(snapshot.experiment), 201)
 
@@ -105,6 +109,9 @@ async def _change(
     if surplus:
         raise InputError("UNKNOWN_FIELD", "this command takes no fields", min(surplus))
     number = services.experiments.holdout(holdout_key).experiment.number
+    if options.is_dry_run:
+        preview = await services.commands.preview(number, kind, payload)
+        return json_response(dry_run_response(kind, preview))
     key = options.idempotency({})
     snapshot = await services.commands.change(number, kind, payload, key, options.origin)
     return json_response(holdout_response(snapshot.experiment))

@@ -34,11 +34,13 @@ class CommandOptions(NamedTuple):
         caller: Name of the API key; empty without keys.
         origin: Who gave it, and why.
         key: Text of its idempotency key; None for none.
+        is_dry_run: Whether it is only tried.
     """
 
     caller: str
     origin: Origin
     key: str | None
+    is_dry_run: bool = False
 
     def idempotency(self, body: dict[str, Any]) -> IdempotencyKey | None:
         """Return the idempotency key of a command with this body, if it has one."""
@@ -66,7 +68,9 @@ def _options(
         )
     if key is not None and not (key.isascii() and key.isprintable()):
         raise InputError("INVALID_NAME", "must be printable ASCII", _HEADER)
-    return CommandOptions(caller, Origin(author_of(caller, declared), reason), key)
+    return CommandOptions(
+        caller, Origin(author_of(caller, declared), reason), key, query.dry_run == "true"
+    )
 
 
 OptionsDep = Annotated[CommandOptions, Depends(_options)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from streams.experiments.labels import MAX_OWNER
 from streams.experiments.lifecycle import Status
@@ -184,7 +184,10 @@ class CommandQuery(BaseModel):
     Attributes:
         author: Name that the caller declares; its API key is recorded besides. Empty for none.
         reason: Reason, for the history; empty for none.
+        dry_run: Whether the command is only tried.
     """
+
+    model_config = ConfigDict(populate_by_name=True)
 
     author: str = Field(
         default="",
@@ -193,6 +196,12 @@ class CommandQuery(BaseModel):
     )
     reason: str = Field(
         default="", description=f"Why, for the history: at most {MAX_REASON} characters."
+    )
+    dry_run: Literal["true", "false"] = Field(
+        default="false",
+        alias="dryRun",
+        description="`true`: everything is checked as for the command itself, the answer (200, "
+        "`DryRun`) says what it would change, and nothing changes.",
     )
 
 

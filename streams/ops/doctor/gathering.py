@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
+from typing import Any
 
 import httpx
 from confluent_kafka import KafkaException
@@ -81,12 +82,14 @@ Offsets = dict[tuple[str, int], int]
 """Last offset folded, by source and partition."""
 
 
-async def gather(settings: Settings, api: str, hours: int, api_key: str | None = None) -> Facts:
+async def gather(
+    settings: Settings, api: str | ApiFacts, hours: int, api_key: str | None = None
+) -> Facts:
     """Return what is there now; takes a few commit intervals.
 
     Args:
         settings: Where Kafka and Redis are.
-        api: Address of the API.
+        api: Address of the API, or what it says of itself.
         hours: How far back dead letters are counted.
         api_key: Key for the API's metrics, where it asks for one.
     """
@@ -143,7 +146,7 @@ async def gather(settings: Settings, api: str, hours: int, api_key: str | None =
         spool_files_damaged=_damaged_files(settings),
         kafka=kafka,
         redis=redis,
-        api=await _api(api, api_key),
+        api=api if isinstance(api, ApiFacts) else await _api(api, api_key),
         snapshots=tuple(snapshots) if kafka.error is None and redis.error is None else (),
         schemas=await _schemas(settings) if kafka.error is None and redis.error is None else None,
         webhooks=await _webhooks(settings, kafka),
@@ -356,16 +359,30 @@ async def _api(api: str, api_key: str | None) -> ApiFacts:
                 answer.raise_for_status()
     except (httpx.HTTPError, ValueError) as error:
         return ApiFacts(error=f"the API at {api}: {str(error) or type(error).__name__}")
-    values = {
-        sample.name: sample.value
-        for family in text_string_to_metric_families("" if is_refused else answer.text)
-        for sample in family.samples
-        if sample.labels.keys() <= {"process"}  # of one of several processes: that which answered
-    }
     date = answer.headers.get("date")
     skew_ms = None
     if date is not None:
         skew_ms = round(parsedate_to_datetime(date).timestamp() * 1000) - here_ms
+    return api_facts(ready, "" if is_refused else answer.text, skew_ms, is_refused=is_refused)
+
+
+def api_facts(
+    ready: Mapping[str, Any], metrics: str, skew_ms: int | None, *, is_refused: bool = False
+) -> ApiFacts:
+    """Return the facts in what an API says of itself.
+
+    Args:
+        ready: What `GET /ready` answers.
+        metrics: What `GET /metrics` answers.
+        skew_ms: Its clock minus this machine's, milliseconds; None if it is not known.
+        is_refused: Whether it does not give its metrics.
+    """
+    values = {
+        sample.name: sample.value
+        for family in text_string_to_metric_families(metrics)
+        for sample in family.samples
+        if sample.labels.keys() <= {"process"}  # of one of several processes: that which answered
+    }
     return ApiFacts(
         missing=tuple(map(str, ready.get("missing", ()))),
         degraded=tuple(map(str, ready.get("degraded", ()))),

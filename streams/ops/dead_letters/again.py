@@ -1,0 +1,88 @@
+"""Letters of places, and what of them can be sent again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from streams.model.errors import InputError
+from streams.ops.dead_letters.originals import Original, originals_of, single
+from streams.ops.dead_letters.place import Place
+from streams.ops.dead_letters.reading import Found, Record, Selection, find_letters
+from streams.ops.dead_letters.resending import Resend, resends_of
+from streams.ops.dead_letters.sending import send_again
+from streams.settings import Settings
+from streams.wire.framing import framing
+
+
+def letters_of(settings: Settings, places: Sequence[Place]) -> list[Found]:
+    """Return the letters of places, or of one event of a letter.
+
+    Raises:
+        InputError: one has none (`DEAD_LETTER_NOT_FOUND`).
+        DependencyError: Kafka does not answer.
+    """
+    known: defaultdict[Record, list[Found]] = defaultdict(list)
+    for found in find_letters(settings, Selection()):
+        known[found.place.record].append(found)
+    return [_of_place(known[place.record], place) for place in dict.fromkeys(places)]
+
+
+async def prepared(
+    settings: Settings, found: Sequence[Found]
+) -> tuple[list[Resend], list[InputError]]:
+    """Return what of letters can be sent again, in the order they were refused in, and what cannot.
+
+    Raises:
+        DependencyError: Kafka or the schema registry does not answer.
+    """
+    originals = originals_of(settings, found) if found else {}
+    resends: list[Resend] = []
+    refused: list[InputError] = []
+    whole = [each.value for each in originals.values() if isinstance(each, Original)]
+    async with framing(settings.schema_registry_url) as frames:
+        await frames.prepare(whole)
+        for each in reversed(found):
+            original = originals[each.place.record]
+            if isinstance(original, InputError):
+                refused.append(original)
+                continue
+            sent, unsent = resends_of(
+                replace(each.letter, key=original.key),
+                original.value,
+                settings.topic_prefix,
+                frames.codec,
+            )
+            resends += sent
+            refused += unsent
+    return resends, refused
+
+
+def resend(settings: Settings, places: Sequence[Place]) -> dict[str, Any]:
+    """Send the records of letters again, and return what was sent and what was refused, as JSON.
+
+    Raises:
+        InputError: a place has no letter (`DEAD_LETTER_NOT_FOUND`); then nothing is sent.
+        DependencyError: Kafka does not answer, or did not take all.
+    """
+    resends, refused = asyncio.run(prepared(settings, letters_of(settings, places)))
+    send_again(settings, resends)
+    return {
+        "sent": [{"place": str(each.place), "bytes": len(each.value)} for each in resends],
+        "refused": [
+            {"code": each.code, "message": each.message, "path": each.path} for each in refused
+        ],
+    }
+
+
+def _of_place(found: list[Found], place: Place) -> Found:
+    for each in found:
+        if each.place == place:
+            return each
+    for each in found:
+        if any(first <= place.index <= last for first, last in each.letter.ranges):
+            return replace(each, letter=single(each.letter, place.index))
+    raise InputError("DEAD_LETTER_NOT_FOUND", "no dead letter is of this place", str(place))
