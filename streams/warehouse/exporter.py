@@ -58,6 +58,7 @@ class _Part:
     recorder: Recorder
     last_record: str = ""
     is_changed: bool = False
+    is_compared: bool = True
 
 
 @dataclass(slots=True)
@@ -125,8 +126,11 @@ class Exporter:
         begins = {place: self._begin(place, span) for place, span in sorted(places.items())}
         self._watcher.begin(sum(max(places[place].end - at, 0) for place, at in begins.items()))
         for place, begin in begins.items():
-            for records in self._records(place, begin, places[place].end):
-                self._take(self._parts[place], records)
+            part = self._parts[place]
+            for read in self._records(place, begin, places[place].end):
+                records = read if part.is_compared else _compared(part, read)
+                if records:
+                    self._take(part, records)
                 if self._pending.rows >= self._commit_rows:
                     self._commit()
                 if is_stopped():
@@ -146,33 +150,15 @@ class Exporter:
         if place not in self._parts:
             stored = self._stored.pop(place, None)
             self._parts[place] = self._new_part(place, stored)
-            if stored is not None:
-                self._check_log(place, span, stored)
         part = self._parts[place]
-        begin = part.fold.last_offset + 1
+        last, begin = part.fold.last_offset, part.fold.last_offset + 1
+        if span.end < begin:
+            raise _other_log(part)
+        if last < span.begin:
+            part.is_compared = True  # retention has deleted the record
+        if not part.is_compared and span.end > begin:
+            return last  # read again beside what is new
         return max(begin, span.begin) if self._accept_gap else begin
-
-    def _check_log(self, place: Place, span: Span, stored: StoredState) -> None:
-        """Refuse a log in which the last record that was exported is another one, or missing.
-
-        Raises:
-            WarehouseError: it is (`WAREHOUSE_OTHER_LOG`).
-        """
-        topic, partition = place[0].value, place[1]
-        offset = stored.last_offset
-        if offset < span.begin:
-            return  # retention has deleted it
-        found = ""
-        if offset < span.end:
-            for records in self._reading.read(topic, partition, offset, offset + 1):
-                found = _digest(records[-1]) if records else found
-        if found != stored.last_record:
-            raise WarehouseError(
-                OTHER_LOG,
-                f"{topic}/{partition} was exported up to offset {offset}, and the log has another "
-                "record there, or none: it was begun anew, or belongs to another installation",
-                f"{topic}/{partition}",
-            )
 
     def _new_part(self, place: Place, stored: StoredState | None) -> _Part:
         source, partition = place
@@ -194,7 +180,7 @@ class Exporter:
         if stored is None:
             return _Part(place, folding, fold, recorder)
         _restore(fold, stored)
-        return _Part(place, folding, fold, recorder, stored.last_record)
+        return _Part(place, folding, fold, recorder, stored.last_record, is_compared=False)
 
     def _take(self, part: _Part, records: Sequence[StoredRecord]) -> None:
         """Fold records, and keep the rows of what was counted."""
@@ -261,6 +247,32 @@ def exporting(
             watcher=watcher,
             commit_rows=commit_rows,
         )
+
+
+def _compared(part: _Part, records: Sequence[StoredRecord]) -> Sequence[StoredRecord]:
+    """Return the records behind the last one that was exported, which is the first of these.
+
+    Raises:
+        WarehouseError: it is another one (`WAREHOUSE_OTHER_LOG`).
+    """
+    if not records:
+        return records
+    first = records[0]
+    if first.offset != part.fold.last_offset or _digest(first) != part.last_record:
+        raise _other_log(part)
+    part.is_compared = True
+    return records[1:]
+
+
+def _other_log(part: _Part) -> WarehouseError:
+    """Return the error of a log whose record at the last offset exported is another, or missing."""
+    place = f"{part.place[0].value}/{part.place[1]}"
+    return WarehouseError(
+        OTHER_LOG,
+        f"{place} was exported up to offset {part.fold.last_offset}, and the log has another "
+        "record there, or none: it was begun anew, or belongs to another installation",
+        place,
+    )
 
 
 def _slices(records: Sequence[StoredRecord]) -> Iterator[Sequence[StoredRecord]]:
