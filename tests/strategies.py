@@ -225,6 +225,7 @@ DOMAINS |= {
         ),
         "moment": st.lists(sums, max_size=4).map(tuple),
         "positive_moment": st.lists(sums, max_size=4).map(tuple),
+        "overlap_moment": st.lists(_BY_PAIR, max_size=4).map(tuple),
     },
     ProductTally: _numbers(ProductTally, counted=()),
     BinTally: _numbers(BinTally, counted=("units",)),
@@ -234,6 +235,8 @@ DOMAINS |= {
         **_numbers(VariantTally, counted=("units",)),
         "assigned": counts,
         "gram": st.lists(sums, max_size=4).map(tuple),
+        "overlap_features": st.lists(_BY_PAIR, max_size=4).map(tuple),
+        "overlap_gram": st.lists(_BY_PAIR, max_size=4).map(tuple),
         "bins": st.dictionaries(
             texts,
             st.dictionaries(bits(12), st.deferred(lambda: records(BinTally)), max_size=1),

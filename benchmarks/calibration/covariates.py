@@ -8,75 +8,151 @@ import numpy as np
 
 from benchmarks.calibration.results import Claim, Mean, Measure, Result
 from benchmarks.calibration.row import Group, Progress, Row, Size
-from benchmarks.simulation.covariates import CovariateWorld, experiment_of, named_at
+from benchmarks.simulation.covariates import (
+    CovariateWorld,
+    Shape,
+    Turns,
+    differs_at,
+    experiment_of,
+    named_at,
+)
 from benchmarks.simulation.proportion import Proportion
 
 _SEED = 2026_31
 _LEAD = 0.08
 _FIXED = "bayesian_ab"
+_MOVING = "thompson_sampling"
+_TOP_TWO = "top_two_thompson"
+_TURNS = Turns(0.1, 0.03)
+_UNLIKE = (Shape.LIGHT, Shape.HEAVY)
+
+_EQUAL: dict[str, tuple[str, int, CovariateWorld]] = {
+    "fixed-missing": (_FIXED, 2, CovariateWorld(0.7, missing=0.3, swing=1.0)),
+    "fixed-tails": (_FIXED, 2, CovariateWorld(0.9, rest=_UNLIKE)),
+    "missing": (_MOVING, 2, CovariateWorld(0.7, missing=0.3, swing=1.0)),
+    "missing-of-heavy": (
+        _MOVING,
+        2,
+        CovariateWorld(0.9, is_missing_when_heavy=True),
+    ),
+    "sent-late": (_MOVING, 2, CovariateWorld(0.95, sent_from=0.1, turns=_TURNS)),
+    "sent-late-3": (_MOVING, 3, CovariateWorld(0.95, sent_from=0.1, turns=_TURNS)),
+    "sent-late-often": (
+        _MOVING,
+        2,
+        CovariateWorld(0.95, sent_from=0.1, turns=_TURNS, units=400, looks=60),
+    ),
+    "reverses": (_MOVING, 2, CovariateWorld(0.95, last_correlation=-0.95)),
+    "grows-top-two-3": (
+        _TOP_TWO,
+        3,
+        CovariateWorld(0.0, last_correlation=0.95, turns=_TURNS),
+    ),
+    "drift": (_MOVING, 2, CovariateWorld(0.7, swing=1.0, drift=1.0)),
+    "drift-top-two-5": (_TOP_TWO, 5, CovariateWorld(0.7, swing=1.0, drift=1.0)),
+    "tails": (_MOVING, 2, CovariateWorld(0.7, covariate=Shape.HEAVY, rest=_UNLIKE)),
+}
 
 
 def covariates() -> Group:
     """Return experiments with a covariate and without, on worlds of the same seeds."""
     saving = (
-        (_FIXED, CovariateWorld(0.5, _LEAD), 0.20),
-        (_FIXED, CovariateWorld(0.7, _LEAD), 0.42),
-        (_FIXED, CovariateWorld(0.7, _LEAD, missing=0.3), 0.42),
-    )
-    equal = (
-        (_FIXED, CovariateWorld(0.7)),
-        (_FIXED, CovariateWorld(0.7, missing=0.3, swing=1.0)),
+        (_FIXED, CovariateWorld(0.5, _LEAD, units=400, looks=60), 0.20),
+        (_FIXED, CovariateWorld(0.7, _LEAD, units=400, looks=60), 0.42),
+        (_FIXED, CovariateWorld(0.7, _LEAD, missing=0.3, units=400, looks=60), 0.42),
+        (_MOVING, CovariateWorld(0.5, _LEAD, units=400, looks=60), 0.20),
+        (_MOVING, CovariateWorld(0.7, _LEAD, units=400, looks=60), 0.42),
     )
     return Group(
         "covariates",
         "Covariates",
         "Values of variance 1 and a covariate of each unit, through the tallies and `evaluate()` "
-        f"of production, looked at every 400 units up to 24,000; the better variant is ahead by "
-        f"{_LEAD}. *Saved* is the part of the units that the covariate saves until a winner is "
-        "declared. *Wrong* are winners that are not better, with the covariate.",
-        {"saved": "units saved", "right": "right winner", "wrong": "wrong winner"},
+        "of production, 24,000 units. *Saved* is the part of the units that the covariate saves "
+        f"until a winner is declared, the better variant being ahead by {_LEAD}, with a look every "
+        "400 units. Of equal variants, two of which at least must not ever be declared different, "
+        "there are 20 looks, or 60 (`often`). The correlation may change in a straight line, "
+        "the covariate may be *sent* from a tenth of the units on, or be *missing* at random or "
+        "while a variant has 70 % of the traffic. Weights that *turn* are even for a tenth of the "
+        "units, and 97 % of the others are the first variant's and then the last one's. The mean "
+        "of values and covariates may *drift*. *Tails* are log-normal, with the parameter 0.5 "
+        "against 1.5.",
+        {
+            "saved": "units saved",
+            "right": "right winner",
+            "wrong": "wrong winner",
+            "declared": "ever declared different",
+        },
         (
-            *(
-                _row(policy, world, 100, (Claim("saved", at_least=least),))
-                for policy, world, least in saving
-            ),
-            *(_row(policy, world, 300, ()) for policy, world in equal),
+            *(_row(policy, world, least) for policy, world, least in saving),
+            *(_row_of_equal(name, *each) for name, each in _EQUAL.items()),
         ),
     )
 
 
-def _row(policy: str, world: CovariateWorld, repetitions: int, claims: tuple[Claim, ...]) -> Row:
-    lead = "ahead" if world.lead else "equal"
-    parts = [policy.replace("_", "-"), f"{world.correlation:g}", lead]
-    parts += ["missing"] * (world.missing > 0.0) + ["swing"] * (world.swing > 0.0)
+def _row(policy: str, world: CovariateWorld, least: float) -> Row:
+    parts = [policy.replace("_", "-"), f"{world.correlation:g}", "ahead"]
+    parts += ["missing"] * (world.missing > 0.0)
     return Row(
         "-".join(parts),
-        {
-            "policy": f"`{policy}`",
-            "correlation": f"{world.correlation:g}",
-            "missing": f"{world.missing:.0%}".replace("%", " %"),
-            "lead": f"{world.lead:g}" + (", all rise and fall" if world.swing else ""),
-        },
-        partial(_measured, policy, world),
-        repetitions,
+        _cells(policy, 2, world),
+        partial(_saved, policy, world),
+        100,
         0,
-        (Claim("wrong", at_most=0.05), *claims),
+        (Claim("wrong", at_most=0.05), Claim("saved", at_least=least)),
     )
 
 
-def _measured(policy: str, world: CovariateWorld, size: Size, progress: Progress) -> Result:
+def _row_of_equal(name: str, policy: str, n_variants: int, world: CovariateWorld) -> Row:
+    return Row(
+        f"equal-{name}",
+        _cells(policy, n_variants, world),
+        partial(_declared, policy, n_variants, world),
+        100,
+        0,
+        (Claim("declared", at_most=0.05),),
+    )
+
+
+def _cells(policy: str, n_variants: int, world: CovariateWorld) -> dict[str, str]:
+    last = world.last_correlation
+    weights = "turn" if world.turns else f"`{policy}`"
+    missing = f"{world.missing:.0%}".replace("%", " %")
+    if world.is_missing_when_heavy:
+        missing = "beside heavy traffic"
+    elif world.sent_from:
+        missing = f"the first {world.sent_from:.0%}".replace("%", " %")
+    return {
+        "variants": f"{n_variants}",
+        "weights": weights,
+        "correlation": f"{world.correlation:g}" + ("" if last is None else f" to {last:g}"),
+        "missing": missing,
+        "lead": f"{world.lead:g}",
+    }
+
+
+def _saved(policy: str, world: CovariateWorld, size: Size, progress: Progress) -> Result:
     n = size.repetitions
     found = []
-    for has_covariate in (True, False) if world.lead else (True,):
+    for has_covariate in (True, False):
         experiment = experiment_of(policy, has_covariate=has_covariate)
         generators = np.random.default_rng(_SEED).spawn(n)
         runs = [named_at(experiment, world, generators[run]) for run in progress(range(n))]
         found.append(runs)
     named = [winner for _, winner in found[0]]
-    is_wrong = [winner == 1 or (winner == 0 and not world.lead) for winner in named]
-    measures: dict[str, Measure] = {"wrong": Proportion(sum(is_wrong), n)}
-    if world.lead:
-        looks = [np.array([look or world.looks for look, _ in runs]) for runs in found]
-        measures["right"] = Proportion(named.count(0), n)
-        measures["saved"] = Mean(1.0 - float(looks[0].mean() / looks[1].mean()))
+    looks = [np.array([look or world.looks for look, _ in runs]) for runs in found]
+    measures: dict[str, Measure] = {
+        "wrong": Proportion(named.count(1), n),
+        "right": Proportion(named.count(0), n),
+        "saved": Mean(1.0 - float(looks[0].mean() / looks[1].mean())),
+    }
     return Result(n, measures)
+
+
+def _declared(
+    policy: str, n_variants: int, world: CovariateWorld, size: Size, progress: Progress
+) -> Result:
+    n = size.repetitions
+    experiment = experiment_of(policy, n_variants, has_covariate=True)
+    generators = np.random.default_rng(_SEED).spawn(n)
+    ever = sum(differs_at(experiment, world, generators[run]) > 0 for run in progress(range(n)))
+    return Result(n, {"declared": Proportion(ever, n)})

@@ -144,7 +144,7 @@ class UnitValues:
         vectors: list[Vector | None] = [None] * n
         if self._space is not None:
             vectors = [self._space.encode({COVARIATE: each}) for each in known.tolist()]
-        contexts = counted((chance[0], each) for each in vectors if each is not None)
+        contexts = counted((chance, each) for each in vectors if each is not None)
         first, last = look * DAY_MS, (look + 1) * DAY_MS - 1
         self._assigned.add_units(look, {chance: n}, first, last, contexts)
         for window_s in set(self._windows.values()):

@@ -73,7 +73,7 @@ def simulate_contexts(
                 if not units:
                     continue
                 chance = variant, weights[variant] * PROPENSITY_PER_WEIGHT, packed
-                context = {(variant, vector): units}
+                context = {(chance, vector): units}
                 cells.assigned.add_units(look, {chance: units}, look, look, context)
                 for _ in range(won):
                     cells.observed.add_value(look, (*chance, METRIC), None, MICRO, look, vector)

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import assert_never
 
 import numpy as np
@@ -206,6 +206,8 @@ class MetricContrasts:
         sums: Sums over the units of a as they count in the comparison with b, at [a, b]; shape
             (n_variants, n_variants).
         observations: Observations of the metric; shape (n_variants,).
+        variance_removed: Share of the variance that covariates explain, and that is taken out; None
+            where none are made use of.
     """
 
     traffic: Traffic
@@ -213,6 +215,7 @@ class MetricContrasts:
     bounds: Bounds | None
     sums: WeightedSums
     observations: FloatArray
+    variance_removed: float | None = field(default=None, kw_only=True)
 
     @classmethod
     def of(

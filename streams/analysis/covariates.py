@@ -9,12 +9,20 @@ from typing import Self
 import numpy as np
 
 from streams.analysis.contrasts import MetricContrasts, in_every_pair
+from streams.analysis.overlap_covariates import OverlapCovariates
 from streams.experiments.covariates import dimension
 from streams.model.quantities import MICRO
 from streams.model.vectors import FEATURE_ONE
 from streams.stats.arrays import FloatArray
-from streams.stats.regression_adjustment import CovariateSums, coefficients, squared_deviations
+from streams.stats.regression_adjustment import (
+    CovariateSums,
+    coefficients,
+    squared_deviations,
+    squared_deviations_by_pair,
+)
 from streams.stats.sample import Sample
+from streams.stats.sequential.contrasts import WeightedSums
+from streams.stats.weighting import Weighting
 from streams.tallies.cell import MetricTally, VariantTally
 from streams.tallies.linear import triangle
 
@@ -29,19 +37,27 @@ class Covariates:
         units: Units of each.
         totals: Sums of each entry over them, in 1 / FEATURE_ONE.
         products: Sums of the products of two entries, by row and column, squared so.
+        weighting: How the units count.
+        overlap: The sums over them as they count in the comparison with each other variant; None
+            where none are kept.
     """
 
     units: tuple[int, ...]
     totals: tuple[tuple[int, ...], ...]
     products: tuple[tuple[tuple[int, ...], ...], ...]
+    weighting: Weighting
+    overlap: OverlapCovariates | None
 
     @classmethod
-    def read(cls, variants: Sequence[VariantTally], n_covariates: int) -> Self | None:
+    def read(
+        cls, variants: Sequence[VariantTally], n_covariates: int, weighting: Weighting
+    ) -> Self | None:
         """Read the covariates of the units; None if none are declared.
 
         Args:
             variants: Their tallies.
             n_covariates: How many are declared.
+            weighting: How the units count.
         """
         if not n_covariates:
             return None
@@ -61,6 +77,8 @@ class Covariates:
                 tuple(tuple(entry(variant.gram, row, each) for each in entries) for row in entries)
                 for variant in variants
             ),
+            weighting,
+            OverlapCovariates.read(variants, len(entries)),
         )
 
     def sums(self, tallies: Sequence[MetricTally], units: Sequence[int]) -> CovariateSums:
@@ -110,15 +128,21 @@ class Adjustment:
     """A metric less what the covariates explain of it; one entry per variant.
 
     Attributes:
-        totals: Sums of the adjusted values. The covariates count from their common mean, so the
-            mean of all variants together stays what it was.
+        covariates: The covariates.
+        tallies: The metric.
+        sums: Their sums beside it.
+        before: Sums of the squared deviations of the values from the mean of the variant.
+        totals: Sums of the adjusted values, all units counting alike. The covariates count from
+            their common mean, so the mean of all variants together stays what it was.
         squared_deviations: Sums of their squared deviations from the mean of the variant.
-        removed: Share of the variance within variants that is removed, in [0, 1].
     """
 
+    covariates: Covariates
+    tallies: tuple[MetricTally, ...]
+    sums: CovariateSums
+    before: FloatArray
     totals: FloatArray
     squared_deviations: FloatArray
-    removed: float
 
     @classmethod
     def of(
@@ -135,13 +159,13 @@ class Adjustment:
         theta = coefficients(sums)
         before = np.array([sample.squared_deviations for sample in samples])
         after = squared_deviations(sums, theta, before)
-        whole = float(before.sum())
-        removed = 1.0 - float(after.sum()) / whole if whole else 0.0
         totals = np.array([sample.total for sample in samples]) - sums.totals @ theta
-        return cls(totals, after, min(max(removed, 0.0), 1.0))
+        return cls(covariates, tuple(tallies), sums, before, totals, after)
 
     def samples(self, samples: Sequence[Sample]) -> tuple[Sample, ...]:
-        """Return the samples of the adjusted values."""
+        """Return the samples of the adjusted values; as they are where weights may have moved."""
+        if self.covariates.weighting is not Weighting.PLAIN:
+            return tuple(samples)
         columns = zip(samples, self.totals.tolist(), self.squared_deviations.tolist(), strict=True)
         return tuple(
             replace(sample, total=total, squared_deviations=deviations)
@@ -151,9 +175,16 @@ class Adjustment:
     def contrasts(self, raw: MetricContrasts) -> MetricContrasts:
         """Return the contrasts of the adjusted values, which have no bound.
 
+        They are those of the values as they are where the weights of the units are not known by
+        pair, or sums by pair of the covariates are not kept.
+
         Args:
-            raw: Of the values as they are, under weights that never moved.
+            raw: Of the values as they are.
         """
+        if raw.weighting is Weighting.OVERLAP:
+            return self._by_pair(raw)
+        if raw.weighting is not Weighting.PLAIN:
+            return raw
         units = np.maximum(raw.sums.units, 1.0)
         totals, deviations = map(in_every_pair, (self.totals, self.squared_deviations))
         sums = replace(
@@ -161,9 +192,34 @@ class Adjustment:
             total=totals,
             cross=totals,
             total_squared=deviations + totals * totals / units,
-            largest=np.full_like(units, np.inf),
             variance=deviations / units,
-            heaviest=None,
-            converted=None,
         )
-        return replace(raw, bounds=None, sums=sums)
+        removed = _removed(float(self.before.sum()), float(self.squared_deviations.sum()))
+        return _unbounded(raw, sums, removed)
+
+    def _by_pair(self, raw: MetricContrasts) -> MetricContrasts:
+        """Return the contrasts of the adjusted values under moving weights."""
+        overlap = self.covariates.overlap
+        if overlap is None:
+            return raw
+        found = overlap.adjusted(raw.sums, self.tallies)
+        deviations = squared_deviations_by_pair(self.sums, found.coefficients, self.before)
+        variance = deviations / np.maximum(raw.sums.units, 1.0)
+        assert raw.sums.moments is not None  # noqa: S101 - of values that are not 0 or 1
+        # Third moments of adjusted values are not known. Those of the values are the same as long
+        # as what is taken out is not skewed, so tails are seen later than without covariates.
+        moments = replace(raw.sums.moments, variance=variance)
+        sums = replace(found.sums, variance=variance, moments=moments)
+        return _unbounded(raw, sums, _removed(found.squares_before, found.squares_after))
+
+
+def _unbounded(raw: MetricContrasts, sums: WeightedSums, removed: float) -> MetricContrasts:
+    """Return contrasts of adjusted values, which have no bound."""
+    largest = np.full_like(sums.total, np.inf)
+    sums = replace(sums, largest=largest, heaviest=None, converted=None)
+    return replace(raw, bounds=None, sums=sums, variance_removed=removed)
+
+
+def _removed(before: float, after: float) -> float:
+    """Return the share of a sum of squares that is removed, in [0, 1]."""
+    return min(max(1.0 - after / before, 0.0), 1.0) if before > 0.0 else 0.0

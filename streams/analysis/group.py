@@ -150,7 +150,7 @@ class Group:
                 config, variants, tally.last_at_ms, are_shared=plan.has_changed
             )
         traffic = plan.traffic(variants)
-        explained = Covariates.read(variants, n_covariates)
+        explained = Covariates.read(variants, n_covariates, traffic.weighting)
         by_window = {0: Compared(0, variants, traffic, explained)}
         metrics: dict[str, MetricInput] = {}
         compared: dict[str, Compared] = {}
@@ -160,7 +160,7 @@ class Group:
                 mature = plan.counted(tally.mature.get(window_s, {}))
                 mature = read_once(config, mature, once)
                 split = plan.traffic(mature)
-                explained = Covariates.read(mature, n_covariates)
+                explained = Covariates.read(mature, n_covariates, split.weighting)
                 by_window[window_s] = Compared(window_s, tuple(mature), split, explained)
             compared[name] = by_window[window_s]
             of_name = by_window[window_s].variants if window_s else None
@@ -207,5 +207,13 @@ def _of_units(tally: VariantTally) -> VariantTally:
     if min(*sums, *by_pair) >= 0:
         return tally
     return replace(
-        tally, units=0, weight=0, weight_squared=0, overlap=0, overlap_squared=0, gram=()
+        tally,
+        units=0,
+        weight=0,
+        weight_squared=0,
+        overlap=0,
+        overlap_squared=0,
+        gram=(),
+        overlap_features=(),
+        overlap_gram=(),
     )

@@ -166,7 +166,7 @@ def _analysed(config: ExperimentConfig, group: Group | None) -> dict[str, Metric
     return {
         name: MetricAnalysis(
             name=name,
-            model=_model(config, metric, group.indices),
+            model=_model(config, metric, group.indices, contrasts[name]),
             tallies=metric.tallies,
             assigned=metric.assigned,
             samples=metric.samples,
@@ -198,7 +198,12 @@ def _described(config: ExperimentConfig, group: Group) -> dict[str, MetricAnalys
     return metrics
 
 
-def _model(config: ExperimentConfig, metric: MetricInput, indices: Sequence[int]) -> MetricModel:
+def _model(
+    config: ExperimentConfig,
+    metric: MetricInput,
+    indices: Sequence[int],
+    contrasts: MetricContrasts,
+) -> MetricModel:
     found, periods = metric.found, config.periods
     is_observed = metric.role is MetricRole.OBSERVED
     contradiction = found.contradiction
@@ -213,7 +218,7 @@ def _model(config: ExperimentConfig, metric: MetricInput, indices: Sequence[int]
         periods=None
         if periods is None or metric.role is not MetricRole.PRIMARY
         else Periods(**periods.model_dump()),
-        variance_removed=metric.variance_removed,
+        variance_removed=contrasts.variance_removed,
         winsorized_at=metric.winsorized_at,
         conversion_window=0 if is_observed else config.conversion_window_s(metric.name),
         conversion_delay=metric.spec.conversion_delay,

@@ -65,11 +65,6 @@ class MetricInput(ABC):
         return self.assigned
 
     @property
-    def variance_removed(self) -> float | None:
-        """Share of the variance that covariates explain; None where none are made use of."""
-        return None
-
-    @property
     def winsorized_at(self) -> float | None:
         """Cap at a percentile that its values are read with; None without one."""
         return None
@@ -236,6 +231,8 @@ class SingleInput(MetricInput):
         if self.periods is not None:
             return self.periods.samples
         traffic, weighting = contrasts.traffic, Weighting.INVERSE
+        if self.adjustment is not None and self.found.kind is not MetricKind.CONTINUOUS:
+            contrasts = self._as_counted(traffic)
         found = partial(self._comparisons, traffic, self.compared, self.samples, weighting)
         return reported_samples(contrasts, found, self.samples, self._family)
 
@@ -265,21 +262,17 @@ class SingleInput(MetricInput):
     def _family(self) -> Family:
         return FAMILIES[self.found.kind]
 
-    @property
-    def variance_removed(self) -> float | None:
-        """Share of the variance that covariates explain; None where none are made use of."""
-        return None if self.adjustment is None else self.adjustment.removed
-
     def posteriors(self, samples: Sequence[Sample]) -> PublishedPosteriors:
         """Return the posteriors of the family of the kind."""
         return self._family.posteriors(samples, self.priors)
 
     def contrasts(self, traffic: Traffic) -> MetricContrasts:
         """Return the sums by which the variants are compared; all units count alike."""
-        raw = MetricContrasts.of(traffic, self.compared, self.samples, bounds=self.bounds)
-        if self.adjustment is None or traffic.weighting is not Weighting.PLAIN:
-            return raw
-        return self.adjustment.contrasts(raw)
+        raw = self._as_counted(traffic)
+        return raw if self.adjustment is None else self.adjustment.contrasts(raw)
+
+    def _as_counted(self, traffic: Traffic) -> MetricContrasts:
+        return MetricContrasts.of(traffic, self.compared, self.samples, bounds=self.bounds)
 
     def arms(self, samples: Sequence[Sample], weights: Sequence[float]) -> tuple[Arm, ...]:
         """Return the arms that a policy sees."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from streams.experiments.config import ExperimentConfig
+from streams.experiments.covariates import dimension
 from streams.experiments.definition import ExperimentDefinition
 from streams.experiments.exposure import Exposure
 from streams.experiments.metrics import MetricSpec
@@ -33,6 +34,7 @@ def plan_of(definition: ExperimentDefinition, n_started: int | None = None) -> P
     floors: dict[str, int] = {}
     accepted: dict[str, Accepted] = {}
     bins: dict[str, Bins] = {}
+    is_weighted = bool(config.covariates) and config.parameters.adaptive
     names = config.counted_metrics
     for name in names:
         spec = config.spec(name)
@@ -63,6 +65,7 @@ def plan_of(definition: ExperimentDefinition, n_started: int | None = None) -> P
         {name: window_s for name, window_s in windows.items() if name not in awaited},
         config.conversion_delays,
         sliced(config, definition.control_index) if config.dimensions else None,
+        weighted_covariates=dimension(len(config.covariates)) if is_weighted else 0,
     )
 
 

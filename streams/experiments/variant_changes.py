@@ -213,6 +213,9 @@ def check_room(definition: ExperimentDefinition) -> None:
         message += "receipts carry the weights of so many"
         raise InputError("TOO_MANY_VARIANTS", message, "variants")
     plan = plan_of(definition)
-    if not plan.n_compared or (plan.bins and not plan.n_binned):
+    has_room = (plan.n_binned or not plan.bins) and (
+        plan.n_adjusted or not plan.weighted_covariates
+    )
+    if not plan.n_compared or not has_room:
         message = f"the sums by pair of {n_variants} variants and these metrics do not fit a cell"
         raise InputError("TOO_MANY_VARIANTS", message, "variants")

@@ -299,7 +299,7 @@ class ExposedUnit:
             self.receipt.vector,
         )
         variant = chance[0]
-        contexts = {} if vector is None else {(variant, vector): count}
+        contexts = {} if vector is None else {(chance, vector): count}
         builder.add_units(offset, {chance: count}, at_ms, at_ms, contexts)
         if plan.slices is not None:
             add_to_slices(builder, offset, [(chance, self.receipt.dimensions)], count)

@@ -146,8 +146,8 @@ def _add_new_units(
     times = rows.observed_at_ms[piece].tolist()
     known = [vectors.get(row) for row in piece.tolist()] if vectors else [None] * len(piece)
     contexts = counted(
-        (variant, vector)
-        for variant, vector in zip(variants, known, strict=True)
+        (chance, vector)
+        for chance, vector in zip(chances, known, strict=True)
         if vector is not None
     )
     offset = int(rows.offsets[piece].max())

@@ -127,7 +127,7 @@ class ImpressionFold(PartitionFold):
         times: Sequence[int] = group.assigned_at_ms
         refused: EventError | None = None
         variants: Sequence[int] = group.variants
-        seen: Iterable[tuple[int, Vector]] = zip(group.variants, vectors, strict=False)
+        seen: Iterable[tuple[Chance, Vector]] = zip(_chances(group), vectors, strict=False)
         builder = ledger.builder
         is_new: Sequence[bool] = [True] * len(group.units)
         if group.repeatable:

@@ -44,13 +44,25 @@ def coefficients(sums: CovariateSums) -> FloatArray:
         >>> coefficients(CovariateSums(np.zeros((2, 1)), products, cross))
         array([0.5])
     """
-    products, cross = sums.products.sum(axis=0), sums.cross.sum(axis=0)
-    scale = np.sqrt(np.maximum(np.diag(products), 0.0))
+    return least_squares(sums.products.sum(axis=0), sums.cross.sum(axis=0))
+
+
+def least_squares(products: FloatArray, cross: FloatArray) -> FloatArray:
+    """Return the coefficients of smallest length that leave the least sum of squares.
+
+    Args:
+        products: Sums of c c^T; shape (..., d, d).
+        cross: Sums of c x; shape (..., d).
+
+    Examples:
+        >>> least_squares(np.array([[4.0, 0.0], [0.0, 0.0]]), np.array([2.0, 0.0]))
+        array([0.5, 0. ])
+    """
+    scale = np.sqrt(np.maximum(np.diagonal(products, axis1=-2, axis2=-1), 0.0))
     inverse = np.divide(1.0, scale, out=np.zeros_like(scale), where=scale > 0.0)
-    correlations = products * inverse * inverse[:, None]
-    found: FloatArray = inverse * (
-        np.linalg.pinv(correlations, rcond=_LEAST_SHARE, hermitian=True) @ (inverse * cross)
-    )
+    correlations = products * inverse[..., None, :] * inverse[..., None]
+    solved = np.linalg.pinv(correlations, rcond=_LEAST_SHARE, hermitian=True)
+    found: FloatArray = inverse * np.einsum("...ij,...j->...i", solved, inverse * cross)
     return found
 
 
@@ -64,3 +76,17 @@ def squared_deviations(sums: CovariateSums, theta: FloatArray, of_values: FloatA
     """
     explained = 2.0 * sums.cross @ theta - (sums.products @ theta) @ theta
     return np.asarray(np.maximum(of_values - explained, 0.0))
+
+
+def squared_deviations_by_pair(
+    sums: CovariateSums, thetas: FloatArray, of_values: FloatArray
+) -> FloatArray:
+    """Return the same with the coefficients of ordered pairs; shape (n_variants, n_variants).
+
+    Args:
+        sums, of_values: As of `squared_deviations`.
+        thetas: Coefficients of a beside b at [a, b]; shape (n_variants, n_variants, d).
+    """
+    explained = 2.0 * np.einsum("ad,abd->ab", sums.cross, thetas)
+    explained -= np.einsum("ade,abd,abe->ab", sums.products, thetas, thetas)
+    return np.asarray(np.maximum(of_values[:, None] - explained, 0.0))

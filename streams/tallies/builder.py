@@ -46,6 +46,8 @@ from streams.tallies.freezing import (
     metric_tallies,
     moments_of,
     offered_units,
+    overlap_covariates,
+    overlap_moments,
     product_tallies,
     unit_sums,
 )
@@ -62,7 +64,7 @@ _BINARIES = (0, MICRO)
 _MERGED = [*CELL_COUNTS.values()]
 _counts = attrgetter(*CELL_COUNTS)
 _new_counts = attrgetter(*[f"_{name}" for name in CELL_COUNTS])
-_NOTHING: Mapping[tuple[int, Vector], int] = MappingProxyType({})
+_NOTHING: Mapping[tuple[Chance, Vector], int] = MappingProxyType({})
 
 
 MAX_OUTSIDE = 32
@@ -134,6 +136,7 @@ class CellBuilder:
         "_unremembered",
         "_voided",
         "_voids",
+        "_weighted_rewards",
         "cell",
         "folded",
         "plan",
@@ -147,9 +150,10 @@ class CellBuilder:
     _units: dict[Chance, int]
     _metrics: dict[MetricKey, list[int]]
     _ones: dict[MetricKey, int]  # new units whose first value is 1, as most have
-    _contexts: dict[tuple[int, Vector], int]
+    _contexts: dict[tuple[Chance, Vector], int]
     _rewards: dict[tuple[int, str, Vector], int]
     _conversions: dict[tuple[int, str, Vector], int]
+    _weighted_rewards: dict[tuple[MetricKey, Vector], int]
     _crossed_units: int
     _most_events: int
     _full_units: int
@@ -189,7 +193,7 @@ class CellBuilder:
         units: Mapping[Chance, int],
         first_at_ms: int,
         last_at_ms: int,
-        contexts: Mapping[tuple[int, Vector], int] = _NOTHING,
+        contexts: Mapping[tuple[Chance, Vector], int] = _NOTHING,
     ) -> None:
         """Add units of the record at `offset`.
 
@@ -197,7 +201,7 @@ class CellBuilder:
             offset: Offset of the record.
             units: How many units, by chance.
             first_at_ms, last_at_ms: Times of the oldest and the newest of their assignments.
-            contexts: How many of them have features, by (variant, vector).
+            contexts: How many of them have features, by chance and vector.
         """
         self._last_offset = max(self._last_offset, offset)
         known = self._units
@@ -268,6 +272,8 @@ class CellBuilder:
             reward = variant, metric, vector
             self._rewards[reward] = self._rewards.get(reward, 0) + value
             self._conversions[reward] = self._conversions.get(reward, 0) + converted
+            if self.plan.weighted_covariates:
+                self._add_weighted(key, vector, value)
 
     def add_product(self, key: ProductKey, changes: Sequence[int]) -> None:
         """Add to the products of a pair what the observation that was just added changes of them.
@@ -342,6 +348,13 @@ class CellBuilder:
             reward = key[0], key[-1], vector
             self._rewards[reward] = self._rewards.get(reward, 0) + count * total
             self._conversions[reward] = self._conversions.get(reward, 0) + converted
+            if self.plan.weighted_covariates:
+                self._add_weighted(key, vector, count * total)
+
+    def _add_weighted(self, key: MetricKey, vector: Vector, value: int) -> None:
+        """Add a value to the sums beside covariates whose weights may move."""
+        place = key, vector
+        self._weighted_rewards[place] = self._weighted_rewards.get(place, 0) + value
 
     def add_metric(self, key: MetricKey) -> None:
         """Have a metric in the cell, also while no observation of it counts."""
@@ -446,7 +459,7 @@ class CellBuilder:
             assigned_at_ms: Time of its assignment.
             vector: Features of it, where they were counted; None if it has none.
         """
-        contexts = {} if vector is None else {(chance[0], vector): -1}
+        contexts = {} if vector is None else {(chance, vector): -1}
         self.add_units(
             max(offset, self._last_offset), {chance: -1}, assigned_at_ms, assigned_at_ms, contexts
         )
@@ -638,6 +651,7 @@ class CellBuilder:
         self._contexts = {}
         self._rewards = {}
         self._conversions = {}
+        self._weighted_rewards = {}
         self._products = {}
         self._periods = PeriodSums()
         self._early = 0
@@ -686,8 +700,13 @@ class CellBuilder:
         """Return tallies of variants with all that was added to them."""
         plan = self.plan
         units, matrices = unit_sums(self._units, known, plan), grams(self._contexts, known)
-        moments, positive_moments = moments_of(self._rewards), moments_of(self._conversions)
-        metrics = metric_tallies(self._metrics, self._ones, moments, positive_moments, known, plan)
+        covariates: Mapping[int, tuple[tuple[int, ...], tuple[int, ...]]] = {}
+        by_pair: Mapping[tuple[int, str], tuple[int, ...]] = {}
+        if plan.weighted_covariates:
+            covariates = overlap_covariates(self._contexts, known, plan)
+            by_pair = overlap_moments(self._weighted_rewards, plan)
+        moments = moments_of(self._rewards), moments_of(self._conversions)
+        metrics = metric_tallies(self._metrics, self._ones, *moments, by_pair, known, plan)
         products = product_tallies(self._products, known, plan)
         bins = bin_tallies(self._bins, known, plan)
         periods = self._periods.freeze({variant: old.periods for variant, old in known.items()})
@@ -702,6 +721,7 @@ class CellBuilder:
             variants[variant] = VARIANT_FIELDS.new(
                 *(units.get(variant) or VARIANT_FIELDS.values(old)),
                 matrices.get(variant, old.gram),
+                *covariates.get(variant, (old.overlap_features, old.overlap_gram)),
                 dict(sorted({**old.metrics, **metrics.get(variant, {})}.items())),
                 products.get(variant, old.products),
                 periods.get(variant, old.periods),

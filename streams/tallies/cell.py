@@ -73,6 +73,8 @@ class MetricTally:
         total_cubed: Sum of x**3, in micro-units cubed.
         moment: As in `LinearTally`, of the units with features; empty without any.
         positive_moment: Sum of the vectors of units with x > 0, in 1 / FEATURE_ONE, as in `moment`.
+        overlap_moment: By the other variant of a pair, sum of v**2 times vector times x, v in
+            1 / 2**32, as in `moment`; empty unless `Plan.n_adjusted`.
     """
 
     units: int = summed(Statistic.UNITS)
@@ -94,6 +96,7 @@ class MetricTally:
     total_cubed: int = summed(Statistic.CUBE)
     moment: tuple[int, ...] = entries()
     positive_moment: tuple[int, ...] = entries()
+    overlap_moment: tuple[int, ...] = entries(are_by_pair=True)
 
     @property
     def is_binary(self) -> bool:
@@ -117,7 +120,7 @@ class MetricTally:
             if each.statistic in _POWERS
         }
         moment = tuple(MICRO * entry for entry in self.positive_moment)
-        return replace(self, moment=moment, **changed)
+        return replace(self, moment=moment, overlap_moment=(), **changed)
 
     def __add__(self, other: MetricTally) -> MetricTally:
         return METRIC_FIELDS.new(*METRIC_FIELDS.added(self, other))
@@ -171,6 +174,9 @@ class VariantTally:
             variant itself is half the units whose weights are known.
         overlap_squared: Sum of v**2, in 1 / 2**64.
         gram: As in `LinearTally`, of the units with features; empty without any.
+        overlap_features: By the other variant of a pair, sum of v times vector, v in 1 / 2**32 and
+            entries of the vector in 1 / FEATURE_ONE; empty unless `Plan.n_adjusted`.
+        overlap_gram: Sum of v**2 times vector times its transpose, as in `gram`; likewise.
         metrics: Every metric observed, by name, in order of the names.
         products: Products of the pairs that the plan of the experiment names, in their order.
         periods: Its units by period of assignment, with the metric that the plan names, in order of
@@ -186,6 +192,8 @@ class VariantTally:
     overlap: int = summed(Statistic.UNITS, Weight.OVERLAP)
     overlap_squared: int = summed(Statistic.UNITS, Weight.OVERLAP_SQUARED)
     gram: tuple[int, ...] = entries()
+    overlap_features: tuple[int, ...] = entries(are_by_pair=True)
+    overlap_gram: tuple[int, ...] = entries(are_by_pair=True)
     metrics: Mapping[str, MetricTally] = field(default_factory=dict, metadata={ADD: add_named})
     products: Mapping[Pair, ProductTally] = field(default_factory=dict, metadata={ADD: add_named})
     periods: ByPeriod = field(default_factory=dict, metadata={ADD: add_periods})

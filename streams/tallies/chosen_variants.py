@@ -42,12 +42,18 @@ def among(tally: VariantTally, indices: Sequence[int]) -> VariantTally:
 
 
 def _among(table: FieldTable[TallyT], tally: TallyT, indices: Sequence[int]) -> TallyT:
-    chosen = {}
+    chosen: dict[str, int | tuple[int, ...]] = {}
     for each in table.sums:
         if each.is_by_pair:
-            digits = unpack_pairs(getattr(tally, each.name))
-            chosen[each.name] = pack_pairs(
-                digits[index] if index < len(digits) else 0 for index in indices
-            )
+            chosen[each.name] = _digits(getattr(tally, each.name), indices)
+    for entries in table.entries:
+        if entries.are_by_pair:
+            sums = getattr(tally, entries.name)
+            chosen[entries.name] = tuple(_digits(each, indices) for each in sums)
     changed: TallyT = replace(tally, **chosen)  # type: ignore[type-var]  # a dataclass
     return changed
+
+
+def _digits(packed: int, indices: Sequence[int]) -> int:
+    digits = unpack_pairs(packed)
+    return pack_pairs(digits[index] if index < len(digits) else 0 for index in indices)

@@ -178,6 +178,21 @@ class SumField:
         return self.weight is Weight.ONE and self.statistic in _COUNTS
 
 
+@dataclass(frozen=True, slots=True)
+class EntriesField:
+    """A field of sums by index.
+
+    Attributes:
+        name: Its name in the tally and in the record.
+        are_counts: Whether the sums are of units or observations, and so fit 64 bits.
+        are_by_pair: Whether each of them has a digit for every other variant.
+    """
+
+    name: str
+    are_counts: bool
+    are_by_pair: bool
+
+
 _SUM, _ENTRIES, ADD, MERGE = "sum", "entries", "add", "merge"  # of the metadata of fields
 
 
@@ -186,13 +201,13 @@ def summed(statistic: Statistic, weight: Weight = Weight.ONE) -> int:
     return field(default=0, metadata={_SUM: (statistic, weight), ADD: add})
 
 
-def entries(*, are_counts: bool = False) -> tuple[int, ...]:
+def entries(*, are_counts: bool = False, are_by_pair: bool = False) -> tuple[int, ...]:
     """Declare a field of sums by index; what is beyond the last entry is 0.
 
     Args:
-        are_counts: Whether they are of units or observations, and so fit 64 bits.
+        are_counts, are_by_pair: As in `EntriesField`.
     """
-    return field(default=(), metadata={_ENTRIES: are_counts, ADD: add_entries})
+    return field(default=(), metadata={_ENTRIES: (are_counts, are_by_pair), ADD: add_entries})
 
 
 class FieldTable(Generic[TallyT]):
@@ -204,7 +219,7 @@ class FieldTable(Generic[TallyT]):
 
     Attributes:
         sums: The fields that are sums over units.
-        entries: The fields that are sums by index: name, and whether they are counts.
+        entries: The fields that are sums by index.
         new: Returns a tally of the values of all fields, in their order.
         values: Returns the values of the sums of a tally, in their order.
         added: Returns the sums of all fields of two tallies, in their order.
@@ -219,10 +234,12 @@ class FieldTable(Generic[TallyT]):
             SumField(each.name, *each.metadata[_SUM]) for each in declared if _SUM in each.metadata
         )
         self.entries = tuple(
-            (each.name, each.metadata[_ENTRIES]) for each in declared if _ENTRIES in each.metadata
+            EntriesField(each.name, *each.metadata[_ENTRIES])
+            for each in declared
+            if _ENTRIES in each.metadata
         )
         names = [each.name for each in declared]
-        first = [each.name for each in self.sums] + [name for name, _ in self.entries]
+        first = [each.name for each in self.sums] + [each.name for each in self.entries]
         if names[: len(first)] != first:
             raise TypeError(f"the fields of {cls.__name__} are not in the order of their kinds")
         self.new: Callable[..., TallyT] = maker_of(cls)

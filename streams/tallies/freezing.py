@@ -28,6 +28,7 @@ from streams.tallies.fields import (
     Chance,
     Statistics,
     UnitWeights,
+    Weight,
     statistics,
     unit_weights,
     weigher,
@@ -127,6 +128,7 @@ def metric_tallies(
     ones: Mapping[MetricKey, int],
     moments: Mapping[Metric, tuple[int, ...]],
     positive_moments: Mapping[Metric, tuple[int, ...]],
+    weighted_moments: Mapping[Metric, tuple[int, ...]],
     known: Mapping[int, VariantTally],
     plan: Plan,
 ) -> dict[int, dict[str, MetricTally]]:
@@ -136,6 +138,7 @@ def metric_tallies(
         values: Sums over new values, by chance and metric.
         ones: New units whose only value is 1, likewise.
         moments, positive_moments: What the values add to the fields of these names.
+        weighted_moments: What they add to `overlap_moment`.
         known: The tallies so far.
         plan: The plan of the experiment; of what it does not declare no sums by pair are kept.
     """
@@ -163,8 +166,13 @@ def metric_tallies(
         if key in moments:
             moment = add_entries(moment, moments[key])
             positive_moment = add_entries(positive_moment, positive_moments[key])
+        by_pair = old.overlap_moment
+        if key in weighted_moments:
+            by_pair = add_entries(by_pair, weighted_moments[key])
         variant, name = key
-        metrics[variant][name] = METRIC_FIELDS.new(*sums_of_metric, moment, positive_moment)
+        metrics[variant][name] = METRIC_FIELDS.new(
+            *sums_of_metric, moment, positive_moment, by_pair
+        )
     return metrics
 
 
@@ -222,21 +230,76 @@ def bin_tallies(
 
 
 def grams(
-    contexts: Mapping[tuple[int, Vector], int], known: Mapping[int, VariantTally]
+    contexts: Mapping[tuple[Chance, Vector], int], known: Mapping[int, VariantTally]
 ) -> dict[int, tuple[int, ...]]:
     """Return the matrices of the variants that have new units with features.
 
     Args:
-        contexts: How many new units, by variant and vector.
+        contexts: How many new units, by chance and vector.
         known: The tallies so far.
     """
     found: defaultdict[int, LinearSums] = defaultdict(LinearSums)
-    for (variant, vector), count in contexts.items():
-        found[variant].add_unit(vector, count)
+    for (chance, vector), count in contexts.items():
+        found[chance[0]].add_unit(vector, count)
     return {
         variant: add_entries(known.get(variant, _NOBODY).gram, sums.freeze().gram)
         for variant, sums in found.items()
     }
+
+
+def overlap_covariates(
+    contexts: Mapping[tuple[Chance, Vector], int], known: Mapping[int, VariantTally], plan: Plan
+) -> dict[int, tuple[tuple[int, ...], tuple[int, ...]]]:
+    """Return `overlap_features` and `overlap_gram` of the variants that have new covariates.
+
+    Args:
+        contexts: How many new units, by chance and vector.
+        known: The tallies so far.
+        plan: The plan of the experiment.
+    """
+    n_adjusted = plan.n_adjusted
+    if not n_adjusted:
+        return {}
+    by_chance: defaultdict[Chance, LinearSums] = defaultdict(LinearSums)
+    for (chance, vector), count in contexts.items():
+        by_chance[chance].add_unit(vector, count)
+        by_chance[chance].add_value(vector, count)
+    found: dict[int, tuple[tuple[int, ...], tuple[int, ...]]] = {}
+    for chance, linear in by_chance.items():
+        old = known.get(chance[0], _NOBODY)
+        before = found.get(chance[0], (old.overlap_features, old.overlap_gram))
+        sums, weights = linear.freeze(), unit_weights(*chance, n_adjusted)
+        features = _times(sums.moment, weights[Weight.OVERLAP])
+        gram = _times(sums.gram, weights[Weight.OVERLAP_SQUARED])
+        found[chance[0]] = add_entries(before[0], features), add_entries(before[1], gram)
+    return found
+
+
+def overlap_moments(
+    values: Mapping[tuple[MetricKey, Vector], int], plan: Plan
+) -> dict[Metric, tuple[int, ...]]:
+    """Return what values add to `overlap_moment`, by variant and metric.
+
+    Args:
+        values: Sums over new values, by chance and metric, and vector.
+        plan: The plan of the experiment.
+    """
+    n_adjusted = plan.n_adjusted
+    by_key: defaultdict[MetricKey, LinearSums] = defaultdict(LinearSums)
+    if n_adjusted:
+        for (key, vector), value in values.items():
+            if key[-1] in plan.declared:
+                by_key[key].add_value(vector, value)
+    found: dict[Metric, tuple[int, ...]] = {}
+    for (variant, propensity, packed, name), linear in by_key.items():
+        weights = unit_weights(variant, propensity, packed, n_adjusted)
+        added = _times(linear.freeze().moment, weights[Weight.OVERLAP_SQUARED])
+        found[variant, name] = add_entries(found.get((variant, name), ()), added)
+    return found
+
+
+def _times(entries: tuple[int, ...], weight: int) -> tuple[int, ...]:
+    return tuple(each * weight for each in entries)
 
 
 def moments_of(values: Mapping[tuple[int, str, Vector], int]) -> dict[Metric, tuple[int, ...]]:

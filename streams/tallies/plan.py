@@ -21,6 +21,7 @@ from streams.model.quantities import MICRO, VALUE_LIMIT
 from streams.model.variant_weights import MAX_WEIGHED
 from streams.tallies.bins import Bins
 from streams.tallies.cohorts import COHORTS_PER_WINDOW
+from streams.tallies.linear import triangle
 
 Pair = tuple[str, str]
 """Two metrics in order of their names, of which the sum of the products over the units is kept."""
@@ -157,6 +158,8 @@ class Plan:
         delays: Seconds before which the values of a unit do not count, by metric.
         slices: What is also kept by value of a dimension; None if nothing is.
         baseline: The one variant of whose pairs sums are kept; None for those of all pairs.
+        weighted_covariates: Length of the vectors of covariates under weights that may move, of
+            which sums by pair are wanted; 0 for none.
 
     Raises:
         InvalidParameterError: a cap is not positive or not above its floor, or a pair is not of two
@@ -178,6 +181,7 @@ class Plan:
     delays: Mapping[str, int] = field(default_factory=dict)
     slices: SlicePlan | None = None
     baseline: int | None = None
+    weighted_covariates: int = 0
 
     def __post_init__(self) -> None:
         for metric, cap in self.caps.items():
@@ -192,14 +196,37 @@ class Plan:
     @property
     def n_compared(self) -> int:
         """Variants among which sums by pair are kept; 0 where they would not fit a cell."""
-        return self._fitting(len(self.pairs) + sum(map(self._parts, self.declared)))
+        return self._fitting(self._kept)
 
     @property
     def n_binned(self) -> int:
         """Variants among which sums by pair are kept by bin, too; 0 where they would not fit."""
-        by_bin = sum(self._parts(name) * bins.pair_sums for name, bins in self.bins.items())
-        return self._fitting(
-            len(self.pairs) + sum(map(self._parts, self.declared)) + math.ceil(by_bin)
+        return self._fitting(self._kept + self._binned)
+
+    @property
+    def n_adjusted(self) -> int:
+        """Variants among which sums by pair are kept of covariates, too; 0 where there are none.
+
+        That is where none are wanted, and where they would not fit.
+        """
+        if not self.weighted_covariates:
+            return 0
+        length = self.weighted_covariates
+        of_units = (length + triangle(length)) * (1 + _COHORTS * len({*self.windows.values()}))
+        of_values = length * sum(map(self._parts, self.declared))
+        beside = self._kept + (self._binned if self.n_binned else 0)
+        return self._fitting(beside + math.ceil((of_units + of_values) / _SUMS_OF_METRIC))
+
+    @property
+    def _kept(self) -> int:
+        """Metrics of which sums by pair are kept, those of a cohort on their own."""
+        return len(self.pairs) + sum(map(self._parts, self.declared))
+
+    @property
+    def _binned(self) -> int:
+        """Metrics whose sums by pair would take as much space as those by bin."""
+        return math.ceil(
+            sum(self._parts(name) * bins.pair_sums for name, bins in self.bins.items())
         )
 
     def _fitting(self, kept: int) -> int:
@@ -274,6 +301,8 @@ MAX_PAIR_SUMS = MAX_WEIGHED**2 * MAX_DECLARED
 """Pairs of variants times metrics, of which a cell keeps sums, at most: all declared metrics of
 `MAX_WEIGHED` variants, or 10 of 10 variants with a conversion window. At 135 bytes each they leave
 more than half of `STATE_BYTES` to the rest."""
+
+_SUMS_OF_METRIC = 5  # by pair
 
 _COHORTS = (
     1 + COHORTS_PER_WINDOW + 3

@@ -201,7 +201,13 @@ def _writer(table: FieldTable[Any]) -> Callable[[Any], Record]:
         if each.is_count
         else (each.name, each_of("unpack_pairs(t.{0})") if each.is_by_pair else "to_bytes(t.{0})")
         for each in table.sums
-    ] + [(name, "t.{0}" if are_counts else each_of("t.{0}")) for name, are_counts in table.entries]
+    ]
+    lists = {
+        (True, False): "t.{0}",
+        (False, False): each_of("t.{0}"),
+        (False, True): "[[to_bytes(x) for x in unpack_pairs(y)] for y in t.{0}]",
+    }
+    formats += [(each.name, lists[each.are_counts, each.are_by_pair]) for each in table.entries]
     items = [f"{name!r}: {text.format(name)}" for name, text in formats]
     return compiled(
         "t", [f"return {{{', '.join(items)}}}"], to_bytes=integer_bytes, unpack_pairs=unpack_pairs
@@ -210,12 +216,17 @@ def _writer(table: FieldTable[Any]) -> Callable[[Any], Record]:
 
 def _reader(table: FieldTable[Any]) -> Callable[[Record], list[Any]]:
     """Return a function that gives the sums and entries in a record, in the order of the table."""
-    one, several = "integer(r[{0!r}], {0!r})", "tuple([integer(x, {0!r}) for x in r[{0!r}]])"
-    by_pair = "pairs(r[{0!r}], {0!r})"
+    one, by_pair = "integer(r[{0!r}], {0!r})", "pairs(r[{0!r}], {0!r})"
+    lists = {
+        (True, False): "tuple(r[{0!r}])",
+        (False, False): "tuple([integer(x, {0!r}) for x in r[{0!r}]])",
+        (False, True): "tuple([pairs(x, {0!r}) for x in r[{0!r}]])",
+    }
     formats = [
         (each.name, "r[{0!r}]" if each.is_count else by_pair if each.is_by_pair else one)
         for each in table.sums
-    ] + [(name, "tuple(r[{0!r}])" if are_counts else several) for name, are_counts in table.entries]
+    ]
+    formats += [(each.name, lists[each.are_counts, each.are_by_pair]) for each in table.entries]
     values = [text.format(name) for name, text in formats]
     return compiled("r", [f"return [{', '.join(values)}]"], integer=integer, pairs=_pairs)
 

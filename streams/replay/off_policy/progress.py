@@ -14,6 +14,7 @@ from streams.model.vectors import INTERCEPT, Vector
 from streams.replay.off_policy.logged import IntArray, UnitLog
 from streams.tallies.builder import CellBuilder
 from streams.tallies.cell import Source, Tally, merge
+from streams.tallies.fields import Chance
 from streams.tallies.periods import tick_of
 from streams.tallies.plan import Plan, clamped
 
@@ -84,10 +85,11 @@ class Progress:
         propensities = self._propensities[units].tolist()
         counts = Counter(zip(variants, propensities, repeat(b"")))
         times = self._log.assigned_at_ms[units]
-        contexts: Counter[tuple[int, Vector]] = Counter()
+        contexts: Counter[tuple[Chance, Vector]] = Counter()
         if self._log.has_features:
             vectors = map(self._log.vector, units.tolist())
-            contexts = Counter(zip(variants, vectors, strict=True))
+            chances = zip(variants, propensities, repeat(b""))
+            contexts = Counter(zip(chances, vectors, strict=True))
         self._assigned.add_units(self._next(), counts, int(times[0]), int(times[-1]), contexts)
         if self._log.by_period:
             ticks = map(tick_of, times.tolist())

@@ -344,6 +344,8 @@ class Group:
             pack_pairs(seen * v for v in overlaps),
             pack_pairs(seen * v**2 for v in overlaps),
             sums.freeze().gram,
+            (),
+            (),
             metrics,
             products,
             periods,

@@ -137,7 +137,10 @@ def sums(tally):
 
     def metric(each):
         return replace(
-            each, moment=entries(each.moment), positive_moment=entries(each.positive_moment)
+            each,
+            moment=entries(each.moment),
+            positive_moment=entries(each.positive_moment),
+            overlap_moment=entries(each.overlap_moment),
         )
 
     def named(each, nothing, change=lambda x: x):
@@ -147,6 +150,8 @@ def sums(tally):
     def variant(each):
         return replace(
             each,
+            overlap_features=entries(each.overlap_features),
+            overlap_gram=entries(each.overlap_gram),
             gram=entries(each.gram[1:]),  # the first counts units without features where it may
             metrics=named(each.metrics, MetricTally(), metric),
             products=named(each.products, ProductTally()),

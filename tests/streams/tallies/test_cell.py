@@ -24,11 +24,15 @@ from tests.strategies import records, sums
 
 counts = st.integers(1, 10**6)
 entries = st.just(()) | st.tuples(sums, sums)
-metric_tallies = records(MetricTally, moment=entries, positive_moment=entries)
+metric_tallies = records(
+    MetricTally, moment=entries, positive_moment=entries, overlap_moment=entries
+)
 variant_tallies = records(
     VariantTally,
     metrics=st.dictionaries(st.sampled_from(["click", "order", "revenue"]), metric_tallies),
     gram=entries,
+    overlap_features=entries,
+    overlap_gram=entries,
     products=st.dictionaries(
         st.sampled_from([("click", "order"), ("click", "revenue")]), records(ProductTally)
     ),

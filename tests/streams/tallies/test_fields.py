@@ -76,8 +76,11 @@ def test_the_schema_has_every_field_of_the_table_and_no_other(name):
         each.name: "long" if each.is_count else several if each.is_by_pair else "bytes"
         for each in table.sums
     } | {
-        each: {"type": "array", "items": "long"} if are_counts else several
-        for each, are_counts in table.entries
+        each.name: {
+            "type": "array",
+            "items": "long" if each.are_counts else several if each.are_by_pair else "bytes",
+        }
+        for each in table.entries
     }
     assert {each: kind for each, kind in types.items() if each not in KEYS[name]} == expected
 
