@@ -4,6 +4,8 @@ Every observation has a receipt and an event id of its own, as the clicks of an 
 impressions come in the batches of the API. After each batch the changes are taken, as the worker
 does before they are written. With a cap and by period they are counted one by one. Of two variants
 under moving weights sums by pair are kept; of ten, receipts and batches carry all weights as well.
+With features there are three in use of a vector of eight, as under a contextual policy; with
+covariates each of two variants has a number that no other unit has.
 Prints the median and the best of the rounds, in microseconds of processor time per event.
 `--profile` adds where it goes.
 """
@@ -31,6 +33,7 @@ from streams.model.partitioning import partition_of
 from streams.model.quantities import PROPENSITY_ONE
 from streams.model.receipts import Keyring, Receipt
 from streams.model.variant_weights import pack_propensities
+from streams.model.vectors import FEATURE_ONE, INTERCEPT, Vector, pack
 from streams.tallies.plan import PeriodPlan, Plan, PlanOf, plain
 from streams.wire.batch_tags import sealer
 from streams.wire.impressions import encode_impression_batch
@@ -48,6 +51,7 @@ LIMIT = 10_000_000
 KEYS = Keyring({1: bytes(range(32))})
 MICRO = 1_000_000
 CAPPED, BY_PERIOD, OF_TWO, OF_TEN = ", capped", ", by period", ", two variants", ", ten variants"
+FEATURES, FIXED, COVARIATES = ", features", ", covariates fixed", ", covariates"
 DECLARED = frozenset({"click", "revenue"})
 PLANS: dict[str, PlanOf] = {
     "": plain,
@@ -55,8 +59,13 @@ PLANS: dict[str, PlanOf] = {
     BY_PERIOD: lambda _: Plan(by_period=PeriodPlan("click", VARIANTS)),
     OF_TWO: lambda _: Plan(declared=DECLARED, n_variants=2),
     OF_TEN: lambda _: Plan(declared=DECLARED, n_variants=10),
+    FEATURES: plain,
+    FIXED: lambda _: Plan(has_covariates=True),
+    COVARIATES: lambda _: Plan(
+        declared=DECLARED, n_variants=2, has_covariates=True, weighted_covariates=3
+    ),
 }
-N_VARIANTS = {OF_TWO: 2, OF_TEN: 10}
+N_VARIANTS = {OF_TWO: 2, OF_TEN: 10, FIXED: 2, COVARIATES: 2}
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +100,36 @@ def weights_of(variant: int, propensity: int, n_variants: int) -> bytes:
     )
 
 
-def observations(count: int, seed: int = 0, n_variants: int = VARIANTS) -> list[Logged]:
+def features_of(unit: int) -> bytes:
+    """Return packed features of a unit: a few values of three, which many have."""
+    drawn = [(place, FEATURE_ONE) for place in (1 + unit % 3, 4 + unit // 3 % 3, 7)]
+    return pack(INTERCEPT + tuple(drawn))
+
+
+def covariate_of(unit: int) -> bytes:
+    """Return a packed covariate of a unit, which few others have."""
+    vector: Vector = (*INTERCEPT, (1, 1 + unit % FEATURE_ONE))
+    return pack(vector)
+
+
+def nothing_of(_unit: int) -> bytes:
+    """Return the features of a unit of which nothing is known."""
+    return b""
+
+
+FEATURES_OF: dict[str, Callable[[int], bytes]] = {
+    FEATURES: features_of,
+    FIXED: covariate_of,
+    COVARIATES: covariate_of,
+}
+
+
+def observations(
+    count: int,
+    seed: int = 0,
+    n_variants: int = VARIANTS,
+    features: Callable[[int], bytes] = nothing_of,
+) -> list[Logged]:
     """Return records of single Avro observations of partition 0, no two of one unit.
 
     Those of other than `VARIANTS` have the weights of all of them.
@@ -109,9 +147,10 @@ def observations(count: int, seed: int = 0, n_variants: int = VARIANTS) -> list[
                 propensity,
                 1,
                 at_ms,
-                draw.getrandbits(64),
+                unit := draw.getrandbits(64),
                 ATTRIBUTION_S,
                 weights_of(variant, propensity, n_variants) if n_variants != VARIANTS else b"",
+                features(unit),
             )
         )
         if partition_of(receipt.encode(), PARTITIONS):
@@ -126,7 +165,12 @@ def observations(count: int, seed: int = 0, n_variants: int = VARIANTS) -> list[
     return records
 
 
-def impressions(count: int, size: int = IMPRESSIONS, n_variants: int = VARIANTS) -> list[Logged]:
+def impressions(
+    count: int,
+    size: int = IMPRESSIONS,
+    n_variants: int = VARIANTS,
+    features: Callable[[int], bytes] = nothing_of,
+) -> list[Logged]:
     """Return records of batches of `size` impressions, each batch of ten experiments at most."""
     draw = random.Random(size)
     records = []
@@ -146,6 +190,7 @@ def impressions(count: int, size: int = IMPRESSIONS, n_variants: int = VARIANTS)
                 [1] * len(found),
                 [at_ms] * len(found),
                 found,
+                features=[features(unit) for unit in found] if features is not nothing_of else (),
                 weights=[
                     weights_of(variant, propensity, n_variants)
                     for variant, propensity in zip(variants, propensities, strict=True)
@@ -190,10 +235,11 @@ def main() -> None:
         counting = ObservationFolding(codec, KEYS, LIMIT, plan_of, PARTITIONS)
         assigning = ImpressionFolding(codec, KEYS, LIMIT, plan_of)
         seen, assigned = clicks, batches
-        if measured in N_VARIANTS:
-            n_variants = N_VARIANTS[measured]
-            seen = observations(arguments.events, n_variants=n_variants)
-            assigned = impressions(arguments.events * 4, n_variants=n_variants)
+        if measured in N_VARIANTS or measured in FEATURES_OF:
+            n_variants = N_VARIANTS.get(measured, VARIANTS)
+            features = FEATURES_OF.get(measured, nothing_of)
+            seen = observations(arguments.events, n_variants=n_variants, features=features)
+            assigned = impressions(arguments.events * 4, n_variants=n_variants, features=features)
         runs[f"observation{measured}"] = (
             len(seen),
             partial(_fold, counting, seen, arguments.batch),

@@ -17,6 +17,7 @@ from benchmarks.simulation.covariates import (
     named_at,
 )
 from benchmarks.simulation.proportion import Proportion
+from streams.stats.arrays import FloatArray
 
 _SEED = 2026_31
 _LEAD = 0.08
@@ -139,13 +140,20 @@ def _saved(policy: str, world: CovariateWorld, size: Size, progress: Progress) -
         runs = [named_at(experiment, world, generators[run]) for run in progress(range(n))]
         found.append(runs)
     named = [winner for _, winner in found[0]]
-    looks = [np.array([look or world.looks for look, _ in runs]) for runs in found]
+    looks = [np.array([look or world.looks for look, _ in runs], np.float64) for runs in found]
     measures: dict[str, Measure] = {
         "wrong": Proportion(named.count(1), n),
         "right": Proportion(named.count(0), n),
-        "saved": Mean(1.0 - float(looks[0].mean() / looks[1].mean())),
+        "saved": _part_saved(*looks),
     }
     return Result(n, measures)
+
+
+def _part_saved(looks: FloatArray, without: FloatArray) -> Mean:
+    """Return the part of the looks that is saved, with the standard error of a ratio of means."""
+    n, ratio = len(looks), float(looks.mean() / without.mean())
+    spread = float((looks - ratio * without).std(ddof=1)) if n > 1 else 0.0
+    return Mean(1.0 - ratio, spread / (float(without.mean()) * n**0.5), n)
 
 
 def _declared(

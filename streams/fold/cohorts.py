@@ -32,9 +32,10 @@ def add_to_cohorts(
         by_cohort.setdefault(Cohort.of(window_s, unit[1]), []).append(unit)
     for cohort, found in by_cohort.items():
         counts = counted(chance for chance, _, _ in found)
-        contexts = counted((chance, vector) for chance, _, vector in found if vector is not None)
         # The time of the cell is that of its events, whatever is in its cohorts.
-        builder.cohort(cohort).add_units(offset, counts, found[0][1], found[0][1], contexts)
+        sums = builder.cohort(cohort)
+        sums.add_units(offset, counts, found[0][1], found[0][1])
+        sums.add_contexts((chance, vector) for chance, _, vector in found if vector is not None)
 
 
 def counted(units: Iterable[H]) -> dict[H, int]:

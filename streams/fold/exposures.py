@@ -145,13 +145,10 @@ def _add_new_units(
     )
     times = rows.observed_at_ms[piece].tolist()
     known = [vectors.get(row) for row in piece.tolist()] if vectors else [None] * len(piece)
-    contexts = counted(
-        (chance, vector)
-        for chance, vector in zip(chances, known, strict=True)
-        if vector is not None
-    )
     offset = int(rows.offsets[piece].max())
-    builder.add_units(offset, counted(chances), min(times), max(times), contexts)
+    builder.add_units(offset, counted(chances), min(times), max(times))
+    seen = zip(chances, known, strict=True)
+    builder.add_contexts((chance, vector) for chance, vector in seen if vector is not None)
     if plan.slices is not None:
         values = (receipts.dimensions.get(row, b"") for row in piece.tolist())
         add_to_slices(builder, offset, zip(chances, values, strict=True))

@@ -152,7 +152,8 @@ class ImpressionFold(PartitionFold):
                 for at_ms in moments:
                     builder.add_event(offset, at_ms)
             else:
-                builder.add_units(offset, units, *moments, counted(seen))
+                builder.add_units(offset, units, *moments)
+                builder.add_contexts(seen)
                 if ledger.plan is not None:
                     rows = compress(_rows(group, vectors, ledger.plan), is_new)
                     values = compress(_values(group), is_new)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from operator import add, attrgetter
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -38,16 +38,13 @@ from streams.tallies.freezing import (
     TOTAL,
     UNITS,
     BinKey,
+    Metric,
     MetricKey,
     ProductKey,
     bin_tallies,
     excluded_units,
-    grams,
     metric_tallies,
-    moments_of,
     offered_units,
-    overlap_covariates,
-    overlap_moments,
     product_tallies,
     unit_sums,
 )
@@ -55,6 +52,17 @@ from streams.tallies.heavy_units import MAX_HEAVY, HeavyKey, HeavyUnit, heaviest
 from streams.tallies.linear import add_entries
 from streams.tallies.periods import PeriodSums, tick_of
 from streams.tallies.plan import PLAIN, Plan
+from streams.tallies.vector_sums import (
+    Entries,
+    gram_sums,
+    grams,
+    grams_by_variant,
+    moment_sums,
+    moments_by_metric,
+    moments_of,
+    overlap_covariates,
+    overlap_moments,
+)
 
 _NEVER = 1 << 63
 _NO_VARIANTS: Mapping[int, VariantTally] = MappingProxyType({})
@@ -136,6 +144,7 @@ class CellBuilder:
         "_unremembered",
         "_voided",
         "_voids",
+        "_weighted_contexts",
         "_weighted_rewards",
         "cell",
         "folded",
@@ -150,7 +159,8 @@ class CellBuilder:
     _units: dict[Chance, int]
     _metrics: dict[MetricKey, list[int]]
     _ones: dict[MetricKey, int]  # new units whose first value is 1, as most have
-    _contexts: dict[tuple[Chance, Vector], int]
+    _contexts: dict[tuple[int, Vector], int]
+    _weighted_contexts: dict[tuple[Chance, Vector], int]
     _rewards: dict[tuple[int, str, Vector], int]
     _conversions: dict[tuple[int, str, Vector], int]
     _weighted_rewards: dict[tuple[MetricKey, Vector], int]
@@ -208,9 +218,26 @@ class CellBuilder:
         for key, count in units.items():
             known[key] = known.get(key, 0) + count
         for context, count in contexts.items():
-            self._contexts[context] = self._contexts.get(context, 0) + count
+            self.add_contexts((context,), count)
         self._first_at_ms = min(self._first_at_ms, first_at_ms)
         self._last_at_ms = max(self._last_at_ms, last_at_ms)
+
+    def add_contexts(self, units: Iterable[tuple[Chance, Vector]], count: int = 1) -> None:
+        """Add the features of units that are added.
+
+        Args:
+            units: Chance and vector of each of those that have features.
+            count: How many units each of them stands for.
+        """
+        if self.plan.weighted_covariates:
+            weighted = self._weighted_contexts
+            for unit in units:
+                weighted[unit] = weighted.get(unit, 0) + count
+            return
+        contexts = self._contexts
+        for chance, vector in units:
+            context = chance[0], vector
+            contexts[context] = contexts.get(context, 0) + count
 
     def add_value(
         self,
@@ -270,10 +297,12 @@ class CellBuilder:
         if vector is not None:
             variant, metric = key[0], key[-1]
             reward = variant, metric, vector
-            self._rewards[reward] = self._rewards.get(reward, 0) + value
             self._conversions[reward] = self._conversions.get(reward, 0) + converted
             if self.plan.weighted_covariates:
-                self._add_weighted(key, vector, value)
+                place = key, vector
+                self._weighted_rewards[place] = self._weighted_rewards.get(place, 0) + value
+            else:
+                self._rewards[reward] = self._rewards.get(reward, 0) + value
 
     def add_product(self, key: ProductKey, changes: Sequence[int]) -> None:
         """Add to the products of a pair what the observation that was just added changes of them.
@@ -346,15 +375,12 @@ class CellBuilder:
         sums[BINARY] += count * value.binary
         if vector is not None:
             reward = key[0], key[-1], vector
-            self._rewards[reward] = self._rewards.get(reward, 0) + count * total
             self._conversions[reward] = self._conversions.get(reward, 0) + converted
             if self.plan.weighted_covariates:
-                self._add_weighted(key, vector, count * total)
-
-    def _add_weighted(self, key: MetricKey, vector: Vector, value: int) -> None:
-        """Add a value to the sums beside covariates whose weights may move."""
-        place = key, vector
-        self._weighted_rewards[place] = self._weighted_rewards.get(place, 0) + value
+                place = key, vector
+                self._weighted_rewards[place] = self._weighted_rewards.get(place, 0) + count * total
+            else:
+                self._rewards[reward] = self._rewards.get(reward, 0) + count * total
 
     def add_metric(self, key: MetricKey) -> None:
         """Have a metric in the cell, also while no observation of it counts."""
@@ -649,6 +675,7 @@ class CellBuilder:
         self._metrics = {}
         self._ones = {}
         self._contexts = {}
+        self._weighted_contexts = {}
         self._rewards = {}
         self._conversions = {}
         self._weighted_rewards = {}
@@ -699,13 +726,18 @@ class CellBuilder:
     def _variants(self, known: Mapping[int, VariantTally]) -> dict[int, VariantTally]:
         """Return tallies of variants with all that was added to them."""
         plan = self.plan
-        units, matrices = unit_sums(self._units, known, plan), grams(self._contexts, known)
-        covariates: Mapping[int, tuple[tuple[int, ...], tuple[int, ...]]] = {}
-        by_pair: Mapping[tuple[int, str], tuple[int, ...]] = {}
+        units = unit_sums(self._units, known, plan)
+        covariates: Mapping[int, tuple[Entries, Entries]] = {}
+        by_pair: Mapping[Metric, Entries] = {}
         if plan.weighted_covariates:
-            covariates = overlap_covariates(self._contexts, known, plan)
-            by_pair = overlap_moments(self._weighted_rewards, plan)
-        moments = moments_of(self._rewards), moments_of(self._conversions)
+            by_chance = gram_sums(self._weighted_contexts)
+            by_key = moment_sums(self._weighted_rewards)
+            matrices = grams(grams_by_variant(by_chance), known)
+            covariates = overlap_covariates(by_chance, known, plan)
+            rewards, by_pair = moments_by_metric(by_key), overlap_moments(by_key, plan)
+        else:
+            matrices, rewards = grams(gram_sums(self._contexts), known), moments_of(self._rewards)
+        moments = rewards, moments_of(self._conversions)
         metrics = metric_tallies(self._metrics, self._ones, *moments, by_pair, known, plan)
         products = product_tallies(self._products, known, plan)
         bins = bin_tallies(self._bins, known, plan)

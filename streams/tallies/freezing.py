@@ -1,8 +1,7 @@
 """Sums of new events, added to the tallies of a cell.
 
 Events are summed by `Chance` first, so the weights, which are the same for all units with the same
-chance, are multiplied in once per batch: sum(w * x) = w * sum(x), exactly. So are the
-products of features, which are the same for all units of a variant in one context.
+chance, are multiplied in once per batch: sum(w * x) = w * sum(x), exactly.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ from typing import TypeVar
 
 from streams.model.quantities import MICRO
 from streams.model.variant_weights import added_variants, excluded_variants
-from streams.model.vectors import Vector
 from streams.tallies.bins import BIN_FIELDS, BinTally, ByBin, filled
 from streams.tallies.cell import (
     METRIC_FIELDS,
@@ -28,12 +26,11 @@ from streams.tallies.fields import (
     Chance,
     Statistics,
     UnitWeights,
-    Weight,
     statistics,
     unit_weights,
     weigher,
 )
-from streams.tallies.linear import LinearSums, add_entries
+from streams.tallies.linear import add_entries
 from streams.tallies.plan import Pair, Plan
 
 N_SUMS = 7
@@ -227,87 +224,6 @@ def bin_tallies(
             variants[variant] = dict(known.get(variant, _NOBODY).bins)
         variants[variant][name] = filled(dict(sorted(bins.items())))
     return {variant: dict(sorted(bins.items())) for variant, bins in variants.items()}
-
-
-def grams(
-    contexts: Mapping[tuple[Chance, Vector], int], known: Mapping[int, VariantTally]
-) -> dict[int, tuple[int, ...]]:
-    """Return the matrices of the variants that have new units with features.
-
-    Args:
-        contexts: How many new units, by chance and vector.
-        known: The tallies so far.
-    """
-    found: defaultdict[int, LinearSums] = defaultdict(LinearSums)
-    for (chance, vector), count in contexts.items():
-        found[chance[0]].add_unit(vector, count)
-    return {
-        variant: add_entries(known.get(variant, _NOBODY).gram, sums.freeze().gram)
-        for variant, sums in found.items()
-    }
-
-
-def overlap_covariates(
-    contexts: Mapping[tuple[Chance, Vector], int], known: Mapping[int, VariantTally], plan: Plan
-) -> dict[int, tuple[tuple[int, ...], tuple[int, ...]]]:
-    """Return `overlap_features` and `overlap_gram` of the variants that have new covariates.
-
-    Args:
-        contexts: How many new units, by chance and vector.
-        known: The tallies so far.
-        plan: The plan of the experiment.
-    """
-    n_adjusted = plan.n_adjusted
-    if not n_adjusted:
-        return {}
-    by_chance: defaultdict[Chance, LinearSums] = defaultdict(LinearSums)
-    for (chance, vector), count in contexts.items():
-        by_chance[chance].add_unit(vector, count)
-        by_chance[chance].add_value(vector, count)
-    found: dict[int, tuple[tuple[int, ...], tuple[int, ...]]] = {}
-    for chance, linear in by_chance.items():
-        old = known.get(chance[0], _NOBODY)
-        before = found.get(chance[0], (old.overlap_features, old.overlap_gram))
-        sums, weights = linear.freeze(), unit_weights(*chance, n_adjusted)
-        features = _times(sums.moment, weights[Weight.OVERLAP])
-        gram = _times(sums.gram, weights[Weight.OVERLAP_SQUARED])
-        found[chance[0]] = add_entries(before[0], features), add_entries(before[1], gram)
-    return found
-
-
-def overlap_moments(
-    values: Mapping[tuple[MetricKey, Vector], int], plan: Plan
-) -> dict[Metric, tuple[int, ...]]:
-    """Return what values add to `overlap_moment`, by variant and metric.
-
-    Args:
-        values: Sums over new values, by chance and metric, and vector.
-        plan: The plan of the experiment.
-    """
-    n_adjusted = plan.n_adjusted
-    by_key: defaultdict[MetricKey, LinearSums] = defaultdict(LinearSums)
-    if n_adjusted:
-        for (key, vector), value in values.items():
-            if key[-1] in plan.declared:
-                by_key[key].add_value(vector, value)
-    found: dict[Metric, tuple[int, ...]] = {}
-    for (variant, propensity, packed, name), linear in by_key.items():
-        weights = unit_weights(variant, propensity, packed, n_adjusted)
-        added = _times(linear.freeze().moment, weights[Weight.OVERLAP_SQUARED])
-        found[variant, name] = add_entries(found.get((variant, name), ()), added)
-    return found
-
-
-def _times(entries: tuple[int, ...], weight: int) -> tuple[int, ...]:
-    return tuple(each * weight for each in entries)
-
-
-def moments_of(values: Mapping[tuple[int, str, Vector], int]) -> dict[Metric, tuple[int, ...]]:
-    """Return the sums of vector times value, by variant and metric."""
-    found: defaultdict[Metric, LinearSums] = defaultdict(LinearSums)
-    for (variant, name, vector), value in values.items():
-        found[variant, name].add_value(vector, value)
-    return {key: sums.freeze().moment for key, sums in found.items()}
 
 
 def _statistics(sums: Sequence[int]) -> Statistics:

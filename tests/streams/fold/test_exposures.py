@@ -42,6 +42,7 @@ PLAN = Plan(
     n_variants=ARMS,
     windows={CLICK: 300, SPENT: 300},
     has_covariates=True,
+    weighted_covariates=2,
     bins={SPENT: WINSORIZED, SEEN_AT: QUANTILES},
     limits={SEEN_AT: 400},
     delays={CLICK: 20, OTHER: 90},
@@ -150,6 +151,7 @@ def normal(variants):
                 metric,
                 moment=trimmed(metric.moment),
                 positive_moment=trimmed(metric.positive_moment),
+                overlap_moment=trimmed(metric.overlap_moment),
             )
             for name, metric in tally.metrics.items()
             if metric.observations
@@ -170,6 +172,8 @@ def normal(variants):
             periods=periods,
             bins=bins,
             gram=trimmed(tally.gram),
+            overlap_features=trimmed(tally.overlap_features),
+            overlap_gram=trimmed(tally.overlap_gram),
             assigned=0,
         )
     return {index: tally for index, tally in found.items() if tally != VariantTally()}

@@ -74,7 +74,7 @@ def group(*rows, experiment=1, repeatable=False):
 
 PACKED = pack_weights((32_768, 16_384, 16_384))
 OF_TWO = Plan(declared=frozenset({"click"}), n_variants=2)
-OF_THREE = Plan(declared=frozenset({"click"}), n_variants=3)
+OF_THREE = Plan(declared=frozenset({"click"}), n_variants=3, weighted_covariates=3)
 
 
 def plan_of(experiment):
@@ -589,6 +589,9 @@ def naive_observations(records):
                             positive_moment=naive_moment(
                                 values, experiment, variant, metric, worth=lambda x: x > 0
                             ),
+                            overlap_moment=naive_overlap_moment(
+                                values, experiment, variant, metric
+                            ),
                         )
                         for metric, units in sorted(metrics.items())
                     }
@@ -644,6 +647,37 @@ def naive_moment(values, experiment, variant, metric, worth=lambda value: value)
     return tuple(sum(x.get(i, 0) * value for x, value in rows) for i in range(length))
 
 
+def naive_overlap_moment(values, experiment, variant, metric):
+    """Return the sum by pair of v^2 times vector times value, likewise."""
+    if metric != "click" or not plan_of(experiment).weighted_covariates:
+        return ()
+    rows = [
+        (dict(unpack(told.features)), sum(unit_values), squares_of(overlaps_of(*told[:3], weights)))
+        for (text, name), unit_values in values.items()
+        for told in (KEYRING.verify(text),)
+        for weights in (told.weights,)
+        if told.features and told[:2] == (experiment, variant) and name == metric
+    ]
+    length = max((1 + max(x) for x, _, _ in rows), default=0)
+    return tuple(by_pair((x.get(i, 0) * value, v) for x, value, v in rows) for i in range(length))
+
+
+def naive_overlap_covariates(rows, experiment):
+    """Return the sums by pair of v times vector, and of v^2 times x x^T, of packed vectors."""
+    if not plan_of(experiment).weighted_covariates:
+        return (), ()
+    known = [(dict(unpack(packed)), v) for packed, v in rows if packed is not None]
+    length = max((1 + max(x) for x, _ in known), default=0)
+    return (
+        tuple(by_pair((x.get(i, 0), v) for x, v in known) for i in range(length)),
+        tuple(
+            by_pair((x.get(i, 0) * x.get(j, 0), squares_of(v)) for x, v in known)
+            for j in range(length)
+            for i in range(j + 1)
+        ),
+    )
+
+
 def naive_gram(features):
     """Return the upper triangle of the sum of x x^T, by columns."""
     rows = [dict(unpack(packed)) for packed in features]
@@ -689,11 +723,9 @@ def naive_impressions(records):
             squares = sum(weight**2 for weight in weights)
             features = [row[4] for row in mine if row[0] == variant and row[4] is not None]
             gram = naive_gram(features)
-            overlaps = [
-                overlaps_of(experiment, variant, row[1], row[5])
-                for row in mine
-                if row[0] == variant
-            ]
+            of_variant = [row for row in mine if row[0] == variant]
+            overlaps = [overlaps_of(experiment, variant, row[1], row[5]) for row in of_variant]
+            seen_with = zip((row[4] for row in of_variant), overlaps, strict=True)
             variants[variant] = VariantTally(
                 len(weights),
                 sum(weights),
@@ -701,6 +733,7 @@ def naive_impressions(records):
                 by_pair((1, each) for each in overlaps),
                 by_pair((1, squares_of(each)) for each in overlaps),
                 gram,
+                *naive_overlap_covariates(seen_with, experiment),
             )
         times = [row[2] for row in mine]
         variants_of = defaultdict(set)

@@ -39,6 +39,7 @@ FULL = replace(
     n_variants=3,
     windows={"click": 120, "pay": 120},
     has_covariates=True,
+    weighted_covariates=2,
     bins={"click": WINSORIZED, "pay": QUANTILES},
 )
 PLANS = [
@@ -150,9 +151,10 @@ def sums(tally):
     def variant(each):
         return replace(
             each,
-            overlap_features=entries(each.overlap_features),
-            overlap_gram=entries(each.overlap_gram),
-            gram=entries(each.gram[1:]),  # the first counts units without features where it may
+            # The first of each counts units without features where it may.
+            overlap_features=entries(each.overlap_features[1:]),
+            overlap_gram=entries(each.overlap_gram[1:]),
+            gram=entries(each.gram[1:]),
             metrics=named(each.metrics, MetricTally(), metric),
             products=named(each.products, ProductTally()),
             periods=named(

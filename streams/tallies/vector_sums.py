@@ -1,0 +1,145 @@
+"""Sums over the vectors of new units: by variant, and by pair where covariates are weighted.
+
+Where sums by pair are wanted, units and values are summed by chance first, and all sums are made of
+these, those by variant too: each vector is multiplied out once.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Hashable, Mapping
+from typing import TypeVar
+
+from streams.model.vectors import FEATURE_ONE, Vector
+from streams.tallies.cell import VariantTally
+from streams.tallies.fields import Chance, Weight, unit_weights
+from streams.tallies.freezing import Metric, MetricKey
+from streams.tallies.linear import LinearSums, add_entries, triangle
+from streams.tallies.plan import Plan
+
+Entries = tuple[int, ...]
+"""Sums by index, as in `LinearTally`."""
+
+_KeyT = TypeVar("_KeyT", bound=Hashable)
+_NOBODY = VariantTally()
+
+
+def gram_sums(contexts: Mapping[tuple[_KeyT, Vector], int]) -> dict[_KeyT, Entries]:
+    """Return the matrices of new units, by key.
+
+    Args:
+        contexts: How many units, by key and vector.
+    """
+    found: defaultdict[_KeyT, LinearSums] = defaultdict(LinearSums)
+    for (key, vector), count in contexts.items():
+        found[key].add_unit(vector, count)
+    return {key: sums.freeze().gram for key, sums in found.items()}
+
+
+def moment_sums(values: Mapping[tuple[_KeyT, Vector], int]) -> dict[_KeyT, Entries]:
+    """Return the sums of vector times value, by key.
+
+    Args:
+        values: Sums over new values, by key and vector.
+    """
+    found: defaultdict[_KeyT, LinearSums] = defaultdict(LinearSums)
+    for (key, vector), value in values.items():
+        found[key].add_value(vector, value)
+    return {key: sums.freeze().moment for key, sums in found.items()}
+
+
+def moments_of(values: Mapping[tuple[int, str, Vector], int]) -> dict[Metric, Entries]:
+    """Return the sums of vector times value, by variant and metric."""
+    found: defaultdict[Metric, LinearSums] = defaultdict(LinearSums)
+    for (variant, name, vector), value in values.items():
+        found[variant, name].add_value(vector, value)
+    return {key: sums.freeze().moment for key, sums in found.items()}
+
+
+def grams_by_variant(by_chance: Mapping[Chance, Entries]) -> dict[int, Entries]:
+    """Return the matrices of the variants."""
+    found: dict[int, Entries] = {}
+    for (variant, _, _), gram in by_chance.items():
+        found[variant] = add_entries(found.get(variant, ()), gram)
+    return found
+
+
+def moments_by_metric(by_key: Mapping[MetricKey, Entries]) -> dict[Metric, Entries]:
+    """Return the sums of vector times value of the metrics of the variants."""
+    found: dict[Metric, Entries] = {}
+    for (variant, _, _, name), moment in by_key.items():
+        found[variant, name] = add_entries(found.get((variant, name), ()), moment)
+    return found
+
+
+def grams(added: Mapping[int, Entries], known: Mapping[int, VariantTally]) -> dict[int, Entries]:
+    """Return the matrices of the variants that have new units with features.
+
+    Args:
+        added: Those of the new units.
+        known: The tallies so far.
+    """
+    return {
+        variant: add_entries(known.get(variant, _NOBODY).gram, gram)
+        for variant, gram in added.items()
+    }
+
+
+def overlap_covariates(
+    by_chance: Mapping[Chance, Entries], known: Mapping[int, VariantTally], plan: Plan
+) -> dict[int, tuple[Entries, Entries]]:
+    """Return `overlap_features` and `overlap_gram` of the variants that have new covariates.
+
+    Args:
+        by_chance: Matrices of the new units.
+        known: The tallies so far.
+        plan: The plan of the experiment.
+    """
+    n_adjusted = plan.n_adjusted
+    found: dict[int, tuple[Entries, Entries]] = {}
+    if not n_adjusted:
+        return found
+    for chance, gram in by_chance.items():
+        old = known.get(chance[0], _NOBODY)
+        features, products = found.get(chance[0], (old.overlap_features, old.overlap_gram))
+        weights = unit_weights(*chance, n_adjusted)
+        found[chance[0]] = (
+            add_entries(features, _times(totals_of(gram), weights[Weight.OVERLAP])),
+            add_entries(products, _times(gram, weights[Weight.OVERLAP_SQUARED])),
+        )
+    return found
+
+
+def overlap_moments(by_key: Mapping[MetricKey, Entries], plan: Plan) -> dict[Metric, Entries]:
+    """Return what values add to `overlap_moment`, by variant and metric.
+
+    Args:
+        by_key: Sums of vector times new value.
+        plan: The plan of the experiment.
+    """
+    n_adjusted = plan.n_adjusted
+    found: dict[Metric, Entries] = {}
+    if not n_adjusted:
+        return found
+    for (variant, propensity, packed, name), moment in by_key.items():
+        if name in plan.declared:
+            weights = unit_weights(variant, propensity, packed, n_adjusted)
+            added = _times(moment, weights[Weight.OVERLAP_SQUARED])
+            found[variant, name] = add_entries(found.get((variant, name), ()), added)
+    return found
+
+
+def totals_of(gram: Entries) -> Entries:
+    """Return the sums of the vectors of units, which are in the products with the intercept.
+
+    >>> totals_of((1024 * 1024, 512 * 1024, 512 * 512))
+    (1024, 512)
+    """
+    totals: list[int] = []
+    while triangle(len(totals)) < len(gram):
+        totals.append(gram[triangle(len(totals))] // FEATURE_ONE)
+    return tuple(totals)
+
+
+def _times(entries: Entries, weight: int) -> Entries:
+    return tuple([each * weight for each in entries])
