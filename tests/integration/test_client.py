@@ -158,7 +158,8 @@ def test_commands_change_what_they_name(client: ExperimentClient, running: Exper
 
     assert updated.config["trafficAllocation"] == 0.25
     assert client.get_experiment(running.id) == updated
-    assert updated in client.list_experiments()
+    listed = {each.id: each for each in client.list_experiments()}[updated.id]
+    assert (listed.version, listed.config) == (updated.version, updated.config)
 
 
 def test_a_repeated_key_creates_one_experiment(client: ExperimentClient) -> None:
