@@ -154,7 +154,7 @@ ENDPOINTS = (
         scopes=(Scope.MANAGE,),
         query=CommandQuery,
         body=Body(DraftEdit),
-        response=Experiment,
+        response=Experiment | DryRun,
     ),
     Endpoint(
         method="POST",
@@ -176,7 +176,7 @@ ENDPOINTS = (
         scopes=(Scope.MANAGE,),
         query=CommandQuery,
         body=Body(VariantUpdate, is_required=False),
-        response=Experiment,
+        response=Experiment | DryRun,
     ),
     Endpoint(
         method="PATCH",
@@ -186,7 +186,7 @@ ENDPOINTS = (
         scopes=(Scope.MANAGE,),
         query=CommandQuery,
         body=Body(ExperimentUpdate, is_required=False),
-        response=Experiment,
+        response=Experiment | DryRun,
     ),
     Endpoint(
         method="POST",
@@ -196,7 +196,7 @@ ENDPOINTS = (
         scopes=(Scope.MANAGE,),
         query=CommandQuery,
         body=Body(ConcludeRequest, is_required=False),
-        response=Experiment,
+        response=Experiment | DryRun,
     ),
     *(
         Endpoint(
@@ -206,7 +206,7 @@ ENDPOINTS = (
             tag="experiments",
             scopes=(Scope.MANAGE,),
             query=CommandQuery,
-            response=Experiment,
+            response=Experiment | DryRun,
         )
         for kind, description in _BARE_COMMANDS.items()
     ),
@@ -305,7 +305,7 @@ ENDPOINTS = (
         tag="holdouts",
         scopes=(Scope.MANAGE,),
         query=CommandQuery,
-        response=Holdout,
+        response=Holdout | DryRun,
     ),
     Endpoint(
         method="POST",
@@ -314,7 +314,7 @@ ENDPOINTS = (
         tag="holdouts",
         scopes=(Scope.MANAGE,),
         query=CommandQuery,
-        response=Holdout,
+        response=Holdout | DryRun,
     ),
     Endpoint(
         method="POST",

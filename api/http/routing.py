@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from http import HTTPStatus
+from types import UnionType
 from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel
@@ -72,7 +73,7 @@ class Endpoint:
             name and docstring are those of the endpoint in the documentation.
         tag: Group in the documentation.
         scopes: Scopes of which an API key needs one; empty where no key is needed.
-        response: Model of a successful answer; None for what is no JSON.
+        response: Model of a successful answer, or several; None for what is no JSON.
         status: HTTP status of a successful answer.
         body: The body it takes; None for none.
         query: Model of its query parameters; None for none.
@@ -87,7 +88,7 @@ class Endpoint:
     handler: Callable[..., Awaitable[Any]]
     tag: str
     scopes: tuple[Scope, ...] = ()
-    response: type[Any] | None = None
+    response: type[Any] | UnionType | None = None
     status: int = HTTPStatus.OK
     body: Body | None = None
     query: type[BaseModel] | None = None

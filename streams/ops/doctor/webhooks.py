@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from schemas.catalogue import DECISIONS
-from streams.kafka.records import LogSource
+from streams.kafka.records import LogSource, Span
 from streams.ops.doctor.finding import Finding, Severity
 from streams.webhooks.log import WebhookReader
 from streams.webhooks.table import is_disabled
@@ -47,6 +47,7 @@ def webhook_facts(source: LogSource) -> tuple[WebhookFacts, ...]:
     """
     table = WebhookReader(source).read()
     now_ms = time.time_ns() // 1_000_000
+    unread = _Unread(source, now_ms)
     found = []
     for webhook in table.webhooks.values():
         definition, progress = webhook.definition, table.progress_of(webhook.webhook_id)
@@ -59,7 +60,7 @@ def webhook_facts(source: LogSource) -> tuple[WebhookFacts, ...]:
         else:
             due_ms = progress.next_due_ms()
             late_ms = 0 if due_ms is None or due_ms == 0 else now_ms - due_ms
-            late_ms = max(late_ms, _unread_ms(source, progress.positions, now_ms))
+            late_ms = max(late_ms, unread.age_ms(progress.positions))
         failing_ms = 0 if state.failing_since_ms is None else now_ms - state.failing_since_ms
         found.append(
             WebhookFacts(
@@ -107,16 +108,42 @@ def webhook_findings(webhooks: tuple[WebhookFacts, ...]) -> Iterator[Finding]:
         )
 
 
-def _unread_ms(source: LogSource, positions: dict[int, int], now_ms: int) -> int:
-    """Return the age of the oldest decision that was not read; 0 if there is none.
+class _Unread:
+    """Ages of decisions that were not read. The ends of the topic are read once for all webhooks.
 
-    Positions past decisions that concern no webhook are written every half minute.
+    Args:
+        source: The log.
+        now_ms: The time.
     """
-    oldest_ms = now_ms
-    for partition, span in source.spans(DECISIONS.name).items():
-        begin = max(span.begin, positions.get(partition, 0))
-        if begin >= span.end:
-            continue
-        for records in source.read(DECISIONS.name, partition, begin, begin + 1):
-            oldest_ms = min(oldest_ms, *(record.timestamp for record in records))
-    return now_ms - oldest_ms
+
+    def __init__(self, source: LogSource, now_ms: int) -> None:
+        self._source = source
+        self._now_ms = now_ms
+        self._spans: Mapping[int, Span] | None = None
+        self._times: dict[tuple[int, int], int] = {}
+
+    def age_ms(self, positions: Mapping[int, int]) -> int:
+        """Return the age of the oldest decision that was not read; 0 if there is none.
+
+        Positions past decisions that concern no webhook are written every half minute.
+        """
+        if self._spans is None:
+            self._spans = self._source.spans(DECISIONS.name)
+        oldest_ms = self._now_ms
+        for partition, span in self._spans.items():
+            begin = max(span.begin, positions.get(partition, 0))
+            if begin < span.end:
+                oldest_ms = min(oldest_ms, self._time_of(partition, begin))
+        return self._now_ms - oldest_ms
+
+    def _time_of(self, partition: int, offset: int) -> int:
+        """Return the time of a record; now, if there is none at this offset."""
+        place = partition, offset
+        if place not in self._times:
+            found = [
+                record.timestamp
+                for records in self._source.read(DECISIONS.name, partition, offset, offset + 1)
+                for record in records
+            ]
+            self._times[place] = min(found, default=self._now_ms)
+        return self._times[place]

@@ -71,3 +71,17 @@ def test_what_is_late_by_a_little_is_not_said():
     late = WebhookFacts(NAME, "h", late_ms=LATE_LIMIT_MS, failing_ms=LATE_LIMIT_MS)
 
     assert list(webhook_findings((late,))) == []
+
+
+def test_the_ends_of_the_log_are_read_once_for_all_webhooks():
+    log = MemoryWebhooks()
+    for letter in "abcdefgh":
+        name = "wh_" + letter * 26
+        log.write(Webhook(name, WebhookDefinition(host="h", changed_at_ms=OLD_MS), b"").encoded())
+        log.write(encoded_progress(name, progress_of()))
+    log.log.append("decisions", 1, b"x", timestamp=OLD_MS)
+
+    assert [each.code for each in webhook_findings(webhook_facts(log.log))] == [
+        "WEBHOOKS_NOT_DELIVERED"
+    ]
+    assert log.log.readings["decisions"] == 1
