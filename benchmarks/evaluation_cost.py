@@ -19,6 +19,7 @@ from benchmarks.posteriors import tallied
 from streams.analysis.evaluate import evaluate
 from streams.experiments.definition import parse_definition
 from streams.experiments.lifecycle import Experiment, Status
+from streams.experiments.snapshot import Snapshot
 from streams.policies.arm_posteriors import best_of_arms
 from streams.stats.bayes.lift import lifts_vs_control
 from streams.stats.bayes.value_remaining import relative_value_remaining
@@ -52,7 +53,7 @@ def main() -> None:
     clicks = [Sample.of(each.units, each.metric) for each in metrics[0]]
     posteriors = FAMILIES[MetricKind.BINARY].posteriors(clicks)
     steps: dict[str, Callable[[], object]] = {
-        f"evaluation, {policy}": _evaluation(policy, arguments.variants, arguments.metrics)
+        f"evaluation, {policy}": evaluation(policy, arguments.variants, arguments.metrics)
         for policy in ("thompson_sampling", "bayesian_ab")
     }
     steps["of it: lift of one metric"] = lambda: lifts_vs_control(
@@ -65,7 +66,8 @@ def main() -> None:
         print(f"{name:34}  median {median_ms:6.2f} ms, fastest {fastest_ms:6.2f} ms")
 
 
-def _evaluation(policy: str, n_variants: int, n_metrics: int) -> Callable[[], object]:
+def evaluation(policy: str, n_variants: int, n_metrics: int) -> Callable[[], Snapshot]:
+    """Return what evaluates an experiment of this policy, variants and metrics."""
     is_alone = n_metrics == 1
     definition = parse_definition(
         (_ALONE if is_alone else _CONFIG) | {"type": policy},
@@ -84,7 +86,7 @@ def _evaluation(policy: str, n_variants: int, n_metrics: int) -> Callable[[], ob
         variants[index] = weighted(units, metrics, weight << 16)
     tally = Tally(1, 2, 0, variants)
 
-    def run() -> object:
+    def run() -> Snapshot:
         best_of_arms.cache_clear()  # what is remembered of the last round
         return evaluate(experiment, tally, ())
 
