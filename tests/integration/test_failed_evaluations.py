@@ -30,7 +30,9 @@ from streams.fold import experiment_state
 evaluate, fault = experiment_state.evaluate, Path(sys.argv[1])
 
 def broken(experiment, tally, cells):
-    if fault.exists() and experiment.id in fault.read_text():
+    # What was published before the fault, as time series have it, can be evaluated again.
+    has_begun = experiment.version > 2
+    if has_begun and fault.exists() and experiment.id in fault.read_text():
         raise ZeroDivisionError("injected")
     return evaluate(experiment, tally, cells)
 
