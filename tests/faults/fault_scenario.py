@@ -30,13 +30,13 @@ from streams.replay.partitions import Inputs
 from streams.replay.report import Report
 from streams.replay.verify import verify
 from streams.settings import Settings
-from streams.wire.commands import encode_command
 from streams.wire.observations import encode_observation
 from tests.faults.api_users import ApiUsers
 from tests.faults.schedule import Fault, Step
 from tests.integration.api_process import api_of
 from tests.integration.engine_ledger import Ledger, Sent, Workers, workers_of
 from tests.patience import PATIENCE_S
+from tests.raw_commands import with_payload
 
 EXPERIMENTS = (7, 8, 9)
 CONCLUDED = EXPERIMENTS[-1]
@@ -337,8 +337,8 @@ class FaultScenario:
             # 17 kB on their way, and 17 MB unpacked.
             ledger.poison(topic, bytes(17 * 2**20), "RECORD_TOO_LARGE", "any", packed=True)
         command = Command(secrets.token_hex(16), EXPERIMENTS[0], CommandKind.CONCLUDE, 1)
-        deep = b"\xa4\x05" + b'{"because":' + b"[" * 163 + b"]" * 163 + b"}"
-        ledger.poison("commands", encode_command(command)[:-3] + deep, "TOO_DEEP", "any")
+        deep = with_payload(command, b'{"because":' + b"[" * 163 + b"]" * 163 + b"}")
+        ledger.poison("commands", deep, "TOO_DEEP", "any")
         for _ in range(5):  # refused, and never a part of the state
             ledger.append(
                 EXPERIMENTS[0], CommandKind.CONCLUDE, {"winnerVariantId": "v" * NOISE_BYTES}

@@ -19,11 +19,11 @@ from streams.model.events import Command, CommandKind, Observation, ObservationB
 from streams.model.ids import experiment_id
 from streams.model.partitioning import partitions_of
 from streams.model.quantities import MICRO
-from streams.wire.commands import encode_command
 from streams.wire.dead_letters import decode_dead_letter
 from streams.wire.observations import encode_observation_batch
 from tests.integration.engine_ledger import Ledger, environment, workers_of
 from tests.patience import PATIENCE_S, until
+from tests.raw_commands import with_payload
 
 EXPERIMENT = 7
 UNPACKED = 17 * 2**20
@@ -147,14 +147,8 @@ def test_refused_commands_of_any_size_leave_the_experiment_in_hand(ledger, worke
     refused = [ledger.append(EXPERIMENT, CommandKind.CONCLUDE, large) for _ in range(5)]
     text = '{"because":{"x":' + "[" * 300 + "]" * 300 + "}}"
     empty = Command("e" * 32, EXPERIMENT, CommandKind.CONCLUDE, ledger.now_ms, {})
-    deep = encode_command(empty)[: -len(b"\x04{}")]
-    size = len(text) << 1
-    ledger.poison(
-        "commands",
-        deep + bytes([size & 127 | 128, size >> 7]) + text.encode(),
-        "TOO_DEEP",
-        experiment_id(EXPERIMENT),
-    )
+    deep = with_payload(empty, text.encode())
+    ledger.poison("commands", deep, "TOO_DEEP", experiment_id(EXPERIMENT))
     paused = ledger.append(EXPERIMENT, CommandKind.PAUSE)
     ledger.producer.flush()
 

@@ -43,6 +43,7 @@ from streams.wire.dead_letters import decode_dead_letter, encode_dead_letter
 from streams.wire.decisions import encode_decision
 from streams.worker.experiment_stage import ExperimentsStage
 from streams.worker.partition_processor import FoldPausedError, Outcome
+from tests.raw_commands import with_payload
 from tests.streams.worker.tables import table_of
 from tests.streams.worker.test_experiment_stage import DEFINITION, Record
 
@@ -119,23 +120,15 @@ def test_a_reason_that_is_too_large_is_left_out_of_the_decision():
 
 def test_a_payload_nested_too_deep_is_a_dead_letter():
     text = '{"because":' + "[" * 300 + "]" * 300 + "}"
-    value = encode_command(Command(f"{2:032x}", EXPERIMENT, CommandKind.CONCLUDE, 2, {}))
-    value = value[: -len(b"\x04{}")] + _long(len(text)) + text.encode()
+    value = with_payload(
+        Command(f"{2:032x}", EXPERIMENT, CommandKind.CONCLUDE, 2, {}), text.encode()
+    )
     stage = started()
 
     outcome = fold(stage, Record(2, value), command(3, "pause"))
 
     assert [letter.code for letter in outcome.dead_letters] == ["TOO_DEEP"]
     assert [answer.accepted for answer in outcome.answers] == [True]
-
-
-def _long(number: int) -> bytes:
-    number <<= 1
-    parts = []
-    while number > 127:
-        parts.append(number & 127 | 128)
-        number >>= 7
-    return bytes([*parts, number])
 
 
 @pytest.mark.parametrize(
@@ -148,8 +141,9 @@ def _long(number: int) -> bytes:
 def test_a_definition_that_is_too_large_is_refused(config):
     variants = [DEFINITION["variants"][0], {"name": "b", "config": config}]
     payload = json.dumps(DEFINITION | {"variants": variants}).replace("1000000000000000.0", "1e15")
-    value = encode_command(Command(f"{0:032x}", EXPERIMENT, CommandKind.CREATE, 0, {}))
-    value = value[: -len(b"\x04{}")] + _long(len(payload)) + payload.encode()
+    value = with_payload(
+        Command(f"{0:032x}", EXPERIMENT, CommandKind.CREATE, 0, {}), payload.encode()
+    )
     stage = ExperimentsStage(TOPIC)
 
     outcome = fold(stage, Record(0, value))
