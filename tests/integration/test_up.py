@@ -49,7 +49,7 @@ def test_up_is_usable_when_it_says_so_and_leaves_no_process(tmp_path):
         assert stack.process.wait(timeout=STOP_TIMEOUT_S) == 0
         assert stack.process.stdout is not None
         assert stack.process.stdout.read() == ""  # the one line was all
-        assert len(family) == 6  # broker, Valkey, journal, two workers, API
+        assert len(family) == 7  # broker, Valkey, journal, two workers, API, webhooks
         assert survivors(family) == []
 
 
