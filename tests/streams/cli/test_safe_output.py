@@ -73,4 +73,5 @@ def test_no_command_writes_past_the_one_place_that_escapes() -> None:
                 if name in {"typer.echo", "print", "Console", "typer.secho", "sys.stdout.write"}:
                     written.append((path.name, name))
 
-    assert written == [("up.py", "print")]  # `ready URL`, of which nothing was sent
+    # `ready URL` and `dashboard URL`, of which nothing was sent
+    assert written == [("up.py", "print")] * 2

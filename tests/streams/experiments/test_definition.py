@@ -667,6 +667,8 @@ def test_no_update_changes_what_is_measured():
         "ignoredUnits": ["bot"],
         "overrides": {"qa": "A"},
         "schedule": {"startAt": 7},
+        "owner": "ana",
+        "tags": ["web"],
     }
     assert {to_camel(name) for name in ExperimentUpdate.model_fields} == {*everything, "parameters"}
 

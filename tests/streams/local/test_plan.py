@@ -70,7 +70,8 @@ def test_a_given_cluster_keeps_the_settings_of_the_environment(tmp_path):
     told = given.overrides("broker:9093", "redis://cache", {"EXPERIMENT_RECEIPT_KEYS": "7:00"})
 
     assert told.keys() == {
-        "KAFKA_URL", "REDIS_URL", "API_HOST", "API_PORT", "DATA_DIR", "SPOOL_DIR"
+        "KAFKA_URL", "REDIS_URL", "API_HOST", "API_PORT", "DATA_DIR", "SPOOL_DIR",
+        "DASHBOARD_HOST", "DASHBOARD_PORT", "DASHBOARD_API_URL", "WEBHOOK_KEYS_FILE",
     }  # fmt: skip
 
 

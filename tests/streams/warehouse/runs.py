@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from streams.replay.partitions import Inputs
 from streams.warehouse.exporter import exporting
 from streams.warehouse.opening import opened
 from streams.warehouse.target import Commit, Place, StoredState, Target
+from tests.patience import PATIENCE_S
 from tests.streams.warehouse.worlds import WORLD_INPUTS, load
 
 
@@ -34,20 +36,29 @@ def export(
 
 
 class Counting:
-    """A target that says in shared memory how many commits it has begun."""
+    """A target that says in shared memory how many commits it has begun, and waits after the last.
 
-    def __init__(self, target: Target, commits: Any) -> None:
+    Args:
+        target: Takes the commits.
+        commits: The number.
+        most: Commits taken; the next one waits to be killed.
+    """
+
+    def __init__(self, target: Target, commits: Any, most: int) -> None:
         self._target = target
         self._commits = commits
+        self._most = most
 
     def states(self) -> Mapping[Place, StoredState]:
         return self._target.states()
 
     def commit(self, commit: Commit) -> None:
         self._commits.value += 1
+        if self._commits.value > self._most:
+            time.sleep(PATIENCE_S)
         self._target.commit(commit)
 
 
-def export_file(path: Path, to: str, commits: Any) -> None:
+def export_file(path: Path, to: str, commits: Any, most: int) -> None:
     """Export a saved log a few rows at a time, and count the commits."""
-    export(load(path), to, commit_rows=4, wrapped=lambda target: Counting(target, commits))
+    export(load(path), to, commit_rows=4, wrapped=lambda target: Counting(target, commits, most))

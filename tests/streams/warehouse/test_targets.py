@@ -80,7 +80,7 @@ def test_killed_twenty_times_each_row_is_there_once(to, tmp_path):
     commits = context.Value("i", lock=False)
     for _ in range(KILLS):
         commits.value, wanted = 0, random.randint(1, 6)
-        child = context.Process(target=export_file, args=(path, to, commits))
+        child = context.Process(target=export_file, args=(path, to, commits, wanted + 1))
         child.start()
         until(partial(has_begun, commits, wanted))
         time.sleep(random.uniform(0.0, 0.03))  # before, within or after the commit
