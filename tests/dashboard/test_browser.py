@@ -38,6 +38,7 @@ expect.set_options(timeout=PATIENCE_MS)
 
 pytestmark = [
     pytest.mark.integration,
+    pytest.mark.timeout(600),  # a browser without a graphics card, beside two others
     pytest.mark.skipif(
         CHROMIUM is None and "CI" not in os.environ, reason="needs chromium, as Debian has it"
     ),
