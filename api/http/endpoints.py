@@ -76,6 +76,7 @@ from api.http.models.operation import (
     Resent,
 )
 from api.http.models.queries import (
+    AuthorQuery,
     CommandQuery,
     ExperimentsQuery,
     HistoryQuery,
@@ -322,7 +323,7 @@ ENDPOINTS = (
         handler=create_webhook,
         tag="webhooks",
         scopes=(Scope.MANAGE,),
-        query=CommandQuery,
+        query=AuthorQuery,
         body=Body(WebhookRequest),
         response=Webhook,
         status=201,

@@ -8,7 +8,7 @@ import orjson
 from fastapi import Depends, Header, Query
 
 from api.http.dependencies import CallerDep
-from api.http.models.queries import CommandQuery
+from api.http.models.queries import AuthorQuery, CommandQuery
 from api.services.control import IdempotencyKey
 from streams.model.authors import MAX_DECLARED, MAX_REASON, Origin, author_of, checked
 from streams.model.errors import InputError
@@ -54,23 +54,47 @@ class CommandOptions(NamedTuple):
 def _options(
     caller: CallerDep, query: Annotated[CommandQuery, Query()], key: KeyHeader = None
 ) -> CommandOptions:
-    """Return the options of a request.
+    """Return the options of a command.
 
     Raises:
-        InputError: author or reason are as `checked` refuses them; the key is too long or empty
-            (`OUT_OF_RANGE`), or not printable ASCII (`INVALID_NAME`).
+        InputError: author or reason are as `checked` refuses them; the key is as `_checked_key`
+            refuses it.
     """
-    declared = checked(query.author, MAX_DECLARED, "query.author")
     reason = checked(query.reason, MAX_REASON, "query.reason", LAYOUT)
+    origin = Origin(_author(caller, query), reason)
+    return CommandOptions(caller, origin, _checked_key(key), query.dry_run == "true")
+
+
+def _creation_options(
+    caller: CallerDep, query: Annotated[AuthorQuery, Query()], key: KeyHeader = None
+) -> CommandOptions:
+    """Return the options of a call that creates what has no history and no dry run.
+
+    Raises:
+        InputError: as `_options`.
+    """
+    return CommandOptions(caller, Origin(_author(caller, query), ""), _checked_key(key))
+
+
+def _author(caller: str, query: AuthorQuery) -> str:
+    return author_of(caller, checked(query.author, MAX_DECLARED, "query.author"))
+
+
+def _checked_key(key: str | None) -> str | None:
+    """Return an idempotency key.
+
+    Raises:
+        InputError: it is too long or empty (`OUT_OF_RANGE`), or not printable ASCII
+            (`INVALID_NAME`).
+    """
     if key is not None and not 1 <= len(key) <= MAX_IDEMPOTENCY_KEY:
         raise InputError(
             "OUT_OF_RANGE", f"must have 1 to {MAX_IDEMPOTENCY_KEY} characters", _HEADER
         )
     if key is not None and not (key.isascii() and key.isprintable()):
         raise InputError("INVALID_NAME", "must be printable ASCII", _HEADER)
-    return CommandOptions(
-        caller, Origin(author_of(caller, declared), reason), key, query.dry_run == "true"
-    )
+    return key
 
 
 OptionsDep = Annotated[CommandOptions, Depends(_options)]
+CreationOptionsDep = Annotated[CommandOptions, Depends(_creation_options)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import Request, Response
 
 from api.http.dependencies import ServicesDep, json_response
-from api.http.handlers.options import OptionsDep
+from api.http.handlers.options import CreationOptionsDep
 from api.http.models.webhooks import Attempt, TestAttempt, TestEvent, Webhook, Webhooks
 from api.services.webhooks import FoundWebhook
 from api.strict_json import decode_object
@@ -14,7 +14,9 @@ from streams.model.validation import parse
 from streams.webhooks.definition import WebhookRequest, WebhookUpdate
 
 
-async def create_webhook(services: ServicesDep, options: OptionsDep, request: Request) -> Response:
+async def create_webhook(
+    services: ServicesDep, options: CreationOptionsDep, request: Request
+) -> Response:
     """Have events sent to an address, from now on or from `since` on.
 
     Bodies, signatures and retries are those of Standard Webhooks; the secret is never returned.

@@ -178,22 +178,30 @@ class SnapshotsQuery(BaseModel):
 HISTORY_CURSOR_PATTERN = "^[0-9a-f]{32}$"
 
 
-class CommandQuery(BaseModel):
-    """Query parameters of every command.
+class AuthorQuery(BaseModel):
+    """Query parameters of calls that record who made them.
 
     Attributes:
         author: Name that the caller declares; its API key is recorded besides. Empty for none.
+    """
+
+    author: str = Field(
+        default="",
+        description="Who makes the call, where several people share an API key: at most "
+        f"{MAX_DECLARED} characters. Recorded behind the name of the key.",
+    )
+
+
+class CommandQuery(AuthorQuery):
+    """Query parameters of every command.
+
+    Attributes:
         reason: Reason, for the history; empty for none.
         dry_run: Whether the command is only tried.
     """
 
     model_config = ConfigDict(populate_by_name=True)
 
-    author: str = Field(
-        default="",
-        description="Who gives the command, where several people share an API key: at most "
-        f"{MAX_DECLARED} characters. Recorded behind the name of the key.",
-    )
     reason: str = Field(
         default="", description=f"Why, for the history: at most {MAX_REASON} characters."
     )

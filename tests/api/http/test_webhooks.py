@@ -52,6 +52,16 @@ async def test_a_webhook_is_made_listed_changed_and_deleted(api):
         assert (missing.status_code, missing.json()["error"]["code"]) == (404, "WEBHOOK_NOT_FOUND")
 
 
+async def test_what_a_webhook_has_not_is_no_parameter_of_its_creation(api):
+    for parameter in ({"dryRun": "true"}, {"reason": "for the wall"}):
+        refused = await api.http.post("/webhooks", json=BODY, params=parameter)
+        assert (refused.status_code, refused.json()["error"]["code"]) == (422, "UNKNOWN_PARAMETER")
+    assert (await api.http.get("/webhooks")).json() == {"webhooks": []}
+
+    made = await api.http.post("/webhooks", json=BODY, params={"author": "ana"})
+    assert (made.status_code, made.json()["createdBy"]) == (201, "open/ana")
+
+
 async def test_a_secret_is_in_no_answer_and_not_in_the_log(api, caplog):
     caplog.set_level("DEBUG")
     other = new_secret()
