@@ -129,7 +129,7 @@ class CommandService:
         Raises:
             EngineError: as `change`.
         """
-        payload = definition.model_dump(by_alias=True, mode="json", exclude=unused(definition))
+        payload = _created(definition)
         number = _number_of(definition, key)
         self._follower.experiments.check_room(experiment_id(number), self._max_experiments)
         if definition.config.layer is None:
@@ -149,8 +149,15 @@ class CommandService:
         """
         number = _number_of(definition, key)
         self._follower.experiments.check_room(experiment_id(number), self._max_experiments)
-        payload = definition.model_dump(by_alias=True, mode="json", exclude=unused(definition))
-        return await self.preview(number, CommandKind.CREATE, payload)
+        return await self.preview(number, CommandKind.CREATE, _created(definition))
+
+    async def preview_edit(self, number: int, edit: DraftEdit) -> Preview:
+        """Return what `edit` would do, without doing it.
+
+        Raises:
+            EngineError: as `edit` would.
+        """
+        return await self.preview(number, CommandKind.EDIT, _edited(edit))
 
     async def preview(self, number: int, kind: CommandKind, payload: Mapping[str, Any]) -> Preview:
         """Return what a command would do, without giving it.
@@ -159,7 +166,7 @@ class CommandService:
         the command itself would be, unless another one comes in between.
 
         Raises:
-            EngineError: as `create`, `edit` and `change` would.
+            EngineError: as `change` would.
         """
         await self._follower.sweep()
         found = self._follower.experiments.snapshots().get(experiment_id(number))
@@ -187,9 +194,7 @@ class CommandService:
         Raises:
             EngineError: as `change`.
         """
-        payload = edit.model_dump(
-            by_alias=True, mode="json", exclude={**(unused(edit) or {}), **_unversioned(edit)}
-        )
+        payload = _edited(edit)
         if edit.config.layer is None:
             return await self._send(number, CommandKind.EDIT, payload, key, origin)
         async with self._sharing:
@@ -291,8 +296,17 @@ def _number_of(definition: ExperimentDefinition, key: IdempotencyKey | None) -> 
     return number
 
 
-def _unversioned(edit: DraftEdit) -> dict[str, bool]:
-    return {"version": True} if edit.version is None else {}
+def _created(definition: ExperimentDefinition) -> dict[str, Any]:
+    """Return the payload of a creation."""
+    return definition.model_dump(by_alias=True, mode="json", exclude=unused(definition))
+
+
+def _edited(edit: DraftEdit) -> dict[str, Any]:
+    """Return the payload of an edit."""
+    unversioned = {"version": True} if edit.version is None else {}
+    return edit.model_dump(
+        by_alias=True, mode="json", exclude={**(unused(edit) or {}), **unversioned}
+    )
 
 
 class KafkaCommandLog:

@@ -61,8 +61,7 @@ async def edit_experiment(
     services.schemas.require_definition(edit)
     number = _number(experiment_id)
     if options.is_dry_run:
-        payload = edit.model_dump(by_alias=True, mode="json", exclude_none=True)
-        preview = await services.commands.preview(number, CommandKind.EDIT, payload)
+        preview = await services.commands.preview_edit(number, edit)
         return json_response(dry_run_response(CommandKind.EDIT, preview))
     key = options.idempotency(body)
     snapshot = await services.commands.edit(number, edit, key, options.origin)

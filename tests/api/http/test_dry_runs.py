@@ -98,6 +98,14 @@ async def test_units_of_a_layer_are_checked_in_a_dry_run(api: Api):
     assert (tried.status_code, tried.json()["error"]["code"]) == (422, "LAYER_OVERLAP")
 
 
+async def test_a_dry_run_of_an_edit_compares_what_the_edit_would_send(api: Api):
+    same: dict[str, Any] = definition()
+    same["variants"][1]["config"] = {"color": None}
+    made = await api.http.post("/experiments", json=same)
+    tried = await api.http.put(f"/experiments/{made.json()['id']}", params=DRY, json=same)
+    assert (tried.status_code, tried.json()["changes"]) == (200, [])
+
+
 @pytest.mark.parametrize("value", ["yes", "1", "", "TRUE"])
 async def test_another_value_of_dry_run_is_refused_and_nothing_is_done(api: Api, value):
     name = await api.create()
