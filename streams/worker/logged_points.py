@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from bisect import insort
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from schemas.catalogue import TIMESERIES
-from streams.kafka.records import LogSource, StoredRecord
+from streams.kafka.records import LogSource, Span, StoredRecord
 from streams.model.errors import InputError
 from streams.model.ids import experiment_number
 
@@ -44,16 +44,24 @@ class LoggedPoints:
         """Return whether a partition was read since everything was forgotten."""
         return partition in self._ends
 
-    def changes(self, partition: int) -> Iterator[list[Change]]:
-        """Read a partition on to its end, and yield what has changed, in batches.
+    def spans(self) -> Mapping[int, Span]:
+        """Return what of each partition is there, to be passed to `changes`.
+
+        Raises:
+            DependencyError: Kafka does not answer.
+        """
+        return self._source.spans(TIMESERIES.name)
+
+    def changes(self, partition: int, span: Span) -> Iterator[list[Change]]:
+        """Read a partition on to the end of a span, and yield what has changed, in batches.
 
         Raises:
             LogError, DependencyError: the log cannot be read.
         """
-        span = self._source.spans(TIMESERIES.name).get(partition)
-        if span is None:
-            return
         begin = max(span.begin, self._ends.get(partition, 0))
+        if begin >= span.end:  # no consumer is needed to find nothing
+            self._ends[partition] = begin
+            return
         for records in self._source.read(TIMESERIES.name, partition, begin, span.end):
             yield [change for record in records if (change := self._taken(record)) is not None]
         self._ends[partition] = max(begin, span.end)

@@ -171,9 +171,11 @@ class PointRecorder:
         now = self._follower.generations.epoch, self._stage.restorations
         if now == self._read_at:
             return
-        for partition in sorted({partition for partition, _ in self._stage.all_known()}):
+        spans = await asyncio.to_thread(self._logged.spans)
+        own = {partition for partition, _ in self._stage.all_known()}
+        for partition in sorted(own & spans.keys()):
             is_first = not self._logged.is_read(partition)
-            batches = self._logged.changes(partition)
+            batches = self._logged.changes(partition, spans[partition])
             while (batch := await asyncio.to_thread(next, batches, None)) is not None:
                 for number, slot, value in batch:
                     self._unwritten[number][slot] = value

@@ -46,6 +46,7 @@ class World:
     log: MemoryLog
     redis: MemoryProjection
     stage: ExperimentsStage
+    evaluated: Snapshot
     follower: Follower = field(default_factory=Follower)
 
     def recorder(self, redis: MemoryProjection | None = None) -> PointRecorder:
@@ -62,13 +63,9 @@ class World:
 
     def snapshot(self, second: int, milliseconds: int = 0) -> Snapshot:
         """Return the snapshot of so many seconds after the begin, with as many units."""
-        known = self.stage.known(0, EXPERIMENT)
-        assert known is not None
-        found = known.snapshot()
-        assert found is not None
         at_ms = (BEGIN_S + second) * SLOT_MS + milliseconds
         places = (CellPlace("impressions", 0, second),)
-        return replace(found, as_of_ms=at_ms, version=second + 3, cells=places)
+        return replace(self.evaluated, as_of_ms=at_ms, version=second + 3, cells=places)
 
     def logged(self) -> list[int]:
         """Return the seconds that a reader of the compacted topic finds."""
@@ -98,7 +95,11 @@ def world(monkeypatch) -> World:
             log.append(topic, each.partition or 0, each.value, each.key)
 
     monkeypatch.setattr(module, "deliver", deliver)
-    return World(log, MemoryProjection(), stage)
+    known = stage.known(0, EXPERIMENT)
+    assert known is not None
+    evaluated = known.snapshot()
+    assert evaluated is not None
+    return World(log, MemoryProjection(), stage, evaluated)
 
 
 async def test_the_first_snapshot_of_a_second_is_its_point(world) -> None:
