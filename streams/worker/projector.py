@@ -32,6 +32,7 @@ class Projector:
     Attributes:
         writer: Writes to Redis.
         on_lost: Called when Redis has lost what it had.
+        is_known: Set after the first heartbeat. What is written before it could be lost unnoticed.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Projector:
         self._answers: list[Answer] = []
         self._identity: str | None = None
         self.on_lost: Callable[[], None] = _nothing
+        self.is_known = asyncio.Event()
         self._changed = asyncio.Event()
 
     def offer(self, record: SnapshotRecord) -> None:
@@ -102,7 +104,8 @@ class Projector:
         self._changed.set()
 
     async def run(self) -> None:
-        """Write what is queued, indefinitely."""
+        """Write what is queued, from the first heartbeat on."""
+        await self.is_known.wait()
         await follow(self._changed, self._write, interval_s=0.0)
 
     async def send_heartbeats(self) -> None:
@@ -120,16 +123,15 @@ class Projector:
                 metrics.PROJECTION_FAILURES.inc()
                 logger.warning("%s", error)
             else:
-                if self._identity != identity:
-                    if self._identity is not None:
-                        logger.warning("Redis is another or was emptied: writing all again")
-                    # The first time, too: it may have lost what was written before this heartbeat.
+                if self._identity not in {None, identity}:
+                    logger.warning("Redis is another or was emptied: writing all again")
                     self._unwritten = dict(self._newest)
                     self._unwritten_conclusions = dict(self._conclusions)
                     self._unwritten_histories = dict(self._histories)
                     self._changed.set()
                     self.on_lost()
                 self._identity = identity
+                self.is_known.set()
             await asyncio.sleep(HEARTBEAT_INTERVAL_S)
 
     async def sign_off(self) -> None:

@@ -15,7 +15,7 @@ from streams.kafka.source import KafkaSource
 from streams.model.ids import experiment_id
 from streams.model.partitioning import partition_of
 from streams.model.receipts import Keyring
-from streams.process.background import vital
+from streams.process.background import Run, vital
 from streams.settings import Settings
 from streams.wire.decisions import encode_decision
 from streams.wire.framing import Framing
@@ -169,12 +169,12 @@ def attach(
         ),
     )
     copier = HoldoutCopier(settings, source, framing, keyring, experiments.has_holdouts)
-    tasks = {
+    tasks: dict[str, Run] = {
         "holdouts": copier.run,
         "emitter": emitter.run,
         "publisher": publisher.run,
         "take-over": publisher.take_over,
-        "timeseries": points.run,
+        "timeseries": partial(_once_known, projector, points.run),
         "projector": projector.run,
         "heartbeat": projector.send_heartbeats,
         "endings": endings.run,
@@ -254,3 +254,9 @@ class _Topology:
             for decision in outcome.decisions
         ]
         await deliver(self.decisions, records, self.timeout_s)
+
+
+async def _once_known(projector: Projector, run: Run) -> None:
+    """Run what writes to Redis once it would be noticed that Redis has lost it."""
+    await projector.is_known.wait()
+    await run()
