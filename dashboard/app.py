@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 from urllib.parse import quote, urlsplit
 
 from starlette.applications import Starlette
@@ -128,17 +129,17 @@ async def _forged(request: Request, _: Exception) -> Response:
 
 async def _api_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ApiError)  # noqa: S101 - as registered
-    if error.status == 401:  # noqa: PLR2004
+    if error.status == HTTPStatus.UNAUTHORIZED:
         dashboard = dashboard_of(request)
         dashboard.sessions.close(request.cookies.get(dashboard.cookie, ""))
         return await _to_sign_in(request, error)
-    if error.status == 403:  # noqa: PLR2004
+    if error.status == HTTPStatus.FORBIDDEN:
         return _error(
             request, 403, "Your key does not allow this.", f"The API says: {error.message}."
         )
-    if error.status == 404:  # noqa: PLR2004
+    if error.status == HTTPStatus.NOT_FOUND:
         return _error(request, 404, "There is no such experiment.", error.message)
-    if not 400 <= error.status < 500:  # noqa: PLR2004 - none, or one that no engine gives
+    if not _is_refusal(error.status):  # none, or one that no engine gives
         _log.warning("the API does not answer: %s", error)
         return _error(
             request,
@@ -152,7 +153,8 @@ async def _api_error(request: Request, error: Exception) -> Response:
 
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - as registered
-    title = "There is no such page." if error.status_code == 404 else str(error.detail)  # noqa: PLR2004
+    is_missing = error.status_code == HTTPStatus.NOT_FOUND
+    title = "There is no such page." if is_missing else str(error.detail)
     return _error(request, error.status_code, title, "")
 
 
@@ -172,6 +174,10 @@ def _error(request: Request, status: int, title: str, text: str) -> Response:
         "path": request.url.path,
     }
     return keep_session(request, HTMLResponse(render(request, "error.html", context), status))
+
+
+def _is_refusal(status: int) -> bool:
+    return HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR
 
 
 def _bracketed(host: str) -> str:

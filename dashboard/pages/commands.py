@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypedDict
 from urllib.parse import quote
@@ -12,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from dashboard.attempts import KEY_FIELD, is_signed_out, message_of, next_key, status_of
 from dashboard.context import client_of, form_of, page, redirect, session_of
 from dashboard.views.actions import Action, action_named
 from dashboard.views.checklist import checklist
@@ -19,11 +19,9 @@ from dashboard.views.facts import Facts
 from dashboard.views.headline import headline
 from experiment_streams_client import ApiError, AsyncExperimentClient
 
-KEY_FIELD = "idempotencyKey"
-"""A form that is sent twice, as by a second click, is one command."""
-
 REASON_FIELD = "reason"
 MAX_REASON = 500
+HUNDRED = 100.0  # percent
 
 Send = Callable[[AsyncExperimentClient, str, Mapping[str, str], "Told"], Awaitable[Any]]
 
@@ -67,10 +65,10 @@ async def give(request: Request) -> Response:
     except FieldError as error:
         return await _confirmation(request, fields, (error.field, error.message), 422)
     except ApiError as error:
-        if error.status == 401 or error.code == "EXPERIMENT_NOT_FOUND":  # noqa: PLR2004
+        if is_signed_out(error) or error.code == "EXPERIMENT_NOT_FOUND":
             raise
         field = _FIELD_OF_PATH.get(error.path, "")
-        return await _confirmation(request, fields, (field, _told(error)), _status(error))
+        return await _confirmation(request, fields, (field, message_of(error)), status_of(error))
     return redirect(request, f"/experiments/{quote(name, safe='')}")
 
 
@@ -110,8 +108,7 @@ async def _confirmation(
         "traffic": f"{100 * float(facts.experiment.config.get('trafficAllocation', 1)):g}",
         "control_share": f"{100 * float(facts.experiment.config.get('controlShare') or 0):g}",
         "error": error,
-        # After a refusal another one, or the API would repeat it; what had no answer keeps its own.
-        "key": (fields.get(KEY_FIELD) if status >= 500 else None) or secrets.token_hex(16),  # noqa: PLR2004
+        "key": next_key(fields, status),
         "may_manage": session.may("manage"),
     }
     return await page(request, "command.html", context, status)
@@ -125,15 +122,6 @@ def _suggested(facts: Facts, action: str) -> str:
         tripped = [each.variant for each in facts.evidence.guardrails if each.is_tripped]
         return facts.stats.variants[tripped[0]].id if tripped else ""
     return ""
-
-
-def _told(error: ApiError) -> str:
-    told = error.message[:1].upper() + error.message[1:]
-    return f"{told} ({error.code})"
-
-
-def _status(error: ApiError) -> int:
-    return error.status or 503
 
 
 _FIELD_OF_PATH = {
@@ -162,7 +150,7 @@ def _share(fields: Mapping[str, str], name: str) -> float | None:
         value = float(text)
     except ValueError:
         raise FieldError(name, "Enter a number of percent.") from None
-    if not 0.0 <= value <= 100.0:  # noqa: PLR2004
+    if not 0.0 <= value <= HUNDRED:
         raise FieldError(name, "Enter a number from 0 to 100.")
     return value / 100.0
 

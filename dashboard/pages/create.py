@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
@@ -11,8 +10,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from dashboard.attempts import KEY_FIELD, is_signed_out, message_of, next_key, status_of
 from dashboard.context import client_of, dashboard_of, form_of, page, redirect, session_of
-from dashboard.pages.commands import KEY_FIELD
 from dashboard.views import definition_fields
 from dashboard.views.definition_form import (
     GROUPS,
@@ -48,12 +47,12 @@ async def send(request: Request) -> Response:
             found.body["config"], found.body["variants"], given.get(KEY_FIELD)
         )
     except ApiError as error:
-        if error.status == 401:  # noqa: PLR2004
+        if is_signed_out(error):
             raise
-        told = f"{error.message[:1].upper()}{error.message[1:]} ({error.code})"
+        told = message_of(error)
         name = field_of(error.path, given, found)
         faults = {name: told} if name else {}
-        return await _form(request, given, faults, "" if name else told, error.status or 503)
+        return await _form(request, given, faults, "" if name else told, status_of(error))
     return redirect(request, f"/experiments/{quote(experiment.id, safe='')}")
 
 
@@ -86,7 +85,7 @@ async def _form(
         "fields": definition_fields,
         "rows": {group: rows_of(given, group) for group in GROUPS},
         "groups": GROUPS,
-        "key": (given.get(KEY_FIELD) if status >= 500 else None) or secrets.token_hex(16),  # noqa: PLR2004
+        "key": next_key(given, status),
         "may_manage": session.may("manage"),
     }
     return await page(request, "create.html", context, status)
