@@ -262,13 +262,14 @@ def _operations(
     monitor: ReadinessMonitor,
     collector: MetricsCollector,
 ) -> OperationsService:
-    apart = ApartProcess()
-    resources.callback(apart.close)
+    apart, computing = ApartProcess(), ApartProcess()
+    for process in (apart, computing):
+        resources.callback(process.close)
 
     def own_facts() -> ApiFacts:
         return api_facts(monitor.readiness().model_dump(), render_metrics(collector).decode(), None)
 
-    return OperationsService(settings, apart, own_facts)
+    return OperationsService(settings, apart, computing, own_facts)
 
 
 def _reload_on_hangup(settings: Settings, receipt_keys: ReceiptKeys, auth: ApiKeyAuth) -> None:

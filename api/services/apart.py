@@ -16,8 +16,8 @@ T = TypeVar("T")
 MAX_WAITING = 4
 """Requests that may wait for the process; further ones are answered at once with a refusal."""
 
-TIMEOUT_S = 30.0
-"""Longest time of one request, in seconds; then the process is ended."""
+TIMEOUT_S = 60.0
+"""Longest time that one function runs, in seconds; then the process is ended."""
 
 RETRY_AFTER_S = 2
 
@@ -27,6 +27,7 @@ class ApartProcess:
 
     def __init__(self) -> None:
         self._pool: ProcessPoolExecutor | None = None
+        self._turn = asyncio.Lock()
         self._waiting = 0
 
     async def run(self, function: Callable[..., T], *arguments: Any) -> T:
@@ -40,10 +41,17 @@ class ApartProcess:
             raise _refused("OPERATION_BUSY", "others are asking already")
         self._waiting += 1
         try:
-            if self._pool is None:
-                context = multiprocessing.get_context("spawn")  # librdkafka survives no fork
-                self._pool = ProcessPoolExecutor(1, context)
-            loop = asyncio.get_running_loop()
+            async with self._turn:  # so that a process that is ended runs nobody else's function
+                return await self._run(function, *arguments)
+        finally:
+            self._waiting -= 1
+
+    async def _run(self, function: Callable[..., T], *arguments: Any) -> T:
+        if self._pool is None:
+            context = multiprocessing.get_context("spawn")  # librdkafka survives no fork
+            self._pool = ProcessPoolExecutor(1, context)
+        loop = asyncio.get_running_loop()
+        try:
             async with asyncio.timeout(TIMEOUT_S):
                 return await loop.run_in_executor(self._pool, function, *arguments)
         except TimeoutError as error:
@@ -52,8 +60,6 @@ class ApartProcess:
         except BrokenProcessPool as error:
             self.close()
             raise _refused("DEPENDENCY_UNAVAILABLE", "the process beside it has ended") from error
-        finally:
-            self._waiting -= 1
 
     def close(self) -> None:
         """End the process; the next request starts another one."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Protocol, TypeVar
 
 from streams.model.errors import InputError, quoted
@@ -27,7 +28,7 @@ _log = logging.getLogger(__name__)
 class Runner(Protocol):
     """Runs functions that take seconds."""
 
-    async def run(self, function: Callable[..., T], *arguments: Any) -> T:
+    def run(self, function: Callable[..., T], *arguments: Any) -> Coroutine[Any, Any, T]:
         """Run a function of a module, and return its result."""
 
 
@@ -36,24 +37,36 @@ class OperationsService:
 
     Args:
         settings: Where Kafka and Redis are.
-        apart: Runs what takes seconds.
+        apart: Runs what asks Kafka for seconds.
+        computing: Runs what asks nobody, so that it does not wait for what does.
         api_facts: Returns what the API says of itself.
     """
 
     def __init__(
-        self, settings: Settings, apart: Runner, api_facts: Callable[[], ApiFacts]
+        self,
+        settings: Settings,
+        apart: Runner,
+        computing: Runner,
+        api_facts: Callable[[], ApiFacts],
     ) -> None:
         self._settings = settings
         self._apart = apart
+        self._computing = computing
         self._api_facts = api_facts
+        self._reports: dict[int, asyncio.Task[dict[str, Any]]] = {}
 
     async def doctor(self, hours: int) -> dict[str, Any]:
-        """Return the report of `doctor`.
+        """Return the report of `doctor`; who asks while one is made gets that one.
 
         Raises:
             DependencyError: as `ApartProcess.run`. What does not answer is a finding.
         """
-        return await self._apart.run(doctor_report, self._settings, self._api_facts(), hours)
+        report = self._reports.get(hours)
+        if report is None:
+            made = self._apart.run(doctor_report, self._settings, self._api_facts(), hours)
+            report = self._reports[hours] = asyncio.create_task(made)
+            report.add_done_callback(lambda _: self._reports.pop(hours))
+        return await asyncio.shield(report)
 
     async def letters(
         self, selection: Selection, experiment: str | None, limit: int, cursor: str | None
@@ -89,7 +102,7 @@ class OperationsService:
             InputError: as `planned`.
             DependencyError: as `ApartProcess.run`.
         """
-        return await self._apart.run(formula_plan, question)
+        return await self._computing.run(formula_plan, question)
 
 
 def _place(text: str, index: int) -> Place:

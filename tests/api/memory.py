@@ -308,7 +308,7 @@ async def memory_api(
             feed,
             ImpressionService(KEYRING, outbox, 4),
             WebhookService(webhooks.reader(), webhooks, SEALS, AddressPolicy(), clock),
-            OperationsService(Settings(), InProcess(), ApiFacts),
+            OperationsService(Settings(), InProcess(), InProcess(), ApiFacts),
         )
         fastapi, table = fastapi_app(services, "0")
         app = FastPathApp(services, table, fastapi, max_body_bytes, Origins(cors_origins))

@@ -39,7 +39,7 @@ async def api_of(
     if release is not None:
         command = (sys.executable, "-P", "-m", "api")
         variables |= {"PYTHONPATH": str(release)}
-    process = Child(name, command, variables, directory, 5.0)
+    process = Child(name, command, variables, directory, PATIENCE_S)
     await process.start()
     # Not through a proxy: the address is on this machine.
     async with httpx.AsyncClient(

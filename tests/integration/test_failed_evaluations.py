@@ -87,6 +87,16 @@ async def stats(http: httpx.AsyncClient, name: str) -> dict[str, Any]:
     return found
 
 
+async def at_rest(http: httpx.AsyncClient, name: str) -> dict[str, Any]:
+    """Return the statistics when an evaluation that was in hand has been published."""
+    found = await stats(http, name)
+    while True:
+        await asyncio.sleep(1.0)
+        last, found = found, await stats(http, name)
+        if last["version"] == found["version"]:
+            return found
+
+
 def allocations(found: dict[str, Any]) -> list[float]:
     return [each["stats"]["allocation"] for each in found["variants"]]
 
@@ -126,16 +136,19 @@ async def test_commands_take_effect_while_an_evaluation_fails(
                 return bool((found["totalAssignments"], found["totalObservations"]) == (20, 20))
 
             await until_found(is_counted)
-            good = await stats(http, name)
-
             fault.write_text(name)
+            good = await at_rest(http, name)
+            good_version = (good["failure"] or {"statisticsVersion": good["version"]})[
+                "statisticsVersion"
+            ]
+
             assert await command(http, name, "pause") == "paused"
             failing = await stats(http, name)
             assert failing["status"] == "paused"
             assert failing["recommendedAction"] == "investigate"
             assert failing["failure"]["code"] == "EVALUATION_FAILED"
             assert failing["failure"]["error"] == "ZeroDivisionError"
-            assert failing["failure"]["statisticsVersion"] == good["version"]
+            assert failing["failure"]["statisticsVersion"] == good_version
             assert [each["stats"] for each in failing["variants"]] == [
                 each["stats"] for each in good["variants"]
             ]
@@ -159,7 +172,7 @@ async def test_commands_take_effect_while_an_evaluation_fails(
             assert await command(http, name, "conclude", {"winnerVariantId": winner}) == "concluded"
             concluded = await stats(http, name)
             assert concluded["winner"]["id"] == winner
-            assert concluded["failure"]["statisticsVersion"] == good["version"]
+            assert concluded["failure"]["statisticsVersion"] == good_version
 
             code, report = await asyncio.to_thread(verified, settings, fault)
             assert (code, report["difference"]) == (0, None), report

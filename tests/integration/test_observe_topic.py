@@ -68,7 +68,7 @@ async def test_records_that_are_read_twice_count_once(settings: Settings, tmp_pa
                 command = sys.executable, "-m", "streams.cli", *arguments
                 variables = os.environ | environment(settings)
                 address = {"EXPERIMENT_API_URL": str(http.base_url)}
-                process = Child(group, command, variables | address, tmp_path, 5.0)
+                process = Child(group, command, variables | address, tmp_path, PATIENCE_S)
                 await process.start()
                 try:
                     await until_true(lambda n=duplicates: counts() == (N_UNITS, n))  # type: ignore[misc]

@@ -112,7 +112,7 @@ async def test_a_kill_loses_nothing_and_repeats_have_the_same_id(settings: Setti
                 await asyncio.to_thread(engine.create, key)
             # The one that hangs delays none, and the one that fails is tried again.
             await until_true(lambda: len(set(receiver.ids("/good"))) == len(KEYS))
-            await until_true(lambda: max(Counter(receiver.ids("/fails")).values()) > 1)
+            await until_true(lambda: max(Counter(receiver.ids("/fails")).values(), default=0) > 1)
             process.end(signal.SIGKILL)
             for key in KEYS:  # while there is no process
                 await asyncio.to_thread(engine.command, key, CommandKind.START)

@@ -22,9 +22,6 @@ from confluent_kafka.admin import AdminClient
 from prometheus_client.parser import text_string_to_metric_families
 
 from schemas.catalogue import (
-    COMMANDS,
-    IMPRESSIONS,
-    OBSERVATIONS,
     POSTERIORS,
     TALLIES,
     Topic,
@@ -39,8 +36,7 @@ from streams.experiments.snapshot import Snapshot
 from streams.kafka.admin import required_topics
 from streams.kafka.answers import ClusterError, admin_client
 from streams.kafka.generations import generations_of
-from streams.kafka.positions import GroupPositions, Positions
-from streams.kafka.records import LogError, Span, all_records
+from streams.kafka.records import LogError, all_records
 from streams.kafka.requirements import deviations, missing_rights
 from streams.kafka.rights import log_group, rights_of_doctor
 from streams.kafka.schema_levels import levels_of
@@ -58,6 +54,7 @@ from streams.ops.doctor.facts import (
     RedisFacts,
     SnapshotFacts,
 )
+from streams.ops.doctor.progress import SOURCES, Patience, committed, watch
 from streams.ops.doctor.schemas import SchemaFacts
 from streams.ops.doctor.webhooks import WebhookFacts, webhook_facts
 from streams.projection.connection import connect, redis_errors
@@ -71,12 +68,8 @@ from streams.wire.cells import decode_cell
 from streams.wire.framing import framing
 from streams.wire.snapshots import decode_snapshot
 
-SOURCES = (IMPRESSIONS, OBSERVATIONS, COMMANDS, TALLIES)
-"""Topics that workers read."""
-
 HOUR_MS = 3_600_000
 _API_TIMEOUT_S = 5.0
-_SETTLE_S = 1.0
 
 Offsets = dict[tuple[str, int], int]
 """Last offset folded, by source and partition."""
@@ -85,7 +78,7 @@ Offsets = dict[tuple[str, int], int]
 async def gather(
     settings: Settings, api: str | ApiFacts, hours: int, api_key: str | None = None
 ) -> Facts:
-    """Return what is there now; takes a few commit intervals.
+    """Return what is there now; takes a few commit intervals where workers have not taken all.
 
     Args:
         settings: Where Kafka and Redis are.
@@ -178,7 +171,7 @@ async def _kafka(
         )
         if missing or lacking:
             return known, {}, {}
-        before = await asyncio.to_thread(_committed, settings, found)
+        before = await asyncio.to_thread(committed, settings, found)
         tallies = await _newest_cells(settings)
         spans = {
             settings.topic_name(topic): await asyncio.to_thread(
@@ -188,12 +181,12 @@ async def _kafka(
         }
         since_ms = time.time_ns() // 1_000_000 - hours * HOUR_MS
         letters = await asyncio.to_thread(find_letters, settings, Selection(since_ms=since_ms))
-        # Running workers commit meanwhile and read what was written above.
-        await asyncio.sleep(_SETTLE_S + 2 * settings.commit_interval_s)
+        patience = Patience(settings.commit_interval_s)
+        after = await watch(settings, spans, patience)
         snapshots = await _newest_snapshots(settings)
-        after = await asyncio.to_thread(_committed, settings, found)
-        await asyncio.sleep(_SETTLE_S)
-        after = await asyncio.to_thread(_past_markers, settings, spans, after)
+        if any(_are_newer(cells, snapshots.get(name)) for name, cells in tallies.items()):
+            await asyncio.sleep(patience.left_s)
+            snapshots = await _newest_snapshots(settings)
     except (DependencyError, ClusterError, KafkaException) as error:
         return KafkaFacts(error=_said(error), code=getattr(error, "code", "")), {}, {}
     positions = tuple(
@@ -228,38 +221,6 @@ def _lacking(
     return missing_rights(needed, described) + missing_group_rights(settings, groups, client=client)
 
 
-def _committed(settings: Settings, partitions: Mapping[str, int]) -> Positions:
-    """Return where the workers' group goes on, without becoming a member of it."""
-    asked = [
-        (name, number)
-        for name in map(settings.topic_name, SOURCES)
-        for number in range(partitions[name])
-    ]
-    with GroupPositions(settings) as positions:
-        return positions.read(asked)
-
-
-def _past_markers(
-    settings: Settings, spans: Mapping[str, Mapping[int, Span]], committed: Positions
-) -> Positions:
-    """Return where the workers go on, behind what holds no records for them.
-
-    The marks of transactions and what they have aborted take offsets, and nothing is committed
-    behind them before the next record comes.
-    """
-    found = dict(committed)
-    source = KafkaSource(settings)
-    for name, parts in spans.items():
-        topic = name.removeprefix(settings.topic_prefix)
-        for number, span in parts.items():
-            position = found.get((name, number))
-            if position is None or not span.begin <= position < span.end:
-                continue
-            if not any(source.read(topic, number, position, span.end)):
-                found[name, number] = span.end
-    return found
-
-
 async def _newest_cells(settings: Settings) -> dict[str, Offsets]:
     newest: defaultdict[str, Offsets] = defaultdict(dict)
     async with framing(settings.schema_registry_url) as frames:
@@ -272,6 +233,13 @@ async def _newest_cells(settings: Settings) -> dict[str, Offsets]:
                     cell.last_offset
                 )
     return dict(newest)
+
+
+def _are_newer(cells: Offsets, snapshot: Snapshot | None) -> bool:
+    if snapshot is None:  # of an experiment that has ended
+        return False
+    counted = {(cell.source, cell.partition): cell.last_offset for cell in snapshot.cells}
+    return any(offset > counted.get(place, -1) for place, offset in cells.items())
 
 
 async def _newest_snapshots(settings: Settings) -> dict[str, Snapshot]:

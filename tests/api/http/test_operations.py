@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from api.services.apart import ApartProcess
+from api.services.operations import OperationsService
 from streams.model.errors import DependencyError
 from streams.model.events import DeadLetter
 from streams.model.ids import experiment_id
@@ -17,6 +20,7 @@ from streams.ops.dead_letters.reading import Found, Selection
 from streams.ops.doctor import report
 from streams.ops.doctor.facts import ApiFacts, Facts, KafkaFacts, PartitionFacts, RedisFacts
 from streams.planning.planned import PlanQuestion, formula_plan
+from streams.settings import Settings
 from tests.api.memory import KEYRING, Api
 
 LETTER = DeadLetter(
@@ -138,6 +142,27 @@ async def test_the_diagnosis_has_findings_lag_and_spool(api: Api, monkeypatch):
     assert {"code", "severity", "what", "advice"} == set(found["findings"][0])
 
 
+async def test_who_asks_while_a_diagnosis_is_made_gets_that_one():
+    made, release = [], asyncio.Event()
+
+    class Runner:
+        async def run(self, function: Any, *arguments: Any) -> Any:
+            made.append(arguments[-1])
+            await release.wait()
+            return {"at": arguments[-1]}
+
+    service = OperationsService(Settings(), Runner(), Runner(), ApiFacts)
+    asked = [asyncio.create_task(service.doctor(hours)) for hours in (24, 24, 1)]
+    gone = asyncio.create_task(service.doctor(24))
+    await asyncio.sleep(0.01)
+    gone.cancel()  # a client that does not wait ends it for nobody else
+    release.set()
+    assert [each["at"] for each in await asyncio.gather(*asked)] == [24, 24, 1]
+    assert made == [24, 1]
+    await service.doctor(24)
+    assert made == [24, 1, 24]
+
+
 async def test_a_plan_is_that_of_the_command_line(api: Api):
     """R: power.prop.test(p1 = 0.05, p2 = 0.055, power = 0.8) gives n = 31234."""
     body = {"baseline": 0.05, "lift": 0.1, "dailyUnits": 10_000}
@@ -174,5 +199,20 @@ async def test_what_takes_seconds_runs_in_another_process_and_waits_are_bounded(
         with pytest.raises(DependencyError) as refused:
             await apart.run(formula_plan, question)
         assert refused.value.code == "OPERATION_BUSY"
+    finally:
+        apart.close()
+
+
+async def test_a_function_that_takes_too_long_is_ended_and_those_that_wait_are_served(monkeypatch):
+    monkeypatch.setattr("api.services.apart.TIMEOUT_S", 8.0)
+    apart = ApartProcess()
+    try:
+        slow = asyncio.create_task(apart.run(time.sleep, 60.0))
+        await asyncio.sleep(0)
+        waiting = asyncio.create_task(apart.run(abs, -1))
+        with pytest.raises(DependencyError) as refused:
+            await slow
+        assert refused.value.code == "OPERATION_TIMED_OUT"
+        assert await waiting == 1
     finally:
         apart.close()
