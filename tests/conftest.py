@@ -96,7 +96,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if {"integration", "faults"} & set(item.path.parts):
             item.add_marker("integration")
         if "faults" not in item.path.parts:  # those wait most of the time, and may run side by side
-            item.add_marker(pytest.mark.xdist_group(str(item.path)))
+            item.add_marker(pytest.mark.xdist_group(str(item.path.relative_to(config.rootpath))))
     turns: dict[Path, int] = {}
     for item in items:
         turns[item.path] = min(_turn(item), turns.get(item.path, _Turn.COMPUTING))
