@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
-from scipy import stats
+import numpy.typing as npt
+from scipy import special
 
 from streams.model.errors import InvalidParameterError
 from streams.model.quantities import MICRO, VALUE_LIMIT
@@ -144,9 +145,7 @@ class Assumed:
 
 def _draw_counts(random: np.random.Generator, mean: float, n_units: int) -> Values:
     """Draw how many units have each count, so that millions of units cost what one does."""
-    distribution = stats.poisson(mean)
-    counts = np.arange(int(distribution.ppf(_TAIL)), int(distribution.isf(_TAIL)) + 1)
-    chances = distribution.pmf(counts)
+    counts, chances = poisson(mean)
     drawn = random.multinomial(n_units, chances / chances.sum()).tolist()
     pairs = [(count, units) for count, units in zip(counts.tolist(), drawn, strict=True) if units]
     return Values(
@@ -155,3 +154,20 @@ def _draw_counts(random: np.random.Generator, mean: float, n_units: int) -> Valu
         total_squared=sum(count * count * units for count, units in pairs) * MICRO * MICRO,
         total_cubed=sum(count**3 * units for count, units in pairs) * MICRO**3,
     )
+
+
+def poisson(mean: float) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """Return the counts between both tails of a Poisson distribution, and their probabilities.
+
+    `scipy.stats` has it, too, but takes as long to import as all else of the API.
+    """
+    counts = np.arange(_count_at(_TAIL, mean), _count_at(1.0 - _TAIL, mean) + 1)
+    logarithms = special.xlogy(counts, mean) - special.gammaln(counts + 1) - mean
+    return counts, np.exp(logarithms)
+
+
+def _count_at(probability: float, mean: float) -> int:
+    """Return the smallest count up to which a Poisson distribution has this probability."""
+    count: int = math.ceil(special.pdtrik(probability, mean))
+    has_one_less = count > 0 and special.pdtr(count - 1, mean) >= probability
+    return count - 1 if has_one_less else count

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
 from streams.model.errors import InputError, InvalidParameterError
 from streams.model.quantities import MICRO
-from streams.planning.assumed import Assumed, ValueKind, Values
+from streams.planning.assumed import Assumed, ValueKind, Values, poisson
 from streams.planning.fixed import Design
 from streams.planning.plan import lost_by_fixed_size, outlook, simulated
 from streams.planning.runs import Run, looks, planned_experiment, run
@@ -42,6 +43,14 @@ def test_draws_have_the_moments_that_are_supposed(assumed, mean):
 
     for found, expected in ((totals, mean), (variances, assumed.variance(mean))):
         assert abs(np.mean(found) - expected) < 5 * np.std(found) / 20
+
+
+@pytest.mark.parametrize("mean", [1e-6, 0.01, 0.5, 1.0, 2.5, 37.3, 1_000.0, 100_000.0])
+def test_counts_are_drawn_as_scipy_has_their_distribution(mean):
+    oracle = stats.poisson(mean)
+    counts, chances = poisson(mean)
+    assert (counts[0], counts[-1]) == (oracle.ppf(1e-15), oracle.isf(1e-15))
+    assert chances == pytest.approx(oracle.pmf(counts), rel=1e-12)
 
 
 def test_values_are_exact_where_they_are_whole():
