@@ -45,7 +45,7 @@ BY_SET = 11  # by exposure, too
 PARTITIONS = 4
 MOST_WORKERS = 3
 FROZEN_BROKER_S = 3.0
-SETTLE_S = 120.0
+SETTLE_S = 240.0
 LEAVE_S = 15.0
 # Asked to leave, a worker ends well, gives up a batch, or was still loading its code.
 LEFT = {0, 70, -signal.SIGTERM}

@@ -13,7 +13,7 @@ import pytest
 
 from streams.cli.demo.scenario import TRIALS
 
-DEMO_TIMEOUT_S = 150
+DEMO_TIMEOUT_S = 300
 OTHERS = {"EXPERIMENT_KAFKA_URL": "127.0.0.1:1", "EXPERIMENT_REDIS_URL": "redis://127.0.0.1:2"}
 """An installation of the environment, which the demo leaves alone."""
 

@@ -17,7 +17,7 @@ from streams.settings import Settings
 from tests.integration.api_process import api_of, run_experiment
 from tests.integration.engine_ledger import workers_of
 
-SECONDS = 45
+SECONDS = 30
 """For all operations together, with ids made up and with those of real experiments; each."""
 
 SEED = os.environ.get("SCHEMATHESIS_SEED", "1")

@@ -15,7 +15,7 @@ from streams.cli.demo.ledger import Ledger, Line
 from streams.cli.demo.scenario import SHIPPED
 from streams.cli.demo.view import comparison
 
-SETTLE_TIMEOUT_S = 30.0
+SETTLE_TIMEOUT_S = 120.0
 LOOK_EVERY_S = 0.2
 
 STILL_S = 1.0
