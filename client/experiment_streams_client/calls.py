@@ -57,6 +57,9 @@ PAGE_LIMIT = 200
 MAX_WAIT_S = 5.0
 """Longest pause before a retry, whatever the API asks for, in seconds."""
 
+OPERATION_S = 65.0
+"""Longest wait for what the API computes beside itself, in seconds: it gives up after 60."""
+
 
 @dataclass(frozen=True, slots=True)
 class Call(Generic[T]):
@@ -74,6 +77,7 @@ class Call(Generic[T]):
         next_page: Returns the call for the rest of a list of which a result is the beginning, None
             if there is no rest. Absent for what is no list.
         is_command: Whether it changes an experiment, and so has an author.
+        slowest_s: Seconds that its answer may take, where they are more than a client waits for.
     """
 
     method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
@@ -85,6 +89,7 @@ class Call(Generic[T]):
     accepts: frozenset[int] = frozenset()
     next_page: Callable[[Any], Call[T] | None] | None = None
     is_command: bool = False
+    slowest_s: float = 0.0
 
     def with_parameters(self, **parameters: str) -> Call[T]:
         """Return the call with further parameters in its query."""
@@ -919,7 +924,7 @@ def plan_experiment(
         "dailyUnits": daily_units,
     }
     body = {name: value for name, value in given.items() if value is not None}
-    return Call("POST", "/plan", PlanAnswer.model_validate, body)
+    return Call("POST", "/plan", PlanAnswer.model_validate, body, slowest_s=OPERATION_S)
 
 
 def get_doctor(hours: int | None = None) -> Call[Doctor]:
@@ -928,7 +933,8 @@ def get_doctor(hours: int | None = None) -> Call[Doctor]:
     Args:
         hours: Age of the oldest dead letter that is counted; 24 unless given.
     """
-    return Call("GET", f"/doctor{_query(hours=hours)}", Doctor.model_validate)
+    path = f"/doctor{_query(hours=hours)}"
+    return Call("GET", path, Doctor.model_validate, slowest_s=OPERATION_S)
 
 
 def list_dead_letters(
@@ -951,7 +957,8 @@ def list_dead_letters(
     query = _query(
         code=code, topic=topic, experiment=experiment, since=since, limit=limit, cursor=cursor
     )
-    return Call("GET", f"/dead-letters{query}", DeadLettersPage.model_validate)
+    path = f"/dead-letters{query}"
+    return Call("GET", path, DeadLettersPage.model_validate, slowest_s=OPERATION_S)
 
 
 def resend_dead_letters(places: Iterable[str]) -> Call[Resent]:
@@ -966,8 +973,14 @@ def resend_dead_letters(places: Iterable[str]) -> Call[Resent]:
     Raises:
         ApiError: 404 `DEAD_LETTER_NOT_FOUND` if one is of no letter; then nothing is sent.
     """
-    body = {"places": list(places)}
-    return Call("POST", "/dead-letters/resend", Resent.model_validate, body, is_repeatable=False)
+    return Call(
+        "POST",
+        "/dead-letters/resend",
+        Resent.model_validate,
+        {"places": list(places)},
+        is_repeatable=False,
+        slowest_s=OPERATION_S,
+    )
 
 
 def health() -> Call[Health]:

@@ -37,7 +37,8 @@ class ExperimentClient(Methods):
         api_key: Sent as a bearer token; None where the API is open, as on loopback.
         author: Who gives the commands, where several people share an API key: at most 100
             characters, recorded behind the name of the key. None for the key alone.
-        timeout_s: Seconds to wait for a connection and for each answer.
+        timeout_s: Seconds to wait for a connection and for each answer; what the API computes for
+            up to a minute, as a diagnosis, is waited for that long.
         attempts: How often a request is sent at most. It is sent again, after a growing pause or
             the one the API asks for, when the API says that it cannot serve it now (503), or
             when the connection failed and sending twice does no harm.
@@ -89,7 +90,11 @@ class ExperimentClient(Methods):
     def _send_once(self, call: Call[T]) -> T:
         try:
             response = self._http.request(
-                call.method, call.by(self._author).path, json=call.body, headers=call.headers
+                call.method,
+                call.by(self._author).path,
+                json=call.body,
+                headers=call.headers,
+                timeout=_timeout(self._timeout_s, call),
             )
         except httpx.TransportError as error:
             raise _unreachable(self._http.base_url, error) from error
@@ -197,7 +202,11 @@ class AsyncExperimentClient(Methods):
         try:
             async with self._free:
                 response = await self._http.request(
-                    call.method, call.by(self._author).path, json=call.body, headers=call.headers
+                    call.method,
+                    call.by(self._author).path,
+                    json=call.body,
+                    headers=call.headers,
+                    timeout=_timeout(self._timeout_s, call),
                 )
         except httpx.TransportError as error:
             raise _unreachable(self._http.base_url, error) from error
@@ -247,6 +256,10 @@ class AsyncExperimentClient(Methods):
 
 # Waits of about 0.1, 0.2, 0.4 … s. The random part keeps clients that failed together apart.
 _BACKOFF: Any = {"timeout": None, "wait_initial": 0.1, "wait_max": 5.0, "wait_jitter": 0.1}
+
+
+def _timeout(timeout_s: float, call: Call[Any]) -> httpx.Timeout:
+    return httpx.Timeout(timeout_s, read=max(timeout_s, call.slowest_s))
 
 
 def _headers(api_key: str | None) -> dict[str, str]:

@@ -11,6 +11,7 @@ import httpx
 import pytest
 import stamina
 
+from api.services.apart import TIMEOUT_S
 from experiment_streams_client import (
     ApiError,
     ApiUnreachableError,
@@ -19,6 +20,7 @@ from experiment_streams_client import (
     ExperimentClient,
     ObservationRequest,
 )
+from experiment_streams_client.calls import OPERATION_S
 from experiment_streams_client.methods import Method, Methods
 from streams.model.errors import InputError
 
@@ -283,6 +285,38 @@ def test_a_broken_connection_is_tried_again_where_that_does_no_harm(failure, cal
 
     assert len(server.requests) == times
     assert (caught.value.code, caught.value.status) == ("API_UNREACHABLE", 0)
+
+
+DOCTOR = {
+    "at": 1,
+    "findings": [],
+    "workers": 1,
+    "lag": [],
+    "partitions": [],
+    "spool": {"bytes": 0, "maxBytes": 1, "fileBytes": 0, "damagedFiles": 0},
+    "deadLetters": {},
+}
+
+
+@pytest.mark.parametrize(
+    ("call", "answer"),
+    [
+        (lambda c: c.get_doctor(), DOCTOR),
+        (lambda c: c.list_dead_letters(), {"letters": []}),
+        (lambda c: c.resend_dead_letters(["observations:0:0:0"]), {"sent": [], "refused": []}),
+    ],
+)
+def test_what_the_api_computes_for_a_minute_is_waited_for(call, answer) -> None:
+    server = Server(ok(answer), ok(EXPERIMENT))
+    client = client_of(server, timeout_s=3.0)
+
+    call(client)
+    client.start_experiment(EXPERIMENT_ID)
+
+    computed, usual = (each.extensions["timeout"] for each in server.requests)
+    assert computed == {"connect": 3.0, "read": OPERATION_S, "write": 3.0, "pool": 3.0}
+    assert OPERATION_S > TIMEOUT_S
+    assert usual["read"] == 3.0
 
 
 def test_ready_is_an_answer_even_when_it_says_no() -> None:
