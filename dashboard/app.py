@@ -26,8 +26,10 @@ from dashboard.context import (
 )
 from dashboard.csrf import CsrfTokens
 from dashboard.engine import Engine, MakeClient, client_maker
+from dashboard.failures import failure_of, is_unanswered
 from dashboard.feeds import Feeds
-from dashboard.pages import commands, create, experiment, listing, sign_in
+from dashboard.pages import commands, create, dead_letters, experiment, listing, sign_in, system
+from dashboard.resending import Resending
 from dashboard.security import Guard
 from dashboard.sessions import SessionStore
 from dashboard.static_files import StaticAssets
@@ -65,6 +67,7 @@ def dashboard_app(
         feeds=Feeds(engine),
         sessions=SessionStore(session_s, now_s),
         tokens=CsrfTokens(),
+        resending=Resending(),
         assets=assets,
         api_url=api_url,
         is_private=is_private,
@@ -89,6 +92,8 @@ def dashboard_app(
             *create.ROUTES,
             *commands.ROUTES,
             *experiment.ROUTES,
+            *system.ROUTES,
+            *dead_letters.ROUTES,
         ],
         middleware=[Middleware(Guard, hosts=hosts)],
         exception_handlers={
@@ -133,22 +138,10 @@ async def _api_error(request: Request, error: Exception) -> Response:
         dashboard = dashboard_of(request)
         dashboard.sessions.close(request.cookies.get(dashboard.cookie, ""))
         return await _to_sign_in(request, error)
-    if error.status == HTTPStatus.FORBIDDEN:
-        return _error(
-            request, 403, "Your key does not allow this.", f"The API says: {error.message}."
-        )
-    if error.status == HTTPStatus.NOT_FOUND:
-        return _error(request, 404, "There is no such experiment.", error.message)
-    if not _is_refusal(error.status):  # none, or one that no engine gives
+    failure = failure_of(error)
+    if is_unanswered(failure):
         _log.warning("the API does not answer: %s", error)
-        return _error(
-            request,
-            503,
-            "The engine does not answer.",
-            "The API cannot be reached or is not ready. Assignments may go on all the same. This "
-            "page tries again when you load it.",
-        )
-    return _error(request, error.status, "The API refused this.", f"{error.message} ({error.code})")
+    return _error(request, failure.status, failure.title, failure.text)
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
@@ -174,10 +167,6 @@ def _error(request: Request, status: int, title: str, text: str) -> Response:
         "path": request.url.path,
     }
     return keep_session(request, HTMLResponse(render(request, "error.html", context), status))
-
-
-def _is_refusal(status: int) -> bool:
-    return HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR
 
 
 def _bracketed(host: str) -> str:

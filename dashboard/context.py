@@ -14,6 +14,7 @@ from dashboard import csrf
 from dashboard.csrf import CsrfTokens, is_cross_site
 from dashboard.engine import Engine
 from dashboard.feeds import Feeds
+from dashboard.resending import Resending
 from dashboard.sessions import Session, SessionStore
 from dashboard.static_files import StaticAssets
 from dashboard.views import text
@@ -36,6 +37,7 @@ class Dashboard:
         feeds: Live experiments.
         sessions: People who are signed in.
         tokens: Tokens of forms.
+        resending: Dead letters that are sent again.
         assets: Scripts and styles.
         api_url: Address of the API, as `curl` would use it.
         is_private: Whether nobody but this machine reaches the dashboard; only then it may be used
@@ -47,6 +49,7 @@ class Dashboard:
     feeds: Feeds
     sessions: SessionStore
     tokens: CsrfTokens
+    resending: Resending
     assets: StaticAssets
     api_url: str
     is_private: bool

@@ -20,6 +20,10 @@
   // The first request of a stream is one of htmx's own, and not tried again.
   for (const name of ["htmx:error", "htmx:response:error"]) {
     document.addEventListener(name, (event) => {
+      // A part that never came: without a status there is no answer that says why.
+      if (name === "htmx:error" && event.target.dataset.failed) {
+        event.target.textContent = event.target.dataset.failed;
+      }
       const live = document.getElementById("live");
       if (!live || event.target !== live) return;
       set("lost");

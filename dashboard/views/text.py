@@ -16,6 +16,8 @@ _LOG_STEPS = math.log10(2.5)
 """An interval is 25 to 250 steps of its last digit wide, so that rounding hides no end of it."""
 _MOST_DECIMALS = 9
 _HUGE = 1e15
+_KIB = 1_024
+_SIZES = ("B", "KiB", "MiB", "GiB", "TiB")
 _ALMOST_CERTAIN = 0.9995
 _PLAIN = 0.4
 """Probabilities so near to one half are written without decimals."""
@@ -85,6 +87,14 @@ class Scale:
         low = "no lower end" if lower is None else self.bare_difference(lower, width)
         high = "no upper end" if upper is None else self.bare_difference(upper, width)
         return f"{low} to {high}{SPACE}points" if self.is_rate else f"{low} to {high}"
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A part of a text."""
+
+    text: str
+    is_code: bool
 
 
 def scale_of(kind: str) -> Scale:
@@ -180,6 +190,44 @@ def chance_of(p_value: float) -> str:
     if odds < _LIKELY_ODDS:
         return f"about 1 in {odds:.0f}"
     return f"below 1 in {round(float(f'{odds:.1e}')):,}"
+
+
+def size(n_bytes: int) -> str:
+    """Return a number of bytes.
+
+    >>> [size(each).replace(SPACE, " ") for each in (0, 1_023, 1_536, 268_435_456)]
+    ['0 B', '1,023 B', '1.50 KiB', '256 MiB']
+    """
+    value = float(n_bytes)
+    unit, *larger = _SIZES
+    while value >= _KIB and larger:
+        value, unit, *larger = value / _KIB, *larger
+    return f"{number(value)}{SPACE}{unit}"
+
+
+def sentence(text: str) -> str:
+    """Return a message as a sentence.
+
+    >>> sentence("no worker is alive"), sentence("`x` is no event."), sentence("")
+    ('No worker is alive.', '`x` is no event.', '')
+    """
+    if not text:
+        return ""
+    return f"{text[0].upper()}{text[1:]}" + ("" if text[-1] in ".!?" else ".")
+
+
+def spans(text: str) -> tuple[Span, ...]:
+    """Return a text by what stands between backticks in it, and what does not.
+
+    >>> [(each.text, each.is_code) for each in spans("Run `experiment doctor`.")]
+    [('Run ', False), ('experiment doctor', True), ('.', False)]
+    >>> spans("a lone ` tick")
+    (Span(text='a lone ` tick', is_code=False),)
+    """
+    parts = text.split("`")
+    if len(parts) % 2 == 0:
+        return (Span(text, is_code=False),)
+    return tuple(Span(part, index % 2 == 1) for index, part in enumerate(parts) if part)
 
 
 def moment(ms: int | None) -> str:

@@ -15,8 +15,11 @@ from starlette.testclient import TestClient
 from dashboard.app import dashboard_app
 from experiment_streams_client import AsyncExperimentClient
 from tests.dashboard.samples import (
+    PLACE,
+    doctor_json,
     experiment_json,
     history_json,
+    letters_json,
     listed_json,
     series_json,
     stats_json,
@@ -31,19 +34,21 @@ class ScriptedApi:
 
     Attributes:
         needs_key: Whether it asks for keys.
+        is_reachable: Whether it answers at all; if not, `failure` is raised.
         answers: Status and JSON by `METHOD /path`; they come before the usual ones.
         sent: Requests, in order.
     """
 
     needs_key: bool = True
     is_reachable: bool = True
+    failure: type[httpx.TransportError] = httpx.ConnectError
     answers: dict[str, tuple[int, Any]] = field(default_factory=dict)
     sent: list[httpx.Request] = field(default_factory=list)
 
     def answer(self, request: httpx.Request) -> httpx.Response:
         self.sent.append(request)
         if not self.is_reachable:
-            raise httpx.ConnectError("refused", request=request)
+            raise self.failure("lost", request=request)
         name = request.headers.get("authorization", "").removeprefix("Bearer ")
         scopes = SCOPES_OF_KEY.get(name, [] if self.needs_key else ["manage", "read"])
         path = request.url.path
@@ -53,7 +58,7 @@ class ScriptedApi:
             return httpx.Response(
                 200, json={"name": name, "scopes": scopes, "needsKey": self.needs_key}
             )
-        wanted = "read" if request.method == "GET" else "manage"
+        wanted = "read" if request.method == "GET" or path == "/plan" else "manage"
         if wanted not in scopes:
             return _error(403, "FORBIDDEN", f"the API key does not have the scope {wanted}")
         status, body = self.answers.get(f"{request.method} {path}") or self._usual(
@@ -64,6 +69,12 @@ class ScriptedApi:
     def _usual(self, method: str, path: str) -> tuple[int, Any]:
         if path == "/experiments" and method == "GET":
             return 200, {"experiments": [listed_json()], "nextCursor": None}
+        if path == "/doctor":
+            return 200, doctor_json()
+        if path == "/dead-letters":
+            return 200, letters_json()
+        if path == "/dead-letters/resend":
+            return 200, {"sent": [{"place": PLACE, "bytes": 1_536}], "refused": []}
         if path.endswith("/timeseries"):
             return 200, series_json(3)
         if path.endswith("/history"):

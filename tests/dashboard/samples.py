@@ -115,6 +115,77 @@ def series_json(n: int, width: float = 0.1) -> dict[str, Any]:
     }
 
 
+PLACE = "observations:3:17:0"
+
+
+def doctor_json(**changes: Any) -> dict[str, Any]:
+    return {
+        "at": BEGIN,
+        "findings": [
+            {
+                "code": "NO_WORKER",
+                "severity": "error",
+                "what": "no worker is alive",
+                "advice": "Start one by `experiment worker`.",
+            },
+            {
+                "code": "RECEIPT_KEY_UNUSED",
+                "severity": "note",
+                "what": "receipt key 2 does not sign",
+                "advice": "Keep it.",
+            },
+        ],
+        "workers": 0,
+        "lag": [
+            {"topic": "impressions", "records": 1},
+            {"topic": "observations", "records": 1_250},
+        ],
+        "partitions": [
+            {
+                "topic": "observations",
+                "partition": partition,
+                "begin": 0,
+                "end": 2_000,
+                "committed": committed,
+                "lag": 2_000 - (committed or 0),
+            }
+            for partition, committed in enumerate((2_000, 750, None))
+        ],
+        "spool": {"bytes": 3 << 19, "maxBytes": 1 << 28, "fileBytes": 2 << 20, "damagedFiles": 1},
+        "deadLetters": {"INVALID_VALUE": 3, "UNKNOWN_METRIC&": 1_200},
+        **changes,
+    }
+
+
+def letter_json(**changes: Any) -> dict[str, Any]:
+    return {
+        "place": PLACE,
+        "code": "INVALID_VALUE",
+        "message": "`click` is declared binary, and 7 is neither 0 nor 1",
+        "path": "observations[0].value",
+        "writtenAt": BEGIN,
+        "recordAt": -1,
+        "topic": "observations",
+        "partition": 3,
+        "offset": 17,
+        "index": 0,
+        "count": 6,
+        "ranges": [[0, 3], [7, 7]],
+        "bytes": 1_536,
+        "sha256": "ab" * 32,
+        **changes,
+    }
+
+
+def letters_json(*letters: dict[str, Any], following: str | None = None) -> dict[str, Any]:
+    found = letters or (letter_json(),)
+    return {
+        "letters": [*found],
+        "nextCursor": following,
+        "counts": {"INVALID_VALUE": sum(each["count"] for each in found)},
+    }
+
+
 def changed(into: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     """Return JSON with values replaced by their dotted paths."""
     for path, value in changes.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -17,7 +18,7 @@ from typing import Any
 
 import psutil
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Route, expect, sync_playwright
 
 from experiment_streams_client import (
     Assignment,
@@ -25,9 +26,10 @@ from experiment_streams_client import (
     ExperimentClient,
     ObservationRequest,
 )
+from experiment_streams_client.publisher import ObservationPublisher
 from streams.api_keys import Scope, add_key
 from streams.local.children import free_port
-from tests.patience import PATIENCE_S
+from tests.patience import PATIENCE_S, until
 
 HERE = Path(__file__).parent
 CHROMIUM = next(
@@ -50,7 +52,9 @@ document.addEventListener("securitypolicyviolation",
   (event) => window.violations.push(event.violatedDirective + " " + event.blockedURI));
 """
 
-NETWORK = re.compile(r"Failed to load resource|net::ERR_|the server responded with a status of")
+NETWORK = re.compile(
+    r"Failed to load resource|net::ERR_|the server responded with a status of|Failed to fetch"
+)
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,16 @@ class Stack:
 
     def client(self) -> ExperimentClient:
         return ExperimentClient(self.api, api_key=self.keys["all"])
+
+    def publish_too_large(self, client: ExperimentClient, experiment: str) -> None:
+        """Publish a latency to Kafka that its metric does not allow, as producers may."""
+        assignment = client.assign_variant(experiment, AssignmentContext(user_id="refused"))
+        assert assignment.id is not None
+        [found] = [
+            json.loads(path.read_text()) for path in self.data.parent.glob("**/stacks/*.json")
+        ]
+        with ObservationPublisher(found["settings"]["kafka_url"]) as publisher:
+            publisher.publish(assignment.id, "latency", 1_000.0, "slow")
 
     def child(self, log: str) -> psutil.Process:
         """Return the process that writes a log."""
@@ -195,7 +209,7 @@ def created(client: ExperimentClient, name: str, **config: Any) -> str:
             "guardrailMetrics": ["latency"],
             "metrics": {
                 "purchase": {"kind": "binary"},
-                "latency": {"kind": "continuous", "direction": "decrease"},
+                "latency": {"kind": "continuous", "direction": "decrease", "maxValue": 10},
             },
             **config,
         },
@@ -365,6 +379,69 @@ def test_a_lost_connection_is_shown_and_recovers(ana: Visit, stack: Stack):
         expect(page.locator(".facts")).to_contain_text("150 users", timeout=PATIENCE_MS)
 
 
+def test_a_refused_record_is_read_and_sent_again(ana: Visit, stack: Stack):
+    page = ana.page
+    with stack.client() as client:
+        experiment = created(client, "Letters")
+        client.start_experiment(experiment)
+        stack.publish_too_large(client, experiment)
+
+        def n_shown() -> int:
+            ana.go(f"/system/dead-letters?experiment={experiment}")
+            expect(page.locator("#letters").get_by_role("status")).not_to_have_text(
+                "Kafka is being read."
+            )
+            return page.locator(".letter").count()
+
+        until(lambda: n_shown() == 1)
+        letter = page.locator(".letter")
+        expect(letter.get_by_role("heading")).to_have_text("VALUE_OUT_OF_BOUNDS")
+        letter.locator("summary").click()
+        expect(letter.locator("dl")).to_contain_text("SHA-256")
+
+        # Nothing is sent before something is chosen, and confirmed.
+        letter.get_by_role("checkbox").check()
+        page.get_by_role("button", name="Send the chosen again").click()
+        expect(page.locator("dl.effect")).to_contain_text("one without counts each time")
+        page.get_by_role("button", name="Send again").click()
+        expect(page.get_by_role("heading", level=1)).to_have_text("1 record sent again, 0 refused.")
+
+        # Its cause is as before, so it is refused once more.
+        until(lambda: n_shown() == 2)
+
+
+def test_the_system_page_comes_at_once_and_then_its_report(ana: Visit):
+    page = ana.page
+    held: list[Route] = []
+
+    def is_held() -> bool:
+        page.wait_for_timeout(20)  # lets the browser's events come
+        return bool(held)
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page.route("**/system/report", hold)
+    ana.go("/")
+    page.get_by_role("link", name="System").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("System")
+    expect(page.locator("#report")).to_contain_text("This takes some seconds.")
+
+    until(is_held)
+    held.pop().continue_()
+
+    expect(page.locator("#verdict")).to_be_visible()
+    expect(page.locator("#workers")).to_contain_text("observations")
+    page.locator("#workers summary", has_text="observations").click()
+    expect(page.get_by_role("region", name="Partitions of").first).to_be_visible()
+    page.unroute("**/system/report")
+    page.route("**/system/report", lambda route: route.abort())
+    ana.go("/system")
+    expect(page.locator("#report")).to_have_text(
+        "The dashboard does not answer. Load the page again."
+    )
+
+
 @pytest.fixture(scope="module")
 def shown(stack: Stack) -> str:
     """An experiment with everything that the pages can show."""
@@ -378,6 +455,8 @@ def shown(stack: Stack) -> str:
         )
         client.start_experiment(experiment)
         send_traffic(client, experiment, 0, 600)
+        stack.publish_too_large(client, experiment)
+        until(lambda: client.list_dead_letters(experiment=experiment).letters)
     return experiment
 
 
@@ -404,13 +483,19 @@ def test_pages_are_accessible_and_fit(
         "ship": f"/experiments/{shown}/commands/ship",
         "create": "/experiments/new",
         "missing": "/experiments/missing",
+        "system": "/system",
+        "dead-letters": "/system/dead-letters",
+        "resend": "/system/dead-letters/resend?place=observations:0:0:0",
     }
+    parts = {"system": "#verdict", "dead-letters": ".letter"}
     with visiting(chromium, stack, **options) as visit:
         page = visit.page
         visit.go("/sign-in")
         for name in ("sign-in", *places):
             if name != "sign-in":
                 visit.go(places[name])
+            if name in parts:
+                expect(page.locator(parts[name]).first).to_be_visible()
             page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
             found = page.evaluate(f"{axe}; axe.run().then(found => found.violations)")
             assert [(each["id"], each["nodes"][0]["html"]) for each in found] == [], name
