@@ -116,7 +116,7 @@ async def assigned(http: httpx.AsyncClient, name: str, n: int, prefix: str) -> l
     return receipts
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(480)
 async def test_commands_take_effect_while_an_evaluation_fails(
     settings: Settings, tmp_path: Path
 ) -> None:

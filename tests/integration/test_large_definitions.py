@@ -40,7 +40,7 @@ def just_below(filling: str) -> dict[str, Any]:
     return body
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(480)
 async def test_a_definition_is_refused_beyond_its_bound_and_lives_below_it(
     settings: Settings, tmp_path: Path
 ) -> None:
