@@ -145,7 +145,7 @@ ENDPOINTS = (
         body=Body(ExperimentDefinition),
         response=Experiment,
         status=201,
-        errors=((200, DryRun),),
+        further_answers=((200, DryRun),),
     ),
     Endpoint(
         method="PUT",
@@ -167,7 +167,7 @@ ENDPOINTS = (
         body=Body(AddedVariant),
         response=Experiment,
         status=201,
-        errors=((200, DryRun),),
+        further_answers=((200, DryRun),),
     ),
     Endpoint(
         method="PATCH",
@@ -272,7 +272,7 @@ ENDPOINTS = (
         body=Body(HoldoutRequest),
         response=Holdout,
         status=201,
-        errors=((200, DryRun),),
+        further_answers=((200, DryRun),),
     ),
     Endpoint(
         method="GET",
@@ -451,7 +451,7 @@ ENDPOINTS = (
         scopes=(Scope.ASSIGN,),
         body=Body(FlagEvaluationRequest, is_required=False),
         response=FlagEvaluation,
-        errors=((400, FlagFailure), (404, FlagNotFound), *_OFREP_ERRORS),
+        further_answers=((400, FlagFailure), (404, FlagNotFound), *_OFREP_ERRORS),
         is_ofrep=True,
         traffic="assign",
     ),
@@ -463,7 +463,7 @@ ENDPOINTS = (
         scopes=(Scope.ASSIGN,),
         body=Body(FlagEvaluationRequest, is_required=False),
         response=FlagEvaluations,
-        errors=((304, None), (400, FlagsFailure), *_OFREP_ERRORS),
+        further_answers=((304, None), (400, FlagsFailure), *_OFREP_ERRORS),
         is_ofrep=True,
     ),
     Endpoint(
@@ -471,7 +471,7 @@ ENDPOINTS = (
         path=EVENTS_PATH,
         handler=flag_events,
         tag="flags",
-        errors=_OFREP_ERRORS,
+        further_answers=_OFREP_ERRORS,
         is_ofrep=True,
     ),
     Endpoint(
@@ -517,7 +517,7 @@ ENDPOINTS = (
         handler=ready,
         tag="operation",
         response=Readiness,
-        errors=((503, Readiness),),
+        further_answers=((503, Readiness),),
     ),
     Endpoint(
         method="GET",

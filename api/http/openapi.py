@@ -74,7 +74,8 @@ def documentation_of(endpoint: Endpoint) -> dict[str, Any]:
         "description": inspect.getdoc(endpoint.handler),
         "tags": [endpoint.tag],
         "response_model": endpoint.response,
-        "responses": responses | {status: _documented(*each) for status, *each in endpoint.errors},
+        "responses": responses
+        | {status: _documented(*each) for status, *each in endpoint.further_answers},
         "dependencies": [_BEARER] if endpoint.scopes else [],
         **body,
         **answer,

@@ -77,7 +77,7 @@ class Endpoint:
         status: HTTP status of a successful answer.
         body: The body it takes; None for none.
         query: Model of its query parameters; None for none.
-        errors: Further documented answers, by status; None for one without a body.
+        further_answers: Documented answers, by status; None for one without a body.
         is_ofrep: Whether its errors have the form of OFREP, and any query parameter is taken.
         traffic: Latency histogram of an endpoint that `FastPathApp` answers itself, without
             FastAPI; None where FastAPI answers.
@@ -92,7 +92,7 @@ class Endpoint:
     status: int = HTTPStatus.OK
     body: Body | None = None
     query: type[BaseModel] | None = None
-    errors: tuple[tuple[int, type[BaseModel] | None], ...] = ()
+    further_answers: tuple[tuple[int, type[BaseModel] | None], ...] = ()
     is_ofrep: bool = False
     traffic: Literal["assign", "observe"] | None = None
 
