@@ -12,6 +12,7 @@ from starlette.routing import Route
 
 from dashboard.attempts import KEY_FIELD, is_signed_out, message_of, next_key, status_of
 from dashboard.context import client_of, dashboard_of, form_of, page, redirect, session_of
+from dashboard.failures import failure_of, is_unanswered
 from dashboard.views import definition_fields
 from dashboard.views.definition_form import (
     GROUPS,
@@ -24,6 +25,14 @@ from dashboard.views.definition_form import (
     pretty,
     rows_of,
 )
+from dashboard.views.plan_form import (
+    UNITS_FIELD,
+    PlanView,
+    plan_field,
+    plan_question,
+    plan_view,
+    refused_plan,
+)
 from experiment_streams_client import ApiError
 
 
@@ -35,7 +44,9 @@ async def show(request: Request) -> Response:
 async def send(request: Request) -> Response:
     """Create the experiment; or change the rows of the form, or show what is wrong with it."""
     given = await form_of(request)
-    add, remove = given.pop("add", ""), given.pop("remove", "")
+    add, remove, units = (given.pop(name, "") for name in ("add", "remove", "units"))
+    if units:
+        return await _form(request, {**given, UNITS_FIELD: units}, {}, "")
     if add or remove:
         return await _form(request, changed_rows(given, add, remove), {}, "")
     found = definition(given)
@@ -62,6 +73,41 @@ async def preview(request: Request) -> Response:
     return await page(request, "create_preview.html", _preview(request, definition(given)))
 
 
+async def show_plan(request: Request) -> Response:
+    """Return the units and days that the experiment of a form needs, as a part of the page."""
+    given = await form_of(request)
+    context = {"plan": await _plan(request, given, definition(given)), "is_part": True}
+    return await page(request, "create_plan.html", context)
+
+
+async def _plan(request: Request, given: Mapping[str, str], found: Definition) -> PlanView:
+    """Return what the API says of a plan; in words where it says nothing, or refuses."""
+    question = plan_question(given, found)
+    if isinstance(question, PlanView):
+        return question
+    client = await client_of(request)
+    try:
+        answer = await client.plan_experiment(
+            question.baseline,
+            question.lift,
+            variants=question.variants,
+            metric_kind=question.metric_kind,
+            deviation=question.deviation,
+            alpha=question.alpha,
+            daily_units=question.daily_units,
+        )
+    except ApiError as error:
+        if is_signed_out(error):
+            raise
+        failure, field = failure_of(error), plan_field(error.path)
+        if is_unanswered(failure):
+            return refused_plan(f"{failure.title} {failure.text}", {})
+        return refused_plan(
+            "" if field else message_of(error), {field: message_of(error)} if field else {}
+        )
+    return plan_view(question, answer)
+
+
 def _preview(request: Request, found: Definition) -> dict[str, Any]:
     return {
         "json": pretty(found.body),
@@ -77,8 +123,11 @@ async def _form(
     status: int = 200,
 ) -> Response:
     session = await session_of(request)
+    found = definition(given)
     context = {
-        **_preview(request, definition(given)),
+        **_preview(request, found),
+        "plan": await _plan(request, given, found),
+        "is_part": False,
         "given": given,
         "faults": faults,
         "fault": fault,
@@ -95,4 +144,5 @@ ROUTES = (
     Route("/experiments/new", show, methods=["GET"]),
     Route("/experiments/new", send, methods=["POST"]),
     Route("/experiments/new/preview", preview, methods=["POST"]),
+    Route("/experiments/new/plan", show_plan, methods=["POST"]),
 )

@@ -99,14 +99,25 @@ POLICY = (
     Field("maxExpectedLoss", "Largest expected loss of that winner", "percent", "Of its mean"),
     Field("minDuration", "Shortest duration before", "days", "Empty: whole weeks"),
     Field("controlShare", "Share the control keeps afterwards", "percent", "0 to 50"),
-    Field("plan.baseline", "Plan: mean of the control", "number", "Of a rate: 0.1 for 10 %"),
-    Field("plan.lift", "Plan: lift to be found", "percent"),
-    Field("plan.units", "Plan: units of each variant", "integer"),
-    Field("plan.deviation", "Plan: standard deviation of a unit", "number", "Not of a rate"),
     Field("periods.halfLife", "A unit counts half after", "days"),
     Field("periods.delayed", "Count delayed conversions in part", "check"),
     Field("periods.stratified", "Compare within periods", "check"),
 )
+
+PLAN = (
+    Field("plan.baseline", "Mean of the control", "number", "Of a rate: 0.1 for 10 %"),
+    Field("plan.lift", "Lift to be found", "percent", "Of that mean"),
+    Field("plan.deviation", "Standard deviation of a unit", "number", "Not of a rate"),
+    Field(
+        "plan.units",
+        "Planned units of each variant",
+        "integer",
+        "With them the plan is a part of the experiment",
+    ),
+)
+
+DAILY = Field("daily", "Units a day", "integer", "For the days alone: it is not sent")
+"""Field of the form that is none of a definition."""
 
 WHO = (
     Field("trafficAllocation", "Share of units that take part", "percent", default="100"),

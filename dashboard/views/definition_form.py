@@ -24,7 +24,13 @@ GROUPS: Mapping[str, tuple[Field, ...]] = {
 }
 """Groups of rows, and the fields of a row."""
 
-CONFIG = (*fields_of.WHAT, *fields_of.POLICY, *fields_of.WHO, *fields_of.WHEN)
+CONFIG = (
+    *fields_of.WHAT,
+    *fields_of.POLICY,
+    *fields_of.PLAN,
+    *fields_of.WHO,
+    *fields_of.WHEN,
+)
 
 INITIAL: Mapping[str, str] = {
     **{f"config.{each.name}": each.default for each in CONFIG if each.default},
@@ -35,6 +41,8 @@ INITIAL: Mapping[str, str] = {
     "metrics.0.role": "primary",
 }
 """Fields of an empty form."""
+
+_PLANNED = "plan.units"
 
 _NAMED = re.compile(r"(variants|dimensions|covariates)\[(\d+)\](?:\.(.*))?$")
 _RAMP = re.compile(r"config\.schedule\.ramp\[(\d+)\](?:\.(.*))?$")
@@ -82,6 +90,8 @@ def definition(given: Mapping[str, str]) -> Definition:
     config = _group(given, "config.", CONFIG, faults)
     _unite_parameters(config, faults)
     _unite_schedule(given, config, faults)
+    if "units" not in config.get("plan", {}) and f"config.{_PLANNED}" not in faults:
+        config.pop("plan", None)  # it was for the numbers beside the form
     layer = config.get("layer")
     if layer is not None and "range" in layer:
         layer["range"] = [layer["range"].get("0"), layer["range"].get("1")]

@@ -14,6 +14,7 @@ from starlette.testclient import TestClient
 
 from dashboard.app import dashboard_app
 from experiment_streams_client import AsyncExperimentClient
+from streams.planning.planned import PlanQuestion, formula_plan
 from tests.dashboard.samples import (
     PLACE,
     doctor_json,
@@ -61,6 +62,9 @@ class ScriptedApi:
         wanted = "read" if request.method == "GET" or path == "/plan" else "manage"
         if wanted not in scopes:
             return _error(403, "FORBIDDEN", f"the API key does not have the scope {wanted}")
+        if path == "/plan" and "POST /plan" not in self.answers:
+            question = PlanQuestion.model_validate_json(request.content)
+            return httpx.Response(200, json=formula_plan(question))
         status, body = self.answers.get(f"{request.method} {path}") or self._usual(
             request.method, path
         )
@@ -84,10 +88,11 @@ class ScriptedApi:
         return 200, experiment_json()
 
     def commands(self) -> list[tuple[str, Any]]:
+        """Return what may change something."""
         return [
             (f"{each.method} {each.url.path}", json.loads(each.content))
             for each in self.sent
-            if each.method != "GET"
+            if each.method != "GET" and each.url.path != "/plan"
         ]
 
 

@@ -326,6 +326,23 @@ def test_a_form_creates_an_experiment_and_says_what_is_wrong(ana: Visit):
     page.locator("[id='variants.1.name']").fill("Blue")
     page.locator("[id='metrics.0.name']").fill("purchase")
     expect(page.locator("#json pre")).to_contain_text('"primaryMetric": "purchase"')
+
+    # Units and days stand beside the form while it is filled in.
+    page.get_by_label("Mean of the control").fill("0.05")
+    page.get_by_label("Lift to be found").fill("much")
+    fault = page.locator("[id='config.plan.lift-fault']")
+    expect(fault).to_have_text("Enter a number.")
+    page.get_by_label("Lift to be found").fill("10")
+    page.get_by_label("Units a day").fill("5000")
+    expect(page.locator("#plan-verdict")).to_have_text(
+        "31,234 users of each variant, 62,468 in all: 13 days."
+    )
+    expect(fault).to_have_text("")
+    page.get_by_role("button", name="Plan with 31,234").click()
+    expect(page.get_by_label("Planned units of each variant")).to_have_value("31234")
+    expect(page.locator("#json pre")).to_contain_text('"units": 31234')
+    expect(page.get_by_label("Units a day")).to_have_value("5000")
+
     page.get_by_role("button", name="Create as a draft").click()
     expect(page.get_by_role("alert")).to_contain_text("INVALID_KEY")
     page.get_by_role("alert").get_by_role("link").click()
@@ -496,6 +513,11 @@ def test_pages_are_accessible_and_fit(
                 visit.go(places[name])
             if name in parts:
                 expect(page.locator(parts[name]).first).to_be_visible()
+            if name == "create":
+                page.get_by_label("Mean of the control").fill("0.05")
+                page.get_by_label("Lift to be found").fill("10")
+                page.get_by_label("Units a day").fill("5000")
+                expect(page.locator("#plan-verdict")).to_be_visible()
             page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
             found = page.evaluate(f"{axe}; axe.run().then(found => found.violations)")
             assert [(each["id"], each["nodes"][0]["html"]) for each in found] == [], name

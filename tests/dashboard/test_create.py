@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import re
 from typing import Any
 
 import pytest
@@ -267,6 +269,165 @@ def test_the_preview_is_what_is_sent(manager):
 
     assert "&#34;primaryMetric&#34;: &#34;purchase&#34;" in answer.text
     assert "curl -X POST http://api/experiments" in answer.text
+
+
+PLANNED = {**SMALL, "config.plan.baseline": "0.05", "config.plan.lift": "10"}
+
+
+def asked(manager, **fields: str) -> tuple[Any, str]:
+    """Return the question that a form asks of the API, if any, and the part of the page."""
+    before = len(manager.api.sent)
+    sent = {"csrf": manager.token(PAGE), **PLANNED, **fields}
+    text = manager.http.post(f"{PAGE}/plan", data=sent).text
+    questions = [
+        json.loads(each.content)
+        for each in manager.api.sent[before:]
+        if each.url.path == "/plan" and each.method == "POST"
+    ]
+    return (questions[0] if questions else None), text
+
+
+def faults_in(text: str) -> dict[str, str]:
+    found = re.findall(r"""hx-target="\[id='([\w.]+)-fault'\]"[^>]*>([^<]*)<""", text)
+    return {name: fault for name, fault in found if fault}
+
+
+def test_units_and_days_are_those_of_the_plan(manager):
+    """R: power.prop.test(p1 = .05, p2 = .055, power = .8) gives n = 31234."""
+    question, text = asked(manager, daily="5000")
+
+    assert question == {
+        "baseline": 0.05,
+        "lift": 0.1,
+        "variants": 2,
+        "metricKind": "binary",
+        "alpha": 0.05,
+        "power": 0.8,
+        "dailyUnits": 5000,
+    }
+    assert "31,234 users of each variant, 62,468 in all: 13 days." in text
+    assert 'name="units" value="31234"' in text
+    assert '<th scope="row">1 week</th><td class="n">13.5\xa0%</td>' in text
+
+
+def test_the_question_follows_the_form(manager):
+    question, text = asked(
+        manager,
+        **{
+            "metrics.0.kind": "revenue",
+            "metrics.0.direction": "decrease",
+            "config.plan.deviation": "2,5",
+            "config.significanceThreshold": "0.99",
+            "config.trafficAllocation": "10",
+            "config.unit": "session",
+            "variants.2.name": "Green",
+            "daily": "1001",
+        },
+    )
+
+    assert question["metricKind"] == "continuous"
+    assert question["deviation"] == 2.5
+    assert question["alpha"] == 0.01
+    assert question["variants"] == 3
+    assert question["dailyUnits"] == 100
+    assert "sessions of each variant" in text
+    assert "Of 1,001 a day, 10\xa0% take part." in text
+    assert "Computed for a rise of that size." in text
+
+
+@pytest.mark.parametrize(
+    ("deviation", "kind", "note"), [("", "binary", "0 and 1"), ("2", "continuous", "amounts")]
+)
+def test_a_metric_without_a_kind_is_taken_for_one_and_that_is_said(manager, deviation, kind, note):
+    question, text = asked(manager, **{"metrics.0.kind": "", "config.plan.deviation": deviation})
+
+    assert question["metricKind"] == kind
+    assert note in text
+
+
+@pytest.mark.parametrize("kind", ["ratio", "quantile"])
+def test_without_a_formula_nothing_is_asked(manager, kind):
+    question, text = asked(manager, **{"metrics.0.kind": kind})
+
+    assert question is None
+    assert f"There is no formula for a {kind}" in text
+
+
+@pytest.mark.parametrize("missing", ["config.plan.baseline", "config.plan.lift"])
+def test_without_its_numbers_nothing_is_asked(manager, missing):
+    question, text = asked(manager, **{missing: ""})
+
+    assert question is None
+    assert "Enter the mean of the control" in text
+    assert faults_in(text) == {}
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("config.plan.lift", "much"), ("daily", "0"), ("daily", "1.5"), ("config.plan.units", "x")],
+)
+def test_an_unreadable_number_of_a_plan_stands_beside_its_field(manager, field, value):
+    question, text = asked(manager, **{field: value})
+
+    assert question is None
+    assert [*faults_in(text)] == [field]
+
+
+@pytest.mark.parametrize(
+    ("path", "field"),
+    [
+        ("baseline", "config.plan.baseline"),
+        ("lift", "config.plan.lift"),
+        ("deviation", "config.plan.deviation"),
+        ("dailyUnits", "daily"),
+    ],
+)
+def test_a_refusal_of_a_plan_stands_beside_its_field(manager, path, field):
+    error = {"code": "OUT_OF_RANGE", "message": "must be less", "path": path}
+    manager.api.answers["POST /plan"] = (422, {"error": error})
+
+    _, text = asked(manager)
+
+    assert faults_in(text) == {field: "Must be less (OUT_OF_RANGE)"}
+
+
+def test_a_refusal_of_no_field_and_a_busy_api_are_said(manager):
+    error = {"code": "OUT_OF_RANGE", "message": "alpha is too large", "path": "alpha"}
+    manager.api.answers["POST /plan"] = (422, {"error": error})
+    assert "Alpha is too large (OUT_OF_RANGE)" in asked(manager)[1]
+
+    error = {"code": "OPERATION_BUSY", "message": "busy", "path": ""}
+    manager.api.answers["POST /plan"] = (503, {"error": error})
+
+    assert "Others are asking already." in asked(manager)[1]
+
+
+def test_too_few_planned_units_are_named_and_enough_are_not_offered(manager):
+    few = asked(manager, **{"config.plan.units": "5000"})[1]
+    assert "The plan has 5,000 of each, too few for this lift." in few
+
+    enough = asked(manager, **{"config.plan.units": "31234"})[1]
+
+    assert "31,234 users of each variant" in enough
+    assert 'name="units"' not in enough
+    assert "too few" not in enough
+
+
+def test_units_are_taken_over_by_a_button_and_nothing_is_created(manager):
+    answer = manager.submit(PAGE, **PLANNED, units="31234", daily="5000")
+
+    assert 'name="config.plan.units" value="31234"' in answer.text
+    assert 'name="daily" value="5000"' in answer.text
+    assert "&#34;units&#34;: 31234" in answer.text
+    assert not manager.api.commands()
+
+
+def test_numbers_beside_the_form_are_no_plan_before_units_are_planned():
+    assert "plan" not in definition({**PLANNED, "daily": "5000"}).body["config"]
+
+    unreadable = definition({**PLANNED, "config.plan.units": "many"})
+
+    assert unreadable.faults == {"config.plan.units": "Enter a number."}
 
 
 def test_who_may_read_gets_no_form(browser):
