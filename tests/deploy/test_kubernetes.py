@@ -7,7 +7,9 @@ from typing import Any
 import kubernetes_validate
 import pytest
 import yaml
+from starlette.testclient import TestClient
 
+from dashboard.app import dashboard_app
 from streams.settings import ENVIRONMENT_PREFIX, Settings
 from tests.deploy.queries import DEPLOY
 
@@ -69,8 +71,10 @@ def test_what_runs_on_has_probes_a_budget_and_an_autoscaler(found: dict[str, Any
 
     assert {"startupProbe", "livenessProbe", "readinessProbe"} <= container.keys()
     assert [each for each in budgets if each["selector"]["matchLabels"] == labels]
-    if component(found) == "webhooks":  # one process delivers, whatever there is to deliver
-        assert found["spec"]["replicas"] == 2
+    # One process delivers, whatever there is to deliver; one dashboard has all sessions.
+    fixed = {"webhooks": 2, "dashboard": 1}
+    if component(found) in fixed:
+        assert found["spec"]["replicas"] == fixed[component(found)]
     else:
         assert found["metadata"]["name"] in scaled
         assert "replicas" not in found["spec"]  # it would undo what the autoscaler has done
@@ -89,6 +93,28 @@ def test_workers_scale_by_their_lag_up_to_their_partitions():
 
     assert pods["metric"]["name"] == served["name"]["matches"] == "experiment_engine_lag_records"
     assert f"EXPERIMENT_PARTITIONS={scaler['maxReplicas']}" in given["literals"]
+
+
+def test_the_dashboard_has_no_secret_and_answers_its_probes_behind_a_public_address():
+    [found] = [each for each in WORKLOADS if component(each) == "dashboard"]
+    pod = found["spec"]["template"]["spec"]
+    [container] = pod["containers"]
+    app = dashboard_app(
+        "http://experiment-api",
+        host="0.0.0.0",
+        public_url="https://exp.example",
+        session_s=60,
+        now_s=lambda: 0.0,
+    )
+
+    assert "secret" not in str(pod).lower()
+    for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+        asked = container[probe]["httpGet"]
+        headers = {each["name"]: each["value"] for each in asked["httpHeaders"]}
+        answer = TestClient(app, base_url="http://10.0.0.7:8090").get(
+            asked["path"], headers=headers
+        )
+        assert answer.status_code == 200
 
 
 def test_only_settings_that_exist_are_set():
