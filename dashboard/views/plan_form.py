@@ -64,7 +64,7 @@ class PlanQuestion:
 
 @dataclass(frozen=True, slots=True)
 class PlanView:
-    """What a form says of units and days.
+    """Units and days that a form says it needs.
 
     Attributes:
         message: Why there are no numbers; empty if there are.

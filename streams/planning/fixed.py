@@ -22,6 +22,10 @@ from scipy import optimize, special
 from streams.model.errors import InvalidParameterError
 from streams.planning.assumed import Assumed, ValueKind
 
+MAX_UNITS = 10**12
+"""Largest number of units of a variant that is planned."""
+
+_LEAST_GAIN = 1e-3
 _SMALLEST_LIFT = 1e-6
 _LARGEST_LIFT = 1e6
 
@@ -33,7 +37,8 @@ class Design:
     Attributes:
         n_variants: Variants, the control among them, >= 2.
         alpha: Probability to find a difference where there is none, in (0, 0.5].
-        power: Probability to find the one that is supposed, in [0.5, 1).
+        power: Probability to find the one that is supposed, in [0.5, 1) and at least 0.001 above
+            `alpha`.
     """
 
     n_variants: int = 2
@@ -47,6 +52,8 @@ class Design:
             raise InvalidParameterError("alpha", self.alpha, "in (0, 0.5]")
         if not 0.5 <= self.power < 1.0:  # noqa: PLR2004
             raise InvalidParameterError("power", self.power, "in [0.5, 1)")
+        if self.power < self.alpha + _LEAST_GAIN:
+            raise InvalidParameterError("power", self.power, f"{_LEAST_GAIN} above alpha at least")
 
 
 def units_per_variant(assumed: Assumed, design: Design) -> int:
@@ -54,11 +61,18 @@ def units_per_variant(assumed: Assumed, design: Design) -> int:
 
     It is the normal approximation: below some thirty units, Student's t asks for one or two more.
 
+    Raises:
+        InvalidParameterError: it needs more than `MAX_UNITS`.
+
     Examples:
         >>> units_per_variant(Assumed(ValueKind.BINARY, 0.05, 0.1), Design())
         31234
     """
-    return math.ceil(_units(assumed, design))
+    units = _units(assumed, design)
+    if not units <= MAX_UNITS:
+        rule = f"large enough to be found with {MAX_UNITS:,} units of a variant"
+        raise InvalidParameterError("lift", assumed.lift, rule)
+    return max(1, math.ceil(units))
 
 
 def detectable_lift(assumed: Assumed, design: Design, n_units: int) -> float | None:
@@ -98,4 +112,7 @@ def _units(assumed: Assumed, design: Design) -> float:
     quantiles = (
         special.ndtri(1.0 - error / 2.0) * spread_null + special.ndtri(design.power) * spread
     )
-    return float(quantiles / assumed.difference) ** 2
+    difference = assumed.difference
+    # A lift of almost nothing is lost in the baseline.
+    ratio = float(quantiles / difference) if difference else math.inf
+    return ratio * ratio

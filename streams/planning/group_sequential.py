@@ -18,9 +18,9 @@ from scipy import optimize, special
 
 from streams.model.errors import InvalidParameterError
 from streams.planning.fixed import Design
-from streams.stats.sequential.group_sequential import MAX_LOOKS, Spending, boundaries, crossing
+from streams.stats.sequential.group_sequential import MAX_LOOKS, Crossing, Spending, boundaries
 
-_LARGEST_RATIO = 4.0
+_LARGEST_RATIO = 2.0  # of drifts: 200 looks of equal weight take 1.5 times the units
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +83,12 @@ def group_sequential(
     fractions = np.linspace(0.0, 1.0, n_looks + 1)[1:].tolist()
     critical = boundaries(fractions, error, spending)
     fixed = float(special.ndtri(1.0 - error / 2.0) + special.ndtri(design.power))
+    crossing = Crossing(fractions, critical, fixed * _LARGEST_RATIO)
+    # Without a drift it stops with the probability of the error, which is less than the power.
     drift = optimize.brentq(
-        lambda each: crossing(fractions, critical, each)[-1] - design.power,
-        fixed * 0.99,
-        fixed * _LARGEST_RATIO,
+        lambda each: crossing.at(each)[-1] - design.power, 0.0, fixed * _LARGEST_RATIO
     )
-    stopped = crossing(fractions, critical, drift)
+    stopped = crossing.at(drift)
     whole = per_variant * (drift / fixed) ** 2
     looks = tuple(
         Look(math.ceil(whole * fraction), float(bound), float(share))

@@ -15,14 +15,13 @@ from streams.model.errors import InputError, InvalidParameterError
 from streams.model.ids import MAX_VARIANTS
 from streams.model.validation import InputModel
 from streams.planning.assumed import Assumed, ValueKind
-from streams.planning.fixed import Design, detectable_lift, units_per_variant
+from streams.planning.fixed import MAX_UNITS, Design, detectable_lift, units_per_variant
 from streams.planning.group_sequential import GroupSequential, group_sequential
 from streams.planning.plan import HORIZON_FACTOR, Outlook, outlook, simulated
 from streams.planning.runs import planned_experiment
 from streams.policies.bayesian_ab import BayesianAB
+from streams.stats.kinds import MetricKind
 from streams.stats.sequential.group_sequential import MAX_LOOKS, Spending
-
-MAX_UNITS = 10**12
 
 MAX_SIMULATIONS = 100_000
 
@@ -50,7 +49,7 @@ class PlanQuestion(InputModel):
     lift: float = Field(ge=1e-6, le=1e6)
     variants: int = Field(default=2, ge=2, le=MAX_VARIANTS)
     metric_kind: Annotated[ValueKind, Field(strict=False)] = ValueKind.BINARY
-    deviation: float | None = Field(default=None, gt=0.0, le=1e12)
+    deviation: float | None = Field(default=None, ge=1e-9, le=1e12)
     alpha: float = Field(default=0.05, gt=1e-9, le=0.5)
     power: float = Field(default=0.8, ge=0.5, le=0.999999)
     looks: int = Field(default=5, ge=2, le=MAX_LOOKS)
@@ -134,16 +133,14 @@ def _planned(request: PlanRequest, advance: Callable[[int], None]) -> Plan:
     assumed = Assumed(request.metric_kind, request.baseline, request.lift, request.deviation)
     design = Design(request.variants, request.alpha, request.power)
     per_variant = units_per_variant(assumed, design)
-    if not 1 <= per_variant <= MAX_UNITS:
-        message = f"it takes {per_variant} units of each variant, and more than {MAX_UNITS} are "
-        message += "not planned"
-        raise InputError("OUT_OF_RANGE", message, "lift")
     spec = PlanSpec(
         baseline=request.baseline, lift=request.lift, units=per_variant, deviation=request.deviation
     )
-    sequential = planned_experiment(design, BayesianAB.type, {}, request.min_sample_size, spec)
-    bandit = planned_experiment(
-        design, request.policy, request.parameters, request.min_sample_size, spec
+    # Without a declared kind a plan without a deviation is that of a rate.
+    kind = MetricKind.COUNT if request.metric_kind is ValueKind.COUNT else None
+    sequential, bandit = (
+        planned_experiment(design, policy, parameters, request.min_sample_size, spec, kind)
+        for policy, parameters in ((BayesianAB.type, {}), (request.policy, request.parameters))
     )
     if not bandit.definition.config.parameters.adaptive:
         message = f"{request.policy} does not move the weights"
@@ -183,7 +180,10 @@ def plan_json(plan: Plan) -> dict[str, Any]:
             "spending": plan.group.spending,
             "unitsPerVariant": plan.group.per_variant,
             "expectedUnitsPerVariant": plan.group.expected,
-            "looks": [asdict(look) for look in plan.group.looks],
+            "looks": [
+                asdict(look) | {"critical": look.critical if math.isfinite(look.critical) else None}
+                for look in plan.group.looks
+            ],
         },
         "sequential": _outlook_json(plan.sequential, daily),
         "bandit": None

@@ -29,6 +29,7 @@ from streams.planning.simulation import running_experiment, simulate
 from streams.policies.contextual.base import ContextualPolicy
 from streams.policies.registry import POLICIES
 from streams.stats.arrays import FloatArray
+from streams.stats.kinds import MetricKind
 from streams.tallies.cell import MetricTally, Tally, VariantTally
 from streams.tallies.weights import weighted
 
@@ -65,6 +66,7 @@ def planned_experiment(
     parameters: Mapping[str, Any],
     min_sample_size: int | None = None,
     plan: PlanSpec | None = None,
+    metric_kind: MetricKind | None = None,
 ) -> Experiment:
     """Return a running experiment as somebody would create it with this design.
 
@@ -74,6 +76,7 @@ def planned_experiment(
         parameters: Parameters of the policy, by their names in JSON.
         min_sample_size: Units every variant must have; None for the default.
         plan: Plan that is declared with it; None for none.
+        metric_kind: Kind that is declared of its metric; None for none.
 
     Raises:
         InputError: policy or parameters are none, with code and path; or the policy decides by the
@@ -93,6 +96,8 @@ def planned_experiment(
     }
     if min_sample_size is not None:
         config["minSampleSize"] = min_sample_size
+    if metric_kind is not None:
+        config["metrics"] = {METRIC: {"kind": metric_kind}}
     if plan is not None:
         config["plan"] = plan.model_dump(by_alias=True, exclude_none=True)
     return running_experiment(config, design.n_variants)

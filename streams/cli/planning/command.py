@@ -14,9 +14,9 @@ from streams.cli.terminal import AsJson
 from streams.model.ids import MAX_VARIANTS
 from streams.model.validation import parse
 from streams.planning.assumed import ValueKind
+from streams.planning.fixed import MAX_UNITS
 from streams.planning.planned import (
     MAX_SIMULATIONS,
-    MAX_UNITS,
     PlanRequest,
     plan_json,
     planned,

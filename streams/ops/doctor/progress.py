@@ -16,7 +16,7 @@ SOURCES = (IMPRESSIONS, OBSERVATIONS, COMMANDS, TALLIES)
 """Topics that workers read."""
 
 Spans = Mapping[str, Mapping[int, Span]]
-"""What a log holds, by full name of the topic and partition."""
+"""Offsets that a log holds, by full name of the topic and partition."""
 
 _FIRST_LOOK_S = 0.1
 

@@ -25,6 +25,7 @@ _N_NODES = 16
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(_N_NODES)
 _PANELS_PER_DEVIATION = 0.5  # 16 nodes integrate a Gaussian over two deviations to 1e-12
 _NOTHING_SPENT = 1e-13
+_FARTHEST = 11.0  # deviations from the start; what is spent first is known to 1e-9 of it
 _REACH = 8.5  # standard deviations beyond which a Gaussian has less than 1e-16
 
 
@@ -116,16 +117,44 @@ def crossing(
     Raises:
         InvalidParameterError: an argument is outside its domain.
     """
-    times = _checked(fractions, 0.5)
-    if len(critical) != len(times) or not all(value > 0.0 for value in critical):
-        raise InvalidParameterError("critical", list(critical), "> 0, as many as looks")
-    path = _Path(drift)
-    stopped = []
-    for time, value in zip(times.tolist(), np.asarray(critical).tolist(), strict=True):
-        bound = value * math.sqrt(time)
-        stopped.append(path.beyond(time, bound))
-        path = path.continued(time, bound)
-    return np.cumsum(stopped)
+    return Crossing(fractions, critical, abs(drift)).at(drift)
+
+
+class Crossing:
+    """Probability to have stopped at or before each look, as a function of the drift.
+
+    The paths without a drift are integrated once. Up to any time t, the density of a path that ends
+    in x under a drift is exp(drift x - drift^2 t / 2) times that without one (Cameron and Martin),
+    whichever way it came, so a further drift costs no integration.
+
+    Args:
+        fractions: Shares of the planned information; shape (n_looks,), in (0, 1], increasing.
+        critical: Critical values of |z|; shape (n_looks,), > 0.
+        largest_drift: Largest drift that is asked for, either way, >= 0.
+
+    Raises:
+        InvalidParameterError: an argument is outside its domain.
+    """
+
+    def __init__(
+        self,
+        fractions: Sequence[float],
+        critical: Sequence[float] | FloatArray,
+        largest_drift: float,
+    ) -> None:
+        times = _checked(fractions, 0.5)
+        if len(critical) != len(times) or not all(value > 0.0 for value in critical):
+            raise InvalidParameterError("critical", list(critical), "> 0, as many as looks")
+        path = _Path(largest_drift)
+        self._looks: list[tuple[_Path, float, float]] = []
+        for time, value in zip(times.tolist(), np.asarray(critical).tolist(), strict=True):
+            bound = value * math.sqrt(time)
+            self._looks.append((path, time, bound))
+            path = path.continued(time, bound)
+
+    def at(self, drift: float) -> FloatArray:
+        """Return the probabilities under a drift; shape (n_looks,)."""
+        return np.cumsum([path.beyond(time, bound, drift) for path, time, bound in self._looks])
 
 
 def _boundary(path: _Path, time: float, error: float) -> float:
@@ -140,47 +169,60 @@ def _boundary(path: _Path, time: float, error: float) -> float:
 
 
 class _Path:
-    """Brownian motion that has not stopped yet: its density at the last look, by quadrature."""
+    """Brownian motion that has not stopped yet: its density at the last look, by quadrature.
 
-    __slots__ = ("_drift", "_mass", "_nodes", "_time")
+    Args:
+        largest_drift: Largest drift that `beyond` is asked for.
+        time: The last look.
+        nodes: Where it is then; shape (n,), increasing.
+        mass: Probability of each node without a drift; shape (n,).
+    """
+
+    __slots__ = ("_largest_drift", "_mass", "_nodes", "_time")
 
     def __init__(
         self,
-        drift: float = 0.0,
+        largest_drift: float = 0.0,
         time: float = 0.0,
         nodes: FloatArray | None = None,
         mass: FloatArray | None = None,
     ) -> None:
-        self._drift = drift
+        self._largest_drift = largest_drift
         self._time = time
         self._nodes = np.zeros(1) if nodes is None else nodes
         self._mass = np.ones(1) if mass is None else mass
 
-    def beyond(self, time: float, bound: float) -> float:
+    def beyond(self, time: float, bound: float, drift: float = 0.0) -> float:
         """Return the probability to be outside [-bound, bound] at `time`, not having stopped."""
         step = time - self._time
-        moved = self._nodes + self._drift * step
         deviation = math.sqrt(step)
+        moved = self._nodes + drift * step
         tails = special.ndtr((moved - bound) / deviation) + special.ndtr(
             (-bound - moved) / deviation
         )
-        return float((self._mass * tails).sum())
+        mass = self._mass
+        if drift:
+            with np.errstate(divide="ignore"):  # what underflows has no weight under any drift
+                logarithms = np.log(mass)
+            mass = np.exp(logarithms + drift * self._nodes - 0.5 * drift * drift * self._time)
+        return float((mass * tails).sum())
 
     def continued(self, time: float, bound: float) -> _Path:
         """Return the path that was inside [-bound, bound] at `time`."""
-        step = time - self._time
-        deviation = math.sqrt(step)
-        moved = self._nodes + self._drift * step
-        low = max(-bound, float(moved[0]) - _REACH * deviation)
-        high = min(bound, float(moved[-1]) + _REACH * deviation)
+        deviation = math.sqrt(time - self._time)
+        # Where a path with the largest drift comes to has weight as well.
+        reach = (_REACH + self._largest_drift * deviation) * deviation
+        farthest = (_FARTHEST + self._largest_drift * math.sqrt(time)) * math.sqrt(time)
+        low = max(-bound, -farthest, float(self._nodes[0]) - reach)
+        high = min(bound, farthest, float(self._nodes[-1]) + reach)
         n_panels = max(1, math.ceil((high - low) / deviation * _PANELS_PER_DEVIATION))
         edges = np.linspace(low, high, n_panels + 1)
         half = (edges[1] - edges[0]) / 2.0
         nodes = ((edges[:-1] + half)[:, None] + half * _NODES).ravel()
-        distance = (nodes[:, None] - moved) / deviation
+        distance = (nodes[:, None] - self._nodes) / deviation
         density = (np.exp(-0.5 * distance * distance) * self._mass).sum(axis=1)
         mass = density / (deviation * math.sqrt(2.0 * math.pi)) * np.tile(half * _WEIGHTS, n_panels)
-        return _Path(self._drift, time, nodes, mass)
+        return _Path(self._largest_drift, time, nodes, mass)
 
 
 def _checked(fractions: Sequence[float], alpha: float) -> FloatArray:

@@ -62,8 +62,8 @@ assumptions = st.one_of(
     st.builds(
         Assumed,
         st.just(CONTINUOUS),
-        st.floats(1e-2, 1e3),
-        st.floats(0.01, 2),
+        st.floats(0.1, 1e3),
+        st.floats(0.05, 2),
         deviation=st.floats(0.1, 1e3),
     ),
 )

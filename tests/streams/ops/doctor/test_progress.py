@@ -1,4 +1,4 @@
-"""How long the progress of the workers is watched."""
+"""Time for which the progress of the workers is watched."""
 
 from __future__ import annotations
 
