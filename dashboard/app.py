@@ -28,7 +28,16 @@ from dashboard.csrf import CsrfTokens
 from dashboard.engine import Engine, MakeClient, client_maker
 from dashboard.failures import failure_of, is_unanswered
 from dashboard.feeds import Feeds
-from dashboard.pages import commands, create, dead_letters, experiment, listing, sign_in, system
+from dashboard.pages import (
+    commands,
+    create,
+    dead_letters,
+    experiment,
+    listing,
+    restore,
+    sign_in,
+    system,
+)
 from dashboard.resending import Resending
 from dashboard.security import Guard
 from dashboard.sessions import SessionStore
@@ -91,6 +100,7 @@ def dashboard_app(
             *listing.ROUTES,
             *create.ROUTES,
             *commands.ROUTES,
+            *restore.ROUTES,
             *experiment.ROUTES,
             *system.ROUTES,
             *dead_letters.ROUTES,

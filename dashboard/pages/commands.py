@@ -21,6 +21,7 @@ from experiment_streams_client import ApiError, AsyncExperimentClient
 
 REASON_FIELD = "reason"
 MAX_REASON = 500
+_PREFILLED = ("traffic", "variant")
 HUNDRED = 100.0  # percent
 
 Send = Callable[[AsyncExperimentClient, str, Mapping[str, str], "Told"], Awaitable[Any]]
@@ -48,8 +49,10 @@ class FieldError(Exception):
 
 
 async def ask(request: Request) -> Response:
-    """Return the page that states what a command does."""
-    return await _confirmation(request, {}, None)
+    """Return the page that states what a command does, with the fields that its address names."""
+    query = request.query_params
+    given = {name: query[name][:MAX_REASON] for name in _PREFILLED if name in query}
+    return await _confirmation(request, given, None)
 
 
 async def give(request: Request) -> Response:

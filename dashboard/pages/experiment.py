@@ -7,6 +7,7 @@ import io
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
 from typing import Any
+from urllib.parse import quote
 
 from sse_starlette import EventSourceResponse
 from starlette.requests import Request
@@ -48,6 +49,7 @@ async def show(request: Request) -> Response:
         "history": happenings,
         "series": await _series(client, facts, happenings, request.query_params),
         "series_of": stats.experiment_id,
+        "history_of": stats.experiment_id,
         "slices": (
             None
             if broken_down is None
@@ -82,9 +84,14 @@ async def _series(
 
 async def show_history(request: Request) -> Response:
     """Return what was done with an experiment, as a part of its page."""
-    client = await client_of(request)
-    found = history(await client.get_experiment_history(request.path_params["id"]))
-    return await page(request, "history.html", {"history": found})
+    client, session = await client_of(request), await session_of(request)
+    name = request.path_params["id"]
+    context = {
+        "history": history(await client.get_experiment_history(name)),
+        "history_of": quote(name, safe=""),
+        "may_manage": session.may("manage"),
+    }
+    return await page(request, "history.html", context)
 
 
 async def live(request: Request) -> Response:

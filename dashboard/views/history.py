@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from api.http.models.history import HistoryChange
+from dashboard.views.undo import WayBack, way_back
 from experiment_streams_client import HistoryItem
 
 _WHAT = {
@@ -47,6 +49,7 @@ class Happening:
         changes: Values that changed, in words.
         is_command: Whether it is a command, and no recommendation.
         is_refused: Whether it was refused, and changed nothing.
+        way_back: How it is undone; None if it cannot be.
     """
 
     at_ms: int
@@ -56,6 +59,7 @@ class Happening:
     changes: tuple[str, ...] = ()
     is_command: bool = True
     is_refused: bool = False
+    way_back: WayBack | None = None
 
 
 def history(items: Iterable[HistoryItem]) -> list[Happening]:
@@ -66,24 +70,28 @@ def history(items: Iterable[HistoryItem]) -> list[Happening]:
 def _happening(item: HistoryItem) -> Happening:
     what = _WHAT.get(item.kind, item.kind.replace("_", " ").capitalize())
     code = item.reason_code.replace("_", " ").lower()
-    changes = [
-        f"{each.path.removeprefix('config.')}: "
-        + ("not kept" if each.is_omitted else f"{_short(each.before)} → {_short(each.after)}")
-        for each in item.changes
-        if item.kind != "create"
-    ]
-    if item.omitted_changes:
-        changes.append(f"and {item.omitted_changes} more")
+    changes = () if item.kind == "create" else item.changes
     refusal = "" if item.accepted else f" (refused: {item.code.replace('_', ' ').lower()})"
     return Happening(
         item.at,
         f"{what}{refusal}",
         author(item.author),
         item.reason or code,
-        tuple(changes),
+        change_texts(changes, item.omitted_changes),
         is_command=item.kind != "recommendation",
         is_refused=not item.accepted,
+        way_back=way_back(item),
     )
+
+
+def change_texts(changes: Iterable[HistoryChange], n_omitted: int) -> tuple[str, ...]:
+    """Return values that change, in words."""
+    texts = [
+        f"{each.path.removeprefix('config.')}: "
+        + ("not kept" if each.is_omitted else f"{_short(each.before)} → {_short(each.after)}")
+        for each in changes
+    ]
+    return (*texts, f"and {n_omitted} more") if n_omitted else tuple(texts)
 
 
 def author(text: str) -> str:

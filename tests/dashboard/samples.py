@@ -58,13 +58,44 @@ def history_json() -> list[dict[str, Any]]:
         "code": "",
         "changes": [{"path": "config.trafficAllocation", "before": 1.0, "after": 0.5}],
         "omittedChanges": 0,
-        "undo": {"code": "COMPLETE", "method": "PATCH", "path": "/x", "body": {}},
+        "undo": {
+            "code": "COMPLETE",
+            "method": "PATCH",
+            "path": "/experiments/checkout-button",
+            "body": {"trafficAllocation": 1.0},
+        },
     }
+    final = {"code": "FINAL", "method": "", "path": "", "body": {}}
     return [
         entry,
-        {**entry, "kind": "start", "accepted": False, "code": "INVALID_TRANSITION", "changes": []},
-        {**entry, "kind": "of_tomorrow", "author": "schedule", "omittedChanges": 3},
+        {
+            **entry,
+            "kind": "start",
+            "accepted": False,
+            "code": "INVALID_TRANSITION",
+            "changes": [],
+            "undo": final,
+        },
+        {**entry, "kind": "of_tomorrow", "author": "schedule", "omittedChanges": 3, "undo": final},
     ]
+
+
+def undone_by(method: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    """Return an entry of a history that a request undoes."""
+    undo = {"code": "COMPLETE", "method": method, "path": path, "body": body}
+    return {**history_json()[0], "id": "ab" * 16, "undo": undo}
+
+
+def dry_run_json(*effects: dict[str, Any]) -> dict[str, Any]:
+    change = {"path": "config.minSampleSize", "before": 500, "after": 100}
+    return {
+        "dryRun": True,
+        "command": "update",
+        "effects": [*effects],
+        "changes": [change],
+        "omittedChanges": 0,
+        "experiment": experiment_json(),
+    }
 
 
 BEGIN = 1_795_978_408_000

@@ -260,12 +260,22 @@ def confirm(visit: Visit, link: str, button: str | None = None) -> None:
     visit.page.get_by_role("button", name=button or link, exact=True).click()
 
 
+def halve_traffic_and_undo_it(page: Page) -> None:
+    page.get_by_role("link", name="Change traffic").click()
+    page.get_by_label("Share of units that take part").fill("50")
+    page.get_by_role("button", name="Change traffic").click()
+    page.get_by_role("link", name="Undo: traffic of 100").click()
+    expect(page.get_by_label("Share of units that take part")).to_have_value("100")
+    page.get_by_role("button", name="Change traffic").click()
+    expect(page.locator("#history")).to_contain_text("trafficAllocation: 0.5 → 1")
+
+
 def test_an_experiment_from_its_start_to_its_roll_back(ana: Visit, stack: Stack):
     page = ana.page
     with stack.client() as client:
-        experiment = created(client, "A life")
+        experiment = created(client, "Banner color")
         ana.go("/")
-        page.get_by_role("link", name="A life").click()
+        page.get_by_role("link", name="Banner color").click()
         expect(page.locator("#headline")).to_contain_text("Start it.")
 
         confirm(ana, "Start")
@@ -282,7 +292,7 @@ def test_an_experiment_from_its_start_to_its_roll_back(ana: Visit, stack: Stack)
         expect(page.locator("#read-traffic")).to_contain_text("Control")
         assert page.evaluate("window.isTheSame")
 
-        confirm(ana, "Change traffic")
+        halve_traffic_and_undo_it(page)
 
         # A refused command says why, and keeps what was typed.
         page.get_by_role("link", name="Ship a winner").click()
@@ -302,7 +312,8 @@ def test_an_experiment_from_its_start_to_its_roll_back(ana: Visit, stack: Stack)
 
         confirm(ana, "Pause")
         expect(page.locator(".status").first).to_have_text("paused")
-        confirm(ana, "Resume")
+        page.get_by_role("link", name="Undo: resume").click()
+        page.get_by_role("button", name="Resume").click()
         expect(page.locator(".status").first).to_have_text("running")
 
         page.get_by_role("link", name="Ship a winner").click()
@@ -321,7 +332,7 @@ def test_a_form_creates_an_experiment_and_says_what_is_wrong(ana: Visit):
     page = ana.page
     ana.go("/")
     page.get_by_role("link", name="New experiment").click()
-    page.locator("[id='config.name']").fill("By hand")
+    page.locator("[id='config.name']").fill("Search ranking")
     page.locator("[id='config.key']").fill("Not a key")
     page.locator("[id='variants.1.name']").fill("Blue")
     page.locator("[id='metrics.0.name']").fill("purchase")
@@ -348,20 +359,20 @@ def test_a_form_creates_an_experiment_and_says_what_is_wrong(ana: Visit):
     page.get_by_role("alert").get_by_role("link").click()
     expect(page.locator("[id='config.key']")).to_be_focused()
     page.get_by_role("button", name="Add a variant").click()
-    expect(page.locator("[id='config.name']")).to_have_value("By hand")
+    expect(page.locator("[id='config.name']")).to_have_value("Search ranking")
     page.locator("[id='variants.2.name']").fill("Green")
     page.locator("[id='config.key']").fill("by-hand")
     page.keyboard.press("Enter")
-    expect(page.get_by_role("heading", level=1)).to_have_text("By hand")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Search ranking")
     expect(page.locator("#headline")).to_contain_text("Start it.")
 
 
 def test_scopes_decide_what_is_offered(chromium: Browser, stack: Stack):
     with stack.client() as client:
-        experiment = created(client, "Scopes")
+        experiment = created(client, "Onboarding")
     with visiting(chromium, stack) as bo:
         bo.sign_in("reads")
-        bo.page.get_by_role("link", name="Scopes").click()
+        bo.page.get_by_role("link", name="Onboarding").click()
         expect(bo.page.locator("#headline")).to_be_visible()
         expect(bo.page.get_by_role("link", name="Start", exact=True)).to_have_count(0)
         bo.go(f"/experiments/{experiment}/commands/start")
@@ -378,7 +389,7 @@ def test_scopes_decide_what_is_offered(chromium: Browser, stack: Stack):
 def test_a_lost_connection_is_shown_and_recovers(ana: Visit, stack: Stack):
     page = ana.page
     with stack.client() as client:
-        experiment = created(client, "Connection")
+        experiment = created(client, "Free shipping")
         client.start_experiment(experiment)
         send_traffic(client, experiment, 0, 100)
         ana.go(f"/experiments/{experiment}")
@@ -399,7 +410,7 @@ def test_a_lost_connection_is_shown_and_recovers(ana: Visit, stack: Stack):
 def test_a_refused_record_is_read_and_sent_again(ana: Visit, stack: Stack):
     page = ana.page
     with stack.client() as client:
-        experiment = created(client, "Letters")
+        experiment = created(client, "Image size")
         client.start_experiment(experiment)
         stack.publish_too_large(client, experiment)
 
@@ -468,13 +479,24 @@ def shown(stack: Stack) -> str:
             "Checkout button",
             type="bayesian_ab",
             description="A larger button.",
+            owner="ana",
+            tags=["checkout"],
             dimensions=[{"name": "device", "values": ["mobile"]}],
         )
         client.start_experiment(experiment)
         send_traffic(client, experiment, 0, 600)
         stack.publish_too_large(client, experiment)
+        client.update_experiment(experiment, {"minSampleSize": 150}, reason="more certainty")
+        until(lambda: client.get_experiment_history(experiment, "update"))
         until(lambda: client.list_dead_letters(experiment=experiment).letters)
     return experiment
+
+
+def changed_entry(stack: Stack, experiment: str) -> str:
+    """Return the id of an entry of a history whose values can be restored."""
+    with stack.client() as client:
+        found = client.get_experiment_history(experiment, "update")
+    return next(each.id for each in found if each.undo.method == "PATCH")
 
 
 OF_README = ("list", "experiment")
@@ -502,9 +524,10 @@ def test_pages_are_accessible_and_fit(
         "missing": "/experiments/missing",
         "system": "/system",
         "dead-letters": "/system/dead-letters",
+        "restore": f"/experiments/{shown}/restore/{changed_entry(stack, shown)}",
         "resend": "/system/dead-letters/resend?place=observations:0:0:0",
     }
-    parts = {"system": "#verdict", "dead-letters": ".letter"}
+    parts = {"restore": "dl.effect", "system": "#verdict", "dead-letters": ".letter"}
     with visiting(chromium, stack, **options) as visit:
         page = visit.page
         visit.go("/sign-in")
