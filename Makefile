@@ -19,14 +19,14 @@ EMBEDDED := $(addprefix tests/integration/test_,ad_server.py demo.py import_open
 	persistence.py readme.py up.py)
 ON_KAFKA := $(filter-out $(EMBEDDED),$(wildcard tests/integration/test_*.py)) tests/contract tests/faults
 # Those whose outcome depends on the broker: sizes, times, transactions, rights, settings, groups.
-BY_BROKER := $(patsubst %,tests/integration/test_%.py,archive archived clock engine_faults export \
-	hostile_records idempotency kafka_commands kafka_durability kafka_security log_boundary \
-	rebuild topic_settings webhooks worker_supervision) tests/contract tests/faults
+BY_BROKER := $(patsubst %,tests/integration/test_%.py,archive clock engine_faults hostile_records \
+	kafka_commands kafka_durability kafka_security log_boundary topic_settings webhooks) \
+	tests/contract tests/faults
 LOCK := --python-version 3.11 --universal --generate-hashes --no-header --no-emit-index-url \
 	--no-annotate --quiet --group build --no-emit-package experiment-streams-client
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test test-kafka test-kafka-broker test-openfeature test-compose test-redis-tls test-kubernetes soak lint format types contracts compose fuzz check bench calibrate lock clean
+.PHONY: help demo up test test-long test-kafka test-kafka-broker test-openfeature test-compose test-redis-tls test-kubernetes soak lint format types contracts compose fuzz check bench calibrate lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,11 +37,14 @@ demo: $(INSTALLED) ## run the whole engine against known click rates and compare
 up: $(INSTALLED) ## start the whole stack on this machine until Ctrl-C
 	$(BIN)/experiment up
 
-test: $(INSTALLED) ## every test, also those against the real embedded broker and Valkey
+test: $(INSTALLED) ## all but the long tests, also those against the real embedded broker and Valkey
 	$(BIN)/pytest $(PARALLEL) $(PYTEST_ARGS)
 
+test-long: $(INSTALLED) ## the tests that take minutes of processor time: schedules of faults, simulations
+	$(BIN)/pytest --long -m long $(PARALLEL) $(PYTEST_ARGS)
+
 test-kafka: $(INSTALLED) ## the same joints on Apache Kafka 4; needs Java 17 and Maven
-	$(BIN)/pytest --stack=kafka $(PARALLEL) $(ON_KAFKA) $(PYTEST_ARGS)
+	$(BIN)/pytest --stack=kafka --long $(PARALLEL) $(ON_KAFKA) $(PYTEST_ARGS)
 
 test-kafka-broker: $(INSTALLED) ## those of them whose outcome depends on the broker, in CI
 	$(BIN)/pytest --stack=kafka $(PARALLEL) $(BY_BROKER) $(PYTEST_ARGS)

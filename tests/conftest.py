@@ -83,6 +83,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="random schedules of faults to run, instead of the usual ones; may be repeated",
     )
     parser.addoption(
+        "--long",
+        action="store_true",
+        help="run the tests that take minutes of processor time, too",
+    )
+    parser.addoption(
         "--soak-minutes",
         type=float,
         default=0.0,
@@ -106,6 +111,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         name
         for name, is_wanted in (
             ("kafka", config.getoption("--stack") == "kafka"),
+            ("long", config.getoption("--long")),
             ("soak", bool(config.getoption("--soak-minutes"))),
         )
         if not is_wanted

@@ -18,6 +18,7 @@ from benchmarks.simulation.proportion import Proportion
 QUICK = [f"{group.name}/{row.name}" for group, row in chosen([]) if row.quick_repetitions]
 
 
+@pytest.mark.long
 @pytest.mark.statistical
 @pytest.mark.parametrize("name", QUICK)
 def test_no_claim_fails_in_the_smaller_cut(name, tmp_path):

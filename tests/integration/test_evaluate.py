@@ -98,6 +98,7 @@ def test_every_unit_and_value_counts_as_it_does_in_the_tallies(settings, tmp_pat
     assert "UNKNOWN_METRIC" in refused.stderr
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 def test_shares_over_the_open_bandit_log_earn_what_its_file_says(tmp_path):
     with zipfile.ZipFile(fetch_wheel()) as wheel:

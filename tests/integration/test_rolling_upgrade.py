@@ -219,8 +219,8 @@ async def is_exact(
     assert ledger.dead_letters() == {}
 
 
-@pytest.mark.timeout(600)  # ten processes are started one after the other
-@pytest.mark.parametrize("first", ["workers", "api"])
+@pytest.mark.timeout(900)  # ten processes are started one after the other
+@pytest.mark.parametrize("first", ["workers", pytest.param("api", marks=pytest.mark.long)])
 async def test_every_count_is_exact_while_one_release_replaces_another(
     settings, tmp_path, release, first
 ):

@@ -46,6 +46,7 @@ def test_without_delay_all_comes_at_once():
     ]
 
 
+@pytest.mark.long
 def test_who_forgets_follows_rates_that_turn():
     """Six runs; who forgets loses less than 0.7 of the others in the mean of them.
 

@@ -125,6 +125,7 @@ def lost_by(policy, n_runs, horizon=20_000, batches=EVERY_HUNDRED, instance=LOW_
     return regret(case, instance, (horizon,), np.random.default_rng(2025), n_runs).means[0]
 
 
+@pytest.mark.long
 @pytest.mark.statistical
 def test_thompson_loses_what_the_literature_says():
     """90.5 clicks in 20,000 on ten arms with low rates; an even split loses 1,320.
@@ -135,6 +136,7 @@ def test_thompson_loses_what_the_literature_says():
     assert lost_by(ThompsonSampling(min_allocation=0.0), 100) == pytest.approx(90.5, rel=0.1)
 
 
+@pytest.mark.long
 @pytest.mark.statistical
 def test_default_floor_costs_what_it_says():
     """A tenth of the traffic explores evenly, which alone loses 132 clicks in 20,000 units.

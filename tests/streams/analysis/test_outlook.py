@@ -98,6 +98,7 @@ def test_of_several_variants_none_may_have_a_chance():
     )
 
 
+@pytest.mark.long
 @pytest.mark.statistical
 def test_power_by_now_is_the_share_that_was_found():
     """10 % against 11 %, looked at ten times up to half of the plan, 100 experiments.

@@ -166,6 +166,7 @@ def test_an_experiment_that_cannot_be_created_cannot_be_planned(policy, paramete
     assert raised.value.code == code
 
 
+@pytest.mark.long
 @pytest.mark.statistical
 def test_without_a_difference_that_matters_few_are_named():
     """40 experiments whose lift is a thousandth of what their size could find, 60 looks each.

@@ -219,6 +219,7 @@ def test_a_cap_below_one_is_refused():
         OwnRun(0.5, np.zeros(1))
 
 
+@pytest.mark.long
 @pytest.mark.statistical
 def test_a_run_of_its_own_earns_what_a_real_one_does():
     """Thompson on rates 0.2, 0.1, 0.1: 80 logs of 3,000 evenly split units give runs of 1,000.
