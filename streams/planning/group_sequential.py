@@ -20,7 +20,7 @@ from streams.model.errors import InvalidParameterError
 from streams.planning.fixed import Design
 from streams.stats.sequential.group_sequential import MAX_LOOKS, Crossing, Spending, boundaries
 
-_LARGEST_RATIO = 2.0  # of drifts: 200 looks of equal weight take 1.5 times the units
+_LARGEST_RATIO = 1.5  # of drifts: 200 looks of equal weight take at most 1.4 times the units
 
 
 @dataclass(frozen=True, slots=True)
