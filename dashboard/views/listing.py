@@ -97,9 +97,11 @@ def list_rows(found: Iterable[ListedExperiment]) -> list[ListRow]:
 def _row(listed: ListedExperiment) -> ListRow:
     summary = listed.summary
     verb, because, tone = _told(_Summed(listed))
-    units = count(0 if summary is None else summary.units)
+    n_units = 0 if summary is None else summary.units
+    units = count(n_units)
     if summary is not None and summary.planned_units is not None:
-        units += f" of {count(summary.planned_units)}"
+        n_units = summary.planned_units
+        units += f" of {count(n_units)}"
     is_over = listed.status not in {"running", "paused"}
     begun = listed.started_at
     as_of = 0 if summary is None else summary.as_of
@@ -112,7 +114,7 @@ def _row(listed: ListedExperiment) -> ListRow:
         verb=verb,
         because=because,
         tone=tone,
-        units=f"{units} {units_of(str(listed.config.get('unit', '')))}",
+        units=f"{units} {units_of(str(listed.config.get('unit', '')), n_units)}",
         day="" if is_over or begun is None or as_of < begun else f"day {day_of(as_of - begun)}",
         warnings=()
         if summary is None

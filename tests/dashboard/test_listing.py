@@ -74,6 +74,13 @@ def test_a_row_has_owner_tags_units_and_what_is_not_as_it_should_be():
     assert found.warnings == ("no conversion window",)
 
 
+@pytest.mark.parametrize(
+    ("units", "planned", "text"), [(1, None, "1 user"), (0, None, "0 users"), (1, 1, "1 of 1 user")]
+)
+def test_one_unit_is_singular(units, planned, text):
+    assert row({"units": units, "plannedUnits": planned}).units == text
+
+
 def test_an_experiment_without_a_summary_has_a_row():
     listed = ListedExperiment.model_validate({**listed_json(), "summary": None})
 
