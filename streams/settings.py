@@ -271,9 +271,10 @@ class Settings(KafkaSettings):
     tally_emit_interval_ms: int = Field(
         100,
         ge=1,
-        le=60_000,
-        description="Shortest time between two emissions of one tally cell, milliseconds. It is "
-        "most of the delay of an allocation; a shorter time means more records in `tallies`.",
+        le=3_600_000,
+        description="Shortest time between two emissions of one tally cell, milliseconds. A cell "
+        "that was not emitted for that long is emitted as soon as it changes, so only experiments "
+        "under load wait for it; a shorter time means more records in `tallies`.",
     )
     deduplication_max_entries: int = Field(
         1_000_000,

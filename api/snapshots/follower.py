@@ -18,11 +18,16 @@ from streams.experiments.lifecycle import Status
 from streams.experiments.snapshot import Snapshot
 from streams.model.errors import DependencyError
 from streams.process.background import BackgroundTasks
+from streams.process.cadence import Cadence, until_due
 from streams.projection.reader import Projected
 
-GATHER_S = 0.05
-"""Time for which announcements are gathered before their snapshots are fetched together: a busy
-experiment is announced tens of times a second, and every fetch takes time from the requests."""
+FETCH_INTERVAL_S = 0.05
+"""Shortest time between two fetches of one experiment: a busy one is announced tens of times a
+second, and every fetch takes time from the requests. One that was not fetched for that long is
+fetched as soon as it is announced."""
+
+REST_S = 0.01
+"""Pause after a fetch: experiments that are announced meanwhile are fetched together."""
 
 LOOK_S = 0.02
 """Interval of polling for the result of a command."""
@@ -77,6 +82,7 @@ class SnapshotFollower:
         self._heard_at_s = 0.0
         self._announced: dict[str, int] = {}
         self._has_announced = asyncio.Event()
+        self._cadence: Cadence[str] = Cadence(FETCH_INTERVAL_S)
         self._epoch = 0
         self._of_former_generation: set[str] = set()
         self._patient_until_s = 0.0
@@ -178,21 +184,23 @@ class SnapshotFollower:
 
     async def _fetch_announced(self) -> None:
         while True:
-            await self._has_announced.wait()
-            await asyncio.sleep(GATHER_S)
-            self._has_announced.clear()
-            announced, self._announced = self._announced, {}
+            await until_due(self._has_announced, self._wait_s)
+            due = self._cadence.due(self._announced)
+            announced = {name: self._announced.pop(name) for name in due}
             known = self.experiments.snapshots()
             wanted = [
                 name
                 for name, version in announced.items()
                 if name not in known or order_of(known[name]) < (version, True)
             ]
-            try:
-                found = await self._source.snapshots(wanted)
-            except DependencyError:  # the sweep will find them
-                continue
-            self._take(found)
+            for name in wanted:
+                self._cadence.handled(name)
+            with contextlib.suppress(DependencyError):  # the sweep will find them
+                self._take(await self._source.snapshots(wanted))
+            await asyncio.sleep(REST_S)
+
+    def _wait_s(self) -> float | None:
+        return self._cadence.wait_s(self._announced)
 
     def _take(self, projected: Projected) -> None:
         self._heard_at_s = self._clock()

@@ -1,4 +1,4 @@
-"""Publishing of cells to the second stage: the newest of each, at a bounded rate."""
+"""Publishing of cells to the second stage: the newest of each, an idle one at once."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ import faust
 
 from schemas.codec import Codec
 from streams.model.ids import experiment_id
+from streams.process.cadence import Cadence
 from streams.tallies.cell import Cell
 from streams.wire.cells import encode_cell
 from streams.worker.outbox import Outgoing, deliver
-from streams.worker.pacing import TimeBudget, follow
+from streams.worker.pacing import STEP_INTERVAL_S, TimeBudget, follow
 
 LARGE_CELL_S = 0.01
 """Cells that take longer to encode have a time budget: some 1,000 variants times metrics."""
@@ -54,7 +55,7 @@ class CellEmitter:
         self._topic = topic
         self._codec = codec
         self._partition_of = partition_of
-        self._interval = interval_s
+        self._cadence: Cadence[Place] = Cadence(interval_s)
         self._timeout = timeout_s
         self._unsent: dict[Place, Cell] = {}
         self._removed: dict[Place, None] = {}
@@ -86,16 +87,20 @@ class CellEmitter:
 
     async def run(self) -> None:
         """Send what is queued, indefinitely."""
-        await follow(self._changed, self._send, interval_s=self._interval)
+        await follow(self._changed, self._send, interval_s=STEP_INTERVAL_S, wait_s=self._wait_s)
+
+    def _wait_s(self) -> float | None:
+        return 0.0 if self._removed else self._cadence.wait_s(self._unsent)
 
     async def _send(self) -> None:
-        cells, self._unsent = self._unsent, {}
+        cells = {place: self._unsent.pop(place) for place in self._cadence.due(self._unsent)}
         removed, self._removed = self._removed, {}
         records = chain(self._records(cells), map(self._tombstone, removed))
         try:
             await deliver(self._topic, records, self._timeout)
         except BaseException:
             self._unsent = cells | self._unsent
+            self._cadence.failed(cells)
             self._removed = removed | self._removed
             raise
 
@@ -117,8 +122,8 @@ class CellEmitter:
         for place, cell in cells.items():
             if place in self._large and not self._share.is_left:
                 self._unsent.setdefault(place, cell)
-                self._changed.set()
                 continue
+            self._cadence.handled(place)
             try:
                 with self._share.spent() as spent:
                     record = self._record(cell)

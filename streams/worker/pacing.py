@@ -12,7 +12,12 @@ from aiokafka.errors import KafkaError
 
 from streams.kafka.records import LogError
 from streams.model.errors import DependencyError
+from streams.process.cadence import until_due
 from streams.process.exits import die
+
+STEP_INTERVAL_S = 0.02
+"""Shortest time between two steps that handle keys as they become due: those that become due
+meanwhile share a step, and its requests."""
 
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 2.0
@@ -79,6 +84,7 @@ async def follow(
     *,
     interval_s: float,
     at_most: float = 0.5,
+    wait_s: Callable[[], float | None] | None = None,
 ) -> None:
     """Run `step` after every change, indefinitely.
 
@@ -87,17 +93,23 @@ async def follow(
 
     Args:
         changed: Set when there is work for `step`.
-        step: Does all work there is. If it raises since Kafka or Redis is unavailable, or a log
+        step: Does all work that is due. If it raises since Kafka or Redis is unavailable, or a log
             could not be read to its end, it is retried with exponential backoff, so it must not
             lose work when it fails.
         interval_s: Shortest time between the starts of two steps, in seconds.
         at_most: Largest share of the time that steps take, in (0, 1).
+        wait_s: Returns the seconds until work is due; None if there is none. By default all work is
+            due.
     """
+    if wait_s is None:
+
+        def wait_s() -> float | None:
+            return 0.0 if changed.is_set() else None
+
     loop = asyncio.get_running_loop()
     pause = FIRST_PAUSE_S
     while True:
-        await changed.wait()
-        changed.clear()
+        await until_due(changed, wait_s)
         started = loop.time()
         try:
             await step()

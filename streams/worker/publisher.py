@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -29,6 +30,7 @@ from streams.kafka.records import LogError
 from streams.model.errors import DependencyError
 from streams.model.events import Answer
 from streams.model.ids import experiment_id
+from streams.process.cadence import Cadence
 from streams.process.exits import die
 from streams.projection.writer import HistoryRecord, SnapshotRecord
 from streams.wire.commands import encode_command
@@ -42,16 +44,21 @@ from streams.worker.last_snapshots import LastSnapshots
 from streams.worker.logged_actions import LoggedActions
 from streams.worker.logged_conclusions import LoggedConclusions
 from streams.worker.outbox import Outgoing, deliver
-from streams.worker.pacing import TimeBudget, follow
+from streams.worker.pacing import STEP_INTERVAL_S, TimeBudget, follow
 from streams.worker.point_recorder import PointRecorder
 from streams.worker.projector import Projector
 
 EVALUATION_INTERVAL_S = 0.1
-"""Shortest time between two evaluations of one experiment, at any traffic."""
+"""Shortest time between two evaluations of one experiment, at any traffic. One that was not
+evaluated for that long is evaluated as soon as it changes."""
 
 EVALUATION_SHARE = 0.25
-"""Share of the time for evaluations. If more has changed than fits, experiments are evaluated in
-order of their first change, as often as possible."""
+"""Processor time of evaluations, as a share of one core. If more has changed than fits, the
+experiment that was evaluated longest ago comes first: busy ones take turns, and an idle one does
+not wait for them."""
+
+STEP_S = 0.02
+"""Time after which a step publishes what it has evaluated, and leaves the rest to the next."""
 
 LARGE_EVALUATION_S = 0.25
 """Evaluations that take longer run one at a time in a thread, on a time budget of their own: their
@@ -166,7 +173,12 @@ class Publisher:
         self._read_at = -1, -1
         self._failing: dict[int, Snapshot | None] = {}
         self._is_taking_over = False
-        self._share = TimeBudget(EVALUATION_SHARE, EVALUATION_BURST_S)
+        self._cadence: Cadence[tuple[int, int]] = Cadence(EVALUATION_INTERVAL_S)
+        self._began_s = -math.inf
+        self._waiting: set[tuple[int, int]] = set()  # those for which the last step had no share
+        # By processor time: on a busy machine an evaluation may wait for its turn for longer than
+        # it takes, and would be taken for a large one.
+        self._share = TimeBudget(EVALUATION_SHARE, EVALUATION_BURST_S, cost_clock=time.thread_time)
         self._large_share = TimeBudget(LARGE_SHARE, EVALUATION_BURST_S)
         self._large: set[int] = set()
         self._large_task: asyncio.Task[None] | None = None
@@ -176,9 +188,26 @@ class Publisher:
         await follow(
             self._stage.changed,
             self._step,
-            interval_s=EVALUATION_INTERVAL_S,
+            interval_s=STEP_INTERVAL_S,
             at_most=STEPS_AT_MOST,
+            wait_s=self._wait_s,
         )
+
+    def _wait_s(self) -> float | None:
+        """Return the seconds until a step is due.
+
+        Experiments that did not fit the last one are gathered for an interval; they are evaluated
+        earlier if another one has a step before.
+        """
+        stage = self._stage
+        if stage.answers or stage.ended:
+            return 0.0
+        fresh = [place for place in stage.dirty if place not in self._waiting]
+        wait_s = self._cadence.wait_s(fresh)
+        if len(fresh) == len(stage.dirty):
+            return wait_s
+        again_s = max(0.0, self._began_s + EVALUATION_INTERVAL_S - time.perf_counter())
+        return again_s if wait_s is None else min(wait_s, again_s)
 
     async def take_over(self) -> None:
         """Log what is due after every take-over, indefinitely."""
@@ -203,13 +232,12 @@ class Publisher:
             self._is_taking_over = False
         self._forget_others()
         answers, stage.answers = stage.answers, []
-        if stage.ended:
-            ended, stage.ended = stage.ended, []
-            self._projector.remove(ended)
-            self._points.remove(ended)
-        dirty, stage.dirty = stage.dirty, {}
+        self._remove_ended()
         commanded = {answer.experiment for answer in answers}
+        dirty = self._take_due(commanded)
+        self._began_s, until = time.perf_counter(), math.inf
         waiting: list[tuple[int, int]] = []
+        self._waiting = set()
         begun: set[int] = set()
         published: list[_Published] = []
         failed: list[tuple[int, ExperimentState, Exception]] = []
@@ -221,9 +249,13 @@ class Publisher:
             share = self._large_share if is_large else self._share
             is_busy = is_large and self._large_task is not None
             # Commands are few, and do not wait for a time budget.
-            if is_busy or (number not in commanded and not share.is_left):
+            is_over = is_busy or (number not in commanded and not share.is_left)
+            if is_over:
+                self._waiting.add((partition, number))
+            if is_over or (number not in commanded and time.perf_counter() > until):
                 waiting.append((partition, number))
                 continue
+            self._cadence.handled((partition, number))
             if known is not None and is_large:
                 own = [answer for answer in answers if answer.experiment == number]
                 begun.add(number)
@@ -232,13 +264,14 @@ class Publisher:
                 with share.spent() as spent:
                     self._evaluate(partition, known, published, failed)
                 self._note_cost(number, share, spent())
+                until = self._began_s + STEP_S  # from the second on, however slow the machine is
             # One evaluation takes milliseconds: batches and heartbeats run in between.
             await asyncio.sleep(0)
         try:
             published += await self._without_statistics(failed)
             await self._keep_conclusions(published)
         except BaseException:
-            stage.dirty = dirty | stage.dirty
+            self._restore(dirty)
             kept = [answer for answer in answers if answer.experiment not in begun]
             stage.answers = kept + stage.answers
             raise
@@ -246,8 +279,31 @@ class Publisher:
         try:
             await self._deliver(published)
         except BaseException:
-            stage.dirty = dirty | stage.dirty
+            self._restore(dirty)
             raise
+
+    def _remove_ended(self) -> None:
+        ended, self._stage.ended = self._stage.ended, []
+        if ended:
+            self._projector.remove(ended)
+            self._points.remove(ended)
+
+    def _take_due(self, commanded: Collection[int]) -> dict[tuple[int, int], None]:
+        """Take the experiments that are due from those that have changed.
+
+        One that was commanded is always due.
+        """
+        changed = self._stage.dirty
+        due = dict.fromkeys(place for place in changed if place[1] in commanded)
+        due |= dict.fromkeys(self._cadence.due(changed))
+        for place in due:
+            del changed[place]
+        return due
+
+    def _restore(self, dirty: Mapping[tuple[int, int], None]) -> None:
+        """Have experiments evaluated again, of which the results could not be published."""
+        self._stage.dirty = {**dirty, **self._stage.dirty}
+        self._cadence.failed(dirty)
 
     async def _deliver(self, published: Sequence[_Published]) -> None:
         """Write snapshots to the log, then the decisions based on them."""
@@ -295,7 +351,7 @@ class Publisher:
                 self._large.discard(known.number)
         except (DependencyError, KafkaError, LogError, TimeoutError) as error:
             logger.warning("%s, trying again", error or type(error).__name__)
-            stage.dirty[partition, known.number] = None
+            self._restore({(partition, known.number): None})
             stage.answers = [*answers, *stage.answers]
         except Exception:
             logger.exception("work after a batch failed")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from functools import partial
 
 import psutil
 import pytest
@@ -61,6 +62,22 @@ def test_what_is_sent_is_counted_and_commands_are_answered(workers, ledger):
         "start",
     ]
     assert workers.stop() == [0]
+
+
+def test_what_was_idle_is_published_at_once_however_long_what_is_busy_waits(settings, tmp_path):
+    """Cells are emitted once an hour; but each of these is the first one of its experiment."""
+    create_topics(settings)
+    ledger = Ledger(settings)
+    hourly = settings.model_copy(update={"tally_emit_interval_ms": 3_600_000})
+    with workers_of(hourly, tmp_path) as workers:
+        workers.start()
+        for experiment in (EXPERIMENT, EXPERIMENT + 1, EXPERIMENT + 2):
+            ledger.start_experiment(experiment)
+            receipts = ledger.assign(experiment, 0)
+            until(partial(ledger.is_exact, experiment))
+            ledger.observe(receipts[0])
+            ledger.producer.flush()
+            until(partial(ledger.is_exact, experiment))
 
 
 def test_a_worker_that_cannot_start_says_why_and_ends(settings, tmp_path):

@@ -23,6 +23,7 @@ from streams.model.errors import (
 from streams.model.generations import FIRST, Generations
 from streams.model.ids import experiment_id
 from streams.process.background import BackgroundTasks
+from streams.process.cadence import Cadence
 from streams.projection.reader import Projected
 from streams.projection.writer import SnapshotRecord
 from streams.receipt_keys import ReceiptKeys
@@ -135,8 +136,7 @@ def test_conclusions_are_counted_once_as_they_are_seen() -> None:
     assert (experiments.conclusions, experiments.winner_confidences) == (1, [0.97])
 
 
-async def test_announcements_bring_snapshots_and_the_sweep_the_rest(monkeypatch) -> None:
-    monkeypatch.setattr(module, "GATHER_S", 0.0)
+async def test_announcements_bring_snapshots_and_the_sweep_the_rest() -> None:
     redis = MemoryProjection()
     experiments = ExperimentCache()
     follower = SnapshotFollower(redis.reader(), experiments, 0.01)
@@ -150,6 +150,34 @@ async def test_announcements_bring_snapshots_and_the_sweep_the_rest(monkeypatch)
         await until(lambda: len(experiments.all()) == 2)
         redis.put(snapshot(number=2, version=7))
         await until(lambda: experiments.snapshot(announced.experiment.id).version == 7)
+    finally:
+        await following.stop()
+
+
+async def test_an_idle_experiment_is_fetched_at_once_and_a_busy_one_when_its_interval_is_over() -> (
+    None
+):
+    """The interval is an hour of a clock that is set by hand, and nothing else reads anything."""
+    now_s = [0.0]
+    redis, experiments = MemoryProjection(), ExperimentCache()
+    follower = SnapshotFollower(redis.reader(), experiments, 3_600.0)
+    follower._cadence = Cadence(3_600.0, lambda: now_s[0])
+    following = BackgroundTasks(pytest.fail)
+    follower.follow(following)
+    try:
+        await until(lambda: follower.age_s is not None)
+        busy, idle = snapshot(number=1), snapshot(number=2)
+        redis.put(busy)
+        await until(lambda: experiments.all() == [busy])
+        redis.put(replace(busy, version=3))
+        redis.put(idle)
+        await until(lambda: len(experiments.all()) == 2)
+        assert experiments.snapshot(busy.experiment.id) == busy
+
+        now_s[0] = 3_600.0
+        newest = replace(busy, version=4)
+        redis.put(newest)
+        await until(lambda: experiments.snapshot(busy.experiment.id) == newest)
     finally:
         await following.stop()
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from streams.process.cadence import Cadence
 from streams.tallies.cell import Cell, Source
 from streams.wire.cells import decode_cell
 from streams.wire.records import SINGLE_OBJECT
@@ -40,6 +41,7 @@ def emitter(monkeypatch) -> CellEmitter:
     topic: Any = "tallies"
     made = CellEmitter(topic, SINGLE_OBJECT, lambda _: 0, interval_s=0.1, timeout_s=1.0)
     made._share = TimeBudget(0.2, 0.1, lambda: now_s[0])
+    made._cadence = Cadence(0.1, lambda: now_s[0])
     record = made._record
 
     def slow(of: Cell) -> Outgoing:
@@ -94,6 +96,44 @@ async def test_a_waiting_cell_goes_with_its_partition(emitter, sent):
 
     assert not emitter._unsent
     assert not emitter._large
+
+
+async def test_an_idle_cell_is_sent_at_once_and_a_busy_one_when_its_interval_is_over(emitter, sent):
+    emitter.offer(cell(SMALL, 1, partition=0))
+    await emitter._send()
+    emitter.now_s[0] += 0.05
+    emitter.offer(cell(SMALL, 2, partition=0))
+    emitter.offer(cell(SMALL, 1, partition=1))
+    assert emitter._wait_s() == 0.0
+    await emitter._send()
+
+    assert [(each.partition, each.last_offset) for each in sent] == [(0, 1), (1, 1)]
+    emitter.offer(cell(SMALL, 3, partition=0))
+    wait_s = emitter._wait_s()
+    assert 0.0 < wait_s < 0.05
+    emitter.now_s[0] += wait_s + 1e-9
+    await emitter._send()
+    assert [(each.partition, each.last_offset) for each in sent][2:] == [(0, 3)]
+    assert emitter._wait_s() is None
+
+
+async def test_cells_that_were_not_sent_are_sent_later_the_newest_of_each(
+    emitter, sent, monkeypatch
+):
+    async def away(*_: Any) -> None:
+        raise TimeoutError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "deliver", away)
+        emitter.offer(cell(SMALL, 1, partition=0))
+        emitter.offer(cell(SMALL, 1, partition=1))
+        with pytest.raises(TimeoutError):
+            await emitter._send()
+    emitter.offer(cell(SMALL, 2, partition=0))
+    assert emitter._wait_s() == 0.0
+    await emitter._send()
+
+    assert sorted((each.partition, each.last_offset) for each in sent) == [(0, 2), (1, 1)]
 
 
 async def test_a_small_cell_that_waited_for_the_processor_is_not_large(monkeypatch):
