@@ -66,7 +66,9 @@ async def main() -> int:
                     commands_s += [
                         await _command(session, small, verb) for verb in ("pause", "resume")
                     ]
-                    fresh_s.append(await _probe(session, small, probes))
+                    assigned = await _json(session, f"/experiments/{small}/assign", {})
+                    probe = await _probe(session, small, str(assigned["id"]), probes)
+                    fresh_s.append(probe.seconds)
                     probes += 1
                     await asyncio.sleep(PROBE_PAUSE_S)
                 load.cancel()
