@@ -26,7 +26,7 @@ LOCK := --python-version 3.11 --universal --generate-hashes --no-header --no-emi
 	--no-annotate --quiet --group build --no-emit-package experiment-streams-client
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test test-long test-kafka test-kafka-broker test-openfeature test-compose test-redis-tls test-kubernetes soak lint format types contracts compose fuzz check bench calibrate lock clean
+.PHONY: help demo up test test-long test-kafka test-kafka-broker test-openfeature test-compose test-redis-tls test-registry test-kubernetes soak lint format types contracts compose fuzz check bench calibrate lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +58,9 @@ test-kubernetes: $(INSTALLED) ## deploy/kubernetes renders valid objects; needs 
 
 test-redis-tls: $(INSTALLED) ## the engine on a Redis with TLS and ACL; needs Debian's redis-server
 	REDIS_TLS=1 $(BIN)/pytest tests/integration/test_redis_security.py $(PYTEST_ARGS)
+
+test-registry: $(INSTALLED) ## the engine with a schema registry, Apicurio's; needs Java 17 and Maven
+	SCHEMA_REGISTRY=1 $(BIN)/pytest tests/integration/test_schema_registry.py $(PYTEST_ARGS)
 
 test-compose: $(INSTALLED) ## the image and docker-compose.yml on a Docker engine; see docs/how-to/run-the-compose-stack.md
 	COMPOSE=1 $(BIN)/pytest -s -x tests/compose $(PYTEST_ARGS)

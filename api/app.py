@@ -93,8 +93,9 @@ async def running_api(settings: Settings) -> AsyncIterator[FastPathApp]:
     """Run the API's background work and yield the ASGI application.
 
     Raises:
-        ConfigurationError: the settings do not fit together, or the spool cannot be used.
-        DependencyError: the schema registry does not answer.
+        ConfigurationError: the settings do not fit together, the spool cannot be used, or the
+            schema registry refuses a schema.
+        DependencyError: the schema registry has not answered for too long.
     """
     auth = api_key_auth(settings.api_host, settings.api_keys_file)
     receipt_keys = ReceiptKeys(settings)
@@ -111,7 +112,11 @@ async def running_api(settings: Settings) -> AsyncIterator[FastPathApp]:
         with contextlib.suppress(DependencyError):  # it is read again when Redis answers
             await presence.look()
         resources.push_async_callback(presence.sign_off)
-        frames = framing(settings.schema_registry_url, gate=schemas)
+        frames = framing(
+            settings.schema_registry_url,
+            gate=schemas,
+            startup_timeout_s=settings.kafka_startup_timeout_s,
+        )
         codec = (await resources.enter_async_context(frames)).codec
         spool = resources.enter_context(
             Spool(settings.spool_dir, f"{incarnation:016x}", settings.spool_max_bytes)

@@ -7,16 +7,18 @@ them up.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager, suppress
+from http import HTTPStatus
 from typing import Any, TypeVar
 
 import httpx
 
 from schemas import library
 from schemas.codec import Codec
-from schemas.errors import RegistryError, UnknownSchemaError
+from schemas.errors import RegistryError, RegistryRefusedError, UnknownSchemaError
 
 UNKNOWN_FOR_S = 60.0
 """Seconds before an id that the registry did not know is requested again."""
@@ -30,8 +32,22 @@ MAX_CONCURRENT = 8
 MAX_ID = (1 << 31) - 1
 """Largest id of a registry, a Java `int`. A larger one is not requested."""
 
+MAX_SAID = 1_000
+"""Longest part of a registry's own message that is repeated, in characters."""
+
+CONFLICT_ATTEMPTS = 4
+"""Attempts to register a schema that conflicts with what is there. A registry may say so (Apicurio
+does) of a schema that another process registers at the same moment, which it has the next time."""
+
+CONFLICT_PAUSE_S = 0.5
+"""Pause between two of them, in seconds."""
+
 _NOT_THERE = frozenset({400, 404, 410, 422})
 """Permanent answers: there is no schema with such an id."""
+
+_REFUSED = frozenset({400, 401, 403, 405, 409, 422})
+"""Answers to a registration that another attempt would get again: 409 for an incompatible schema,
+422 for one that is not allowed, 401 and 403 for a user without the right to register."""
 
 T = TypeVar("T")
 
@@ -43,7 +59,8 @@ class SchemaRegistry:
     of two schemas.
 
     Args:
-        client: Client whose base URL is the registry's; the caller closes it.
+        client: Client whose base URL is the registry's, without user and password, since messages
+            have it; the caller closes it.
         codec: The codec that gets the ids.
         clock: Monotonic clock, in seconds.
     """
@@ -56,6 +73,7 @@ class SchemaRegistry:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._client = client
+        self._address = str(client.base_url).rstrip("/")
         self._codec = codec
         self._clock = clock
         self._unknown_until: dict[int, float] = {}
@@ -68,7 +86,9 @@ class SchemaRegistry:
             The id of the newest version of each schema, by name.
 
         Raises:
-            RegistryError: the registry does not answer, or refuses a schema as incompatible.
+            RegistryRefusedError: the registry refuses a schema, as one that is incompatible with
+                what it has under that name.
+            RegistryError: the registry does not answer.
         """
         written = self._codec.written
         schemas = [
@@ -106,40 +126,74 @@ class SchemaRegistry:
         await asyncio.gather(*map(self._learn, due))
 
     async def _register(self, schema: library.Schema) -> int:
-        answer = await self._json(
-            "POST",
-            f"/subjects/{schema.full_name}/versions",
-            json={"schemaType": "AVRO", "schema": schema.text},
-        )
-        return _field(answer, "id", int)
+        path = f"/subjects/{schema.full_name}/versions"
+        body = {"schemaType": "AVRO", "schema": schema.text}
+        for attempt in itertools.count(1):
+            async with self._answer("POST", path, json=body) as response:
+                is_conflict = response.status_code == HTTPStatus.CONFLICT
+                if is_conflict and attempt < CONFLICT_ATTEMPTS:
+                    await asyncio.sleep(CONFLICT_PAUSE_S)
+                    continue
+                if response.status_code in _REFUSED:
+                    raise RegistryRefusedError(
+                        f"version {schema.version} of {schema.full_name} is refused: "
+                        f"{_said(response)}"
+                    )
+                return _field(_json(response), "id", int)
+        raise AssertionError
 
     async def _learn(self, schema_id: int) -> None:
-        answer = await self._json("GET", f"/schemas/ids/{schema_id}")
+        async with self._answer("GET", f"/schemas/ids/{schema_id}") as response:
+            is_there = response.status_code not in _NOT_THERE
+            text = _field(_json(response), "schema", str) if is_there else None
         self._unknown_until.pop(schema_id, None)
-        if answer is not None:
+        if text is not None:
             with suppress(UnknownSchemaError):
-                self._codec.learn_id(schema_id, _field(answer, "schema", str))
+                self._codec.learn_id(schema_id, text)
                 return
         self._unknown_until[schema_id] = self._clock() + UNKNOWN_FOR_S
         while len(self._unknown_until) > MAX_UNKNOWN:
             del self._unknown_until[next(iter(self._unknown_until))]
 
-    async def _json(self, method: str, path: str, **arguments: Any) -> Any:
-        """Return the JSON of an answer; None for a GET of what is not there."""
+    @asynccontextmanager
+    async def _answer(
+        self, method: str, path: str, json: Any = None
+    ) -> AsyncIterator[httpx.Response]:
+        """Yield the answer to a request; what is wrong with it becomes an error with its place."""
         try:
             async with self._slots:
-                response = await self._client.request(method, path, **arguments)
-            if method == "GET" and response.status_code in _NOT_THERE:
-                return None
-            response.raise_for_status()
-            return response.json()
-        except (httpx.HTTPError, ValueError) as error:
-            raise RegistryError(f"{method} {path}: {error}") from error
+                response = await self._client.request(method, path, json=json)
+            yield response
+        except RegistryRefusedError as error:
+            raise RegistryRefusedError(f"{self._address}: {error}") from error
+        except (httpx.HTTPError, RegistryError) as error:
+            # Some failures of connections have no text.
+            reason = str(error) or type(error).__name__
+            raise RegistryError(f"{self._address}: {method} {path}: {reason}") from error
+
+
+def _json(response: httpx.Response) -> Any:
+    if not response.is_success:
+        raise RegistryError(_said(response))
+    try:
+        return response.json()
+    except ValueError as error:
+        raise RegistryError("the answer is not JSON") from error
+
+
+def _said(response: httpx.Response) -> str:
+    """Return the registry's own message, which says more than the status does."""
+    status = f"{response.status_code} {response.reason_phrase}".strip()
+    with suppress(ValueError):
+        answer = response.json()
+        if isinstance(answer, dict) and isinstance(message := answer.get("message"), str):
+            return f"{status}: {message[:MAX_SAID]}"
+    return status
 
 
 def _field(answer: Any, name: str, kind: type[T]) -> T:
     value = answer.get(name) if isinstance(answer, dict) else None
     if not isinstance(value, kind):
         kind_of_answer = type(answer).__name__
-        raise RegistryError(f"the registry's answer, a {kind_of_answer}, has no usable {name!r}")
+        raise RegistryError(f"the answer, a {kind_of_answer}, has no usable {name!r}")
     return value

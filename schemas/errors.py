@@ -49,4 +49,12 @@ class SchemaNotEnabledError(RecordError):
 
 
 class RegistryError(Exception):
-    """The schema registry does not answer, or refuses; a later try may succeed."""
+    """The schema registry does not answer, or not as it should; a later attempt may succeed."""
+
+
+class RegistryRefusedError(RegistryError):
+    """The schema registry refuses to register a schema, and will do so again.
+
+    Operator action: see its message; delete or correct what the subject holds, or its rule of
+    compatibility, or grant the right to register.
+    """

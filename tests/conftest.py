@@ -22,7 +22,8 @@ from streams.local.valkey import start_valkey
 from streams.settings import Settings
 from streams.wire.records import SINGLE_OBJECT
 from streams.wire.schema_gate import readable
-from tests.brokers.kafka import KafkaMissingError, kafka_cluster
+from tests.brokers.kafka import kafka_cluster
+from tests.brokers.maven import ProgramMissingError
 from tests.schemas.next_version import copy_with_next_version
 
 KAFKA_IMAGE = "apache/kafka:4.1.1"  # both as in docker-compose.yml
@@ -189,7 +190,7 @@ def _kafka_servers(directory: Path) -> Iterator[Servers]:
             valkey, redis_url = runner.run(start_valkey(directory))
             stack.push_async_callback(valkey.stop)
             yield Servers(cluster.url, redis_url, cluster.pid(0))
-        except KafkaMissingError as error:
+        except ProgramMissingError as error:
             _missing(str(error))
         finally:
             runner.run(stack.aclose())

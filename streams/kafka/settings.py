@@ -84,8 +84,9 @@ class KafkaSettings(BaseSettings):
         60.0,
         gt=0,
         le=3600,
-        description="How long a starting worker waits for Kafka and Redis before it exits, "
-        "seconds. A cluster that starts at the same time needs most of a minute.",
+        description="How long a starting worker waits for Kafka, and a worker or an API for the "
+        "schema registry, before it exits, seconds. A cluster that starts at the same time needs "
+        "most of a minute.",
     )
     session_timeout_s: float = Field(
         10.0,
@@ -140,8 +141,12 @@ class KafkaSettings(BaseSettings):
     )
     schema_registry_url: str | None = Field(
         None,
-        description="Confluent-compatible schema registry. When set, records are written in its "
-        "wire format; when not, Avro's single-object encoding needs no registry.",
+        max_length=2_048,
+        pattern=r"^(https?://[^\s/]+(/\S*)?)?$",
+        repr=False,
+        description="Confluent-compatible schema registry, as "
+        "`https://user:password@registry.example`. When set, records are written in its wire "
+        "format; when not, Avro's single-object encoding needs no registry.",
     )
 
     @model_validator(mode="after")

@@ -22,7 +22,7 @@ from streams.replay.captures import Advance, CellsAtOffsets, capture
 from streams.settings import Settings
 from streams.tallies.cell import Source
 from streams.tallies.plan import PLAIN, Plan
-from streams.wire.framing import Framing, framing
+from streams.wire.framing import Framing, decoding
 
 LOOK_EVERY_S = 0.2
 
@@ -76,7 +76,7 @@ class Inputs:
             DependencyError: the schema registry does not answer.
         """
         with asyncio.Runner() as runner:
-            frames = framing(self.registry_url)
+            frames = decoding(self.registry_url)
             opened = runner.run(frames.__aenter__())
             try:
                 yield Reading(source, opened, runner, self.until_ms)

@@ -18,7 +18,7 @@ from streams.webhooks.courier import Rules
 from streams.webhooks.delivery import Delivery
 from streams.webhooks.sealing import seals_of
 from streams.webhooks.sender import Sender
-from streams.wire.framing import framing
+from streams.wire.framing import decoding
 
 
 def main() -> int:
@@ -46,7 +46,7 @@ async def _run(settings: Settings) -> None:
             f"{ENVIRONMENT_PREFIX}WEBHOOKS_METRICS_PORT",
         )
     async with (
-        framing(settings.schema_registry_url) as frames,
+        decoding(settings.schema_registry_url) as frames,
         Sender(policy, settings.webhook_timeout_s) as sender,
     ):
         rules = Rules(policy, retries_of(settings.webhook_retries_s))

@@ -90,7 +90,16 @@ async def run(settings: Settings) -> None:
         stack.push_async_callback(redis.aclose)
         watchdog = stack.enter_context(LoopWatchdog(settings.worker_loop_stall_s))
         metrics.LOOP_LAG.set_function(lambda: watchdog.lag_s)
-        frames = await stack.enter_async_context(framing(settings.schema_registry_url, gate=gate))
+        opened = framing(
+            settings.schema_registry_url,
+            gate=gate,
+            startup_timeout_s=settings.kafka_startup_timeout_s,
+        )
+        try:
+            frames = await stack.enter_async_context(opened)
+        except ConfigurationError as error:
+            await _note(settings, error)
+            raise
         writer = ProjectionWriter(redis, Keys(settings.namespace, settings.generation), gate)
         follower = stack.enter_context(
             GenerationFollower(settings, generations, offset, writer.follow, gate)

@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
-import hashlib
 import os
 import secrets
-import shutil
 import signal
 import socket
 import subprocess
@@ -16,15 +14,13 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from confluent_kafka.admin import AdminClient
-from platformdirs import user_cache_path
 
 from streams.local.children import Child
 from streams.local.tansu import answers_kafka
+from tests.brokers.maven import fetched
 from tests.patience import PATIENCE_S
 
 HOST = "127.0.0.1"
-COPY_DEPENDENCIES = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies"
-RESOLVE_TIMEOUT_S = 600
 START_TIMEOUT_S = 60.0
 POLL_S = 0.2
 
@@ -32,15 +28,11 @@ _HERE = Path(__file__).parent
 _POM = _HERE / "pom.xml"
 
 
-class KafkaMissingError(Exception):
-    """This machine cannot run Apache Kafka; the message says what it lacks."""
-
-
 def resolve_kafka() -> Path:
     """Return the folder with the jars of a broker, fetched the first time.
 
     Raises:
-        KafkaMissingError: Java or Maven is not installed, or Maven cannot resolve the broker.
+        ProgramMissingError: Java or Maven is not installed, or Maven cannot resolve the broker.
     """
     return jars_of(_POM)
 
@@ -49,39 +41,10 @@ def jars_of(pom: Path) -> Path:
     """Return the folder with the jars that a project needs, fetched the first time.
 
     Raises:
-        KafkaMissingError: Java or Maven is not installed, or Maven cannot resolve them.
+        ProgramMissingError: Java or Maven is not installed, or Maven cannot resolve them.
     """
-    missing = [name for name in ("java", "mvn") if shutil.which(name) is None]
-    if missing:
-        raise KafkaMissingError(
-            f"Apache Kafka needs {' and '.join(missing)}: install Java 17 or later and Maven "
-            "(Debian: openjdk-17-jre-headless, maven)"
-        )
-    projects = dict.fromkeys((_POM, pom))  # the others inherit from the first
-    digest = hashlib.sha256(b"".join(each.read_bytes() for each in projects)).hexdigest()[:16]
-    jars = user_cache_path("experiment-streams") / f"kafka-{digest}"
-    if jars.is_dir():
-        return jars
-    fetched = jars.with_name(f"{jars.name}.{os.getpid()}")
-    command = (
-        "mvn",
-        "-B",
-        "-q",
-        "-f",
-        str(pom),
-        COPY_DEPENDENCIES,
-        f"-DoutputDirectory={fetched}",
-    )
-    run = subprocess.run(
-        command, capture_output=True, text=True, check=False, timeout=RESOLVE_TIMEOUT_S
-    )
-    if run.returncode:
-        shutil.rmtree(fetched, ignore_errors=True)
-        raise KafkaMissingError(f"Maven cannot resolve Apache Kafka: {run.stdout}{run.stderr}")
-    with contextlib.suppress(OSError):  # another run was faster
-        fetched.rename(jars)
-    shutil.rmtree(fetched, ignore_errors=True)
-    return jars
+    # The others inherit from the first.
+    return fetched("Apache Kafka", "kafka", list(dict.fromkeys((_POM, pom))))
 
 
 class KafkaCluster:
@@ -112,7 +75,7 @@ class KafkaCluster:
         """Format the data directories, start every broker, and return when all answer.
 
         Raises:
-            KafkaMissingError: this machine cannot run it.
+            ProgramMissingError: this machine cannot run it.
             ChildFailedError: a broker ended or stayed silent; the error holds the tail of its log.
         """
         jars = await asyncio.to_thread(resolve_kafka)

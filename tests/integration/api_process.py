@@ -28,10 +28,11 @@ async def api_of(
     name: str = "api",
     until_ready: bool = True,
     release: Path | None = None,
+    start_s: float = PATIENCE_S,
 ) -> AsyncIterator[tuple[Child, httpx.AsyncClient]]:
     """Start an API, of another release if asked; yield its process and a client.
 
-    Both are gone afterwards.
+    Both are gone afterwards. It is to answer within `start_s` seconds.
     """
     port = free_port()
     variables = os.environ | environment(settings) | {"EXPERIMENT_API_PORT": str(port)}
@@ -53,7 +54,7 @@ async def api_of(
             return False
 
         try:
-            await process.ready(answers, PATIENCE_S)
+            await process.ready(answers, start_s)
             yield process, http
         finally:
             await process.stop()

@@ -4,13 +4,18 @@ from collections import Counter
 import httpx
 import pytest
 from starlette.applications import Starlette
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from schemas import library
 from schemas.codec import Codec
-from schemas.confluent_registry import UNKNOWN_FOR_S, SchemaRegistry
-from schemas.errors import RegistryError, UnknownSchemaError
+from schemas.confluent_registry import (
+    CONFLICT_ATTEMPTS,
+    MAX_SAID,
+    UNKNOWN_FOR_S,
+    SchemaRegistry,
+)
+from schemas.errors import RegistryError, RegistryRefusedError, UnknownSchemaError
 
 DECISION = {
     "experiment_id": "e",
@@ -29,6 +34,8 @@ class Registry:
         self.texts = {}
         self.asked: Counter[int] = Counter()
         self.is_down = False
+        self.refusal: httpx.Response | None = None
+        self.conflicts: Counter[str] = Counter()
         self.app = Starlette(
             routes=[
                 Route("/subjects/{subject}/versions", self.register, methods=["POST"]),
@@ -37,9 +44,14 @@ class Registry:
         )
 
     async def register(self, request):
+        if self.refusal is not None:
+            return Response(self.refusal.content, self.refusal.status_code)
+        subject = request.path_params["subject"]
+        if self.conflicts[subject] > 0:
+            self.conflicts[subject] -= 1
+            return JSONResponse({"message": "already exists"}, 409)
         body = await request.json()
         assert body["schemaType"] == "AVRO"
-        subject = request.path_params["subject"]
         schema_id = 100 + len(self.texts)
         self.texts[schema_id] = body["schema"]
         assert json.loads(body["schema"])["name"] == subject.removeprefix("experiment_streams.")
@@ -145,3 +157,60 @@ async def test_an_unreachable_registry_is_an_error_to_wait_for():
     async with httpx.AsyncClient(base_url="http://127.0.0.1:1") as client:
         with pytest.raises(RegistryError):
             await SchemaRegistry(client, Codec()).register()
+
+
+@pytest.fixture
+def hasty(monkeypatch):
+    monkeypatch.setattr("schemas.confluent_registry.CONFLICT_PAUSE_S", 0.0)
+
+
+@pytest.mark.usefixtures("hasty")
+async def test_a_schema_that_another_process_registers_at_the_moment_is_registered_again(
+    server, client
+):
+    server.conflicts["experiment_streams.Decision"] = CONFLICT_ATTEMPTS - 1
+    ids = await SchemaRegistry(client, Codec()).register()
+
+    assert ids.keys() == set(library.NAMES)
+    assert server.conflicts["experiment_streams.Decision"] == 0
+
+
+@pytest.mark.usefixtures("hasty")
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (httpx.Response(409, json={"message": "no default: bid"}), "409 Conflict: no default: bid"),
+        (httpx.Response(403, text="<html>"), "403 Forbidden"),
+        (httpx.Response(422, json={"message": "m" * 5_000}), f": {'m' * MAX_SAID}"),
+        (httpx.Response(401, json=["odd"]), "401 Unauthorized"),
+    ],
+)
+async def test_a_refused_schema_is_named_with_the_words_of_the_registry(
+    server, client, answer, said
+):
+    server.refusal = answer
+    with pytest.raises(RegistryRefusedError) as caught:
+        await SchemaRegistry(client, Codec()).register()
+
+    assert str(caught.value).startswith("http://registry: version 1 of experiment_streams.")
+    assert str(caught.value).endswith(said)
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (httpx.Response(503, json={"message": "starting"}), "503 Service Unavailable: starting"),
+        (httpx.Response(404, text="not here"), "404 Not Found"),
+        (httpx.Response(200, text="<html>"), "the answer is not JSON"),
+        (httpx.Response(200, json=[1]), "the answer, a list, has no usable 'id'"),
+    ],
+)
+async def test_a_registry_that_does_not_answer_as_it_should_is_waited_for(
+    server, client, answer, said
+):
+    server.refusal = answer
+    with pytest.raises(RegistryError, match="http://registry: POST /subjects/") as caught:
+        await SchemaRegistry(client, Codec()).register()
+
+    assert not isinstance(caught.value, RegistryRefusedError)
+    assert str(caught.value).endswith(said)

@@ -45,6 +45,7 @@ def test_settings_are_frozen():
         ("EXPERIMENT_LOG_LEVEL", "chatty"),
         ("EXPERIMENT_TOPIC_PREFIX", "a/b"),
         ("EXPERIMENT_KAFKA_TIMEOUT_S", "nan"),
+        ("EXPERIMENT_SCHEMA_REGISTRY_URL", "registry:8081"),
     ],
 )
 def test_a_value_outside_its_domain_is_refused_by_name(monkeypatch, variable, value):
@@ -74,6 +75,7 @@ def test_secrets_stay_out_of_the_representation():
         sasl_username="engine",
         sasl_password="hunter2",  # type: ignore[arg-type]
         redis_url="redis://:hunter2@localhost",
+        schema_registry_url="https://engine:hunter2@registry",
         receipt_keys="1:68756e74657232",  # type: ignore[arg-type]
     )
 

@@ -52,6 +52,11 @@ def _reachable(facts: Facts) -> Iterator[Finding]:
             "Start it, or correct EXPERIMENT_KAFKA_URL. The API spools what it answers meanwhile.",
         ),
         (
+            "SCHEMA_REGISTRY_UNREACHABLE",
+            facts.kafka.registry_error,
+            "Start it, or correct EXPERIMENT_SCHEMA_REGISTRY_URL. Unknown schemas wait for it.",
+        ),
+        (
             "REDIS_UNREACHABLE",
             facts.redis.error,
             "Start it, or correct EXPERIMENT_REDIS_URL. Workers then write everything again.",
@@ -106,7 +111,7 @@ def _keys_in_use(facts: Facts) -> Iterator[Finding]:
                 f"{_listed(used[key_id])}",
                 "Keep it until they are archived.",
             )
-        elif facts.kafka.error is None and facts.redis.error is None:
+        elif facts.kafka.is_whole and facts.redis.error is None:
             yield Finding(
                 "RECEIPT_KEY_UNUSED",
                 Severity.NOTE,

@@ -94,6 +94,8 @@ class KafkaFacts:
         positions: The partitions that workers read.
         dead_letters: Letters written in the last `Facts.hours`, by code.
         code: Code of the error.
+        registry_error: Why the schema registry did not answer; then what it frames is not known:
+            neither snapshots nor cells. None when it did, or was not needed.
         deviations: Settings of topics that are not what they should be.
         without_settings: Topics whose settings this user may not see.
         denied: Rights that are missing.
@@ -105,9 +107,15 @@ class KafkaFacts:
     positions: tuple[PartitionFacts, ...] = ()
     dead_letters: Mapping[str, int] | None = None
     code: str = ""
+    registry_error: str | None = None
     deviations: tuple[Deviation, ...] = ()
     without_settings: tuple[str, ...] = ()
     denied: tuple[str, ...] = ()
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all topics were read, with what a schema registry frames."""
+        return not (self.error or self.registry_error or self.missing or self.denied)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +180,8 @@ class Facts:
         spool_files_damaged: Files of the spool on this machine that hold what could not be sent.
         receipt_keys: Ids of the receipt keys; the first that is not limited signs.
         limited_receipt_keys: Those that sign for some experiments alone.
-        snapshots: Experiments that have a snapshot; empty unless Kafka and Redis answered.
+        snapshots: Experiments that have a snapshot; empty unless Kafka, Redis and the
+            schema registry answered.
         webhooks: Webhooks that are to deliver; empty unless Kafka answered.
         schemas: Which versions are written and read; None unless Kafka and Redis answered.
     """

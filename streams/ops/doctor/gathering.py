@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import time
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -65,7 +65,7 @@ from streams.projection.refusals import last_refusal
 from streams.receipt_keys import keyring_of
 from streams.settings import Settings
 from streams.wire.cells import decode_cell
-from streams.wire.framing import framing
+from streams.wire.framing import REGISTRY, decoding
 from streams.wire.snapshots import decode_snapshot
 
 HOUR_MS = 3_600_000
@@ -140,7 +140,7 @@ async def gather(
         kafka=kafka,
         redis=redis,
         api=api if isinstance(api, ApiFacts) else await _api(api, api_key),
-        snapshots=tuple(snapshots) if kafka.error is None and redis.error is None else (),
+        snapshots=tuple(snapshots) if kafka.is_whole and redis.error is None else (),
         schemas=await _schemas(settings) if kafka.error is None and redis.error is None else None,
         webhooks=await _webhooks(settings, kafka),
     )
@@ -172,7 +172,11 @@ async def _kafka(
         if missing or lacking:
             return known, {}, {}
         before = await asyncio.to_thread(committed, settings, found)
-        tallies = await _newest_cells(settings)
+        tallies: dict[str, Offsets] = {}
+        snapshots: dict[str, Snapshot] = {}
+        silent: list[str] = []
+        with _noted(silent):
+            tallies = await _newest_cells(settings)
         spans = {
             settings.topic_name(topic): await asyncio.to_thread(
                 KafkaSource(settings).spans, of_generation(topic, settings.generation).name
@@ -183,10 +187,11 @@ async def _kafka(
         letters = await asyncio.to_thread(find_letters, settings, Selection(since_ms=since_ms))
         patience = Patience(settings.commit_interval_s)
         after = await watch(settings, spans, patience)
-        snapshots = await _newest_snapshots(settings)
-        if any(_are_newer(cells, snapshots.get(name)) for name, cells in tallies.items()):
-            await asyncio.sleep(patience.left_s)
+        with _noted(silent):
             snapshots = await _newest_snapshots(settings)
+            if any(_are_newer(cells, snapshots.get(name)) for name, cells in tallies.items()):
+                await asyncio.sleep(patience.left_s)
+                snapshots = await _newest_snapshots(settings)
     except (DependencyError, ClusterError, KafkaException) as error:
         return KafkaFacts(error=_said(error), code=getattr(error, "code", "")), {}, {}
     positions = tuple(
@@ -205,7 +210,12 @@ async def _kafka(
     for each in letters:
         codes[each.letter.code] += each.letter.count
     return (
-        replace(known, positions=positions, dead_letters=codes),
+        replace(
+            known,
+            positions=positions,
+            dead_letters=codes,
+            registry_error=silent[0] if silent else None,
+        ),
         snapshots,
         tallies,
     )
@@ -221,9 +231,20 @@ def _lacking(
     return missing_rights(needed, described) + missing_group_rights(settings, groups, client=client)
 
 
+@contextlib.contextmanager
+def _noted(silent: list[str]) -> Iterator[None]:
+    """Note that the schema registry is silent: lag, log and letters are known without it."""
+    try:
+        yield
+    except DependencyError as error:
+        if error.dependency != REGISTRY:
+            raise
+        silent.append(error.message)
+
+
 async def _newest_cells(settings: Settings) -> dict[str, Offsets]:
     newest: defaultdict[str, Offsets] = defaultdict(dict)
-    async with framing(settings.schema_registry_url) as frames:
+    async with decoding(settings.schema_registry_url) as frames:
         records = await _newest_records(settings, TALLIES)
         await frames.prepare(records.values())
         for value in records.values():
@@ -243,7 +264,7 @@ def _are_newer(cells: Offsets, snapshot: Snapshot | None) -> bool:
 
 
 async def _newest_snapshots(settings: Settings) -> dict[str, Snapshot]:
-    async with framing(settings.schema_registry_url) as frames:
+    async with decoding(settings.schema_registry_url) as frames:
         records = await _newest_records(settings, POSTERIORS)
         await frames.prepare(records.values())
         snapshots = []

@@ -87,6 +87,12 @@ def test_nothing_is_found_where_all_is_well(facts):
     ("facts", "code", "severity", "said"),
     [
         (with_kafka(error="no answer"), "KAFKA_UNREACHABLE", "error", "no answer"),
+        (
+            with_kafka(registry_error="no answer"),
+            "SCHEMA_REGISTRY_UNREACHABLE",
+            "error",
+            "no answer",
+        ),
         (with_redis(error="no answer"), "REDIS_UNREACHABLE", "error", "no answer"),
         (with_api(error="no answer"), "API_UNREACHABLE", "error", "no answer"),
         (replace(HEALTHY, receipt_keys_error="not set"), "RECEIPT_KEYS", "error", "not set"),
@@ -205,6 +211,20 @@ def test_keys_that_do_not_sign_are_named_with_who_uses_them():
         [finding] = findings(facts)
         assert (finding.code, finding.severity) == (code, Severity.NOTE)
         assert said in finding.what
+
+
+@pytest.mark.parametrize(
+    ("unread", "code"),
+    [
+        ({"registry_error": "no answer"}, "SCHEMA_REGISTRY_UNREACHABLE"),
+        ({"denied": ("READ on topic eu-posteriors",)}, "KAFKA_ACCESS_DENIED"),
+        ({"missing": ("eu-posteriors",)}, "TOPICS_MISSING"),
+    ],
+)
+def test_no_key_is_called_unused_where_experiments_are_not_known(unread, code):
+    facts = replace(with_kafka(**unread), snapshots=(), receipt_keys=(2, 1))
+
+    assert [finding.code for finding in findings(facts)] == [code]
 
 
 @pytest.mark.parametrize(
