@@ -72,6 +72,8 @@ class SchemaRegistryServer:
             "QUARKUS_HTTP_PORT": str(self._port),
             # Its storage in memory is H2 as well; without a delay a kill loses nothing.
             "QUARKUS_DATASOURCE_JDBC_URL": f"jdbc:h2:file:{self._directory}/schemas;WRITE_DELAY=0",
+            # On a busy machine it would give up its own start after 5 s.
+            "QUARKUS_DATASOURCE_JDBC_ACQUISITION_TIMEOUT": f"{START_S:.0f}S",
         }
         with self._log.open("ab") as log:
             process = subprocess.Popen(
@@ -83,7 +85,7 @@ class SchemaRegistryServer:
 
     def run(self) -> None:
         """Have it run, whatever was done to it."""
-        if self._process is None:
+        if self._process is None or self._process.poll() is not None:
             self.start()
         self.thaw()
 
