@@ -287,6 +287,8 @@ def test_an_experiment_from_its_start_to_its_roll_back(ana: Visit, stack: Stack)
         blue = page.locator("#variants tbody tr", has_text="Blue")
         expect(blue.locator(".traffic")).not_to_contain_text("33.3", timeout=PATIENCE_MS)
         expect(page.locator("#forest svg.chart")).to_be_visible()
+        page.wait_for_timeout(1_500)  # a series has one point a second
+        send_traffic(client, experiment, 600, 60)
         expect(page.locator("#plot-traffic canvas")).to_be_visible()
         page.locator("#plot-traffic").press("ArrowLeft")
         expect(page.locator("#read-traffic")).to_contain_text("Control")
