@@ -405,6 +405,8 @@ async def test_a_further_version_of_every_schema_is_compatible_for_the_registry(
 
         assert await SchemaRegistry(client, Codec()).register() == ids
     for schema in map(library.current, library.NAMES):
-        assert registry.versions(schema.full_name) == [1, 2]
+        # A registry counts on where a schema was deleted.
+        first, second = registry.versions(schema.full_name)
+        assert second == first + 1
         text = json.loads(registry.schema(ids[schema.name]))
         assert library.crc64_avro(text) == schema.fingerprint
