@@ -41,7 +41,7 @@ def main() -> None:
     )
     parser.add_argument("--rows", nargs="+", default=[], metavar="GROUP[/ROW]")
     how = parser.add_mutually_exclusive_group()
-    how.add_argument("--quick", action="store_true", help="the smaller cut that CI runs")
+    how.add_argument("--quick", action="store_true", help="the smaller cut, as in make test-long")
     how.add_argument("--render", action="store_true", help="only write the page and its plots")
     parser.add_argument("--scale", type=float, default=1.0, help="part of the repetitions")
     parser.add_argument(

@@ -107,7 +107,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         turns[item.path] = min(_turn(item), turns.get(item.path, _Turn.COMPUTING))
     items.sort(key=lambda item: turns[item.path])
-    # Neither is part of `make test`; each has a command of its own.
+    # None of these is part of `make test`; each has a command of its own.
     unwanted = {
         name
         for name, is_wanted in (

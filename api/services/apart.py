@@ -41,7 +41,7 @@ class ApartProcess:
             raise _refused("OPERATION_BUSY", "others are asking already")
         self._waiting += 1
         try:
-            async with self._turn:  # so that a process that is ended runs nobody else's function
+            async with self._turn:  # ending the process after a timeout must fail no other request
                 return await self._run(function, *arguments)
         finally:
             self._waiting -= 1

@@ -37,8 +37,8 @@ class OperationsService:
 
     Args:
         settings: Where Kafka and Redis are.
-        apart: Runs what asks Kafka for seconds.
-        computing: Runs what asks nobody, so that it does not wait for what does.
+        apart: Runs what reads from Kafka, which can take seconds.
+        computing: Runs plans, which use the processor alone and do not wait for Kafka.
         api_facts: Returns what the API says of itself.
     """
 

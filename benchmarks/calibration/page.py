@@ -18,7 +18,7 @@ _INTRODUCTION = """\
 What the statistics promise, held against simulated experiments whose truth is known. `make
 calibrate` runs every row, keeps what it measured under `benchmarks/results/calibration/` and writes
 this page and its plots from that. Everything is seeded, so a row gives the same figures again; the
-command above each table makes any one of its rows. A smaller cut is a test
+command above each table makes any one of its rows. A smaller cut is a long test
 ([`tests/benchmarks/test_calibrate.py`](../../tests/benchmarks/test_calibrate.py)).
 
 In brackets stands the 95 % confidence interval: of a share by Clopper and Pearson, of a mean by

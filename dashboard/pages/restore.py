@@ -52,7 +52,7 @@ async def _confirmation(
     facts = Facts(await client.get_experiment(name), await client.get_experiment_stats(name))
     entry = await _entry(request, client)
     if entry is None and not error:
-        return redirect(request, _experiment(request))  # somebody else was faster
+        return redirect(request, _experiment(request))  # another user has restored it meanwhile
     effect = ""
     changes: tuple[str, ...] = ()
     if entry is not None and session.may("manage"):
