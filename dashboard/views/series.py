@@ -19,6 +19,7 @@ SETTLED_SHARE = 8
 flatten the rest."""
 
 _PACE_MS = 7 * DAY_MS
+_NEAR_MS = 10 * 365 * DAY_MS
 _MARGIN = 0.1
 
 
@@ -49,7 +50,7 @@ class SeriesView:
         names: Of all variants, in order.
         rows: The table, oldest first.
         difference_label, traffic_label: The charts in words.
-        planned: When the planned size is reached at last week's pace; empty where it is not known.
+        planned: When the planned size is reached; empty where it is not known.
         marks: What happened, in the order of its number in the charts.
     """
 
@@ -98,7 +99,7 @@ def series_view(
     ]
     names = tuple(facts.names)
     name = facts.name_of(chosen)
-    planned_ms = _planned(facts, series)
+    planned_ms, planned = _planned_at(facts, series)
     begin, end = points[0].at, points[-1].at
     marks = tuple(
         sorted(
@@ -140,7 +141,7 @@ def series_view(
             f"{each} {percent(share[-1])}" for each, share in zip(names, shares, strict=True)
         )
         + ".",
-        planned="" if planned_ms is None else f"about {moment(planned_ms)}",
+        planned=planned,
         marks=marks,
     )
 
@@ -177,8 +178,19 @@ def _range(
     return [low - margin, high + margin]
 
 
-def _planned(facts: Facts, series: Timeseries) -> int | None:
-    """Return when the planned units will have come at last week's pace, in milliseconds."""
+def _planned_at(facts: Facts, series: Timeseries) -> tuple[float | None, str]:
+    """Return when the planned units will have come, and in words; None where that is far away."""
+    left_ms = _planned_in(facts, series)
+    if left_ms is None:
+        return None, ""
+    if left_ms > _NEAR_MS:
+        return None, "in more than ten years, at last week's pace"
+    at_ms = round(series.points[-1].at + left_ms)
+    return at_ms, f"about {moment(at_ms)}, at last week's pace (dashed)"
+
+
+def _planned_in(facts: Facts, series: Timeseries) -> float | None:
+    """Return the time until the planned units have come at last week's pace, in milliseconds."""
     planned, active = facts.planned_units, max(len(facts.active), 1)
     if planned is None or facts.stats.status != "running":
         return None
@@ -189,7 +201,7 @@ def _planned(facts: Facts, series: Timeseries) -> int | None:
     missing = planned * active - units[-1]
     if missing <= 0 or come <= 0 or elapsed <= 0:
         return None
-    return round(newest + missing * elapsed / come)
+    return missing * elapsed / come
 
 
 def _rows(

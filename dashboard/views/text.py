@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
+from streams.model.times import calendar_time
 from streams.stats.kinds import MetricKind
 
 MINUS = "\N{MINUS SIGN}"
@@ -231,20 +231,21 @@ def spans(text: str) -> tuple[Span, ...]:
 
 
 def moment(ms: int | None) -> str:
-    """Return a time, with its zone.
+    """Return a time, with its zone; its milliseconds where no calendar has it.
 
     >>> moment(1795978407049)
     '29 Nov 2026, 18:53:27 UTC'
     """
     if not ms:
         return "–"
-    at = datetime.fromtimestamp(ms / 1000, UTC)
-    return f"{at.day} {at:%b %Y, %H:%M:%S} {ZONE}"
+    at = calendar_time(ms)
+    return f"{ms} ms" if at is None else f"{at.day} {at:%b %Y, %H:%M:%S} {ZONE}"
 
 
 def iso(ms: int | None) -> str:
-    """Return a time for machines; empty for none."""
-    return datetime.fromtimestamp(ms / 1000, UTC).isoformat() if ms else ""
+    """Return a time for machines; empty for none, and for one that no calendar has."""
+    at = calendar_time(ms) if ms else None
+    return "" if at is None else at.isoformat()
 
 
 def duration(ms: float) -> str:

@@ -196,15 +196,7 @@ def _report_table(reports: list[TopicReport]) -> Table:
             decimal(report.bytes),
             f"{report.missing:,}",
             f"{len(report.problems):,}",
-            _moment(report.first_at_ms),
-            _moment(report.last_at_ms),
+            moment(report.first_at_ms),
+            moment(report.last_at_ms),
         )
     return table
-
-
-def _moment(at_ms: int | None) -> str:
-    """Return a time that a producer chose, which may be one that no calendar has."""
-    try:
-        return moment(at_ms)
-    except (ValueError, OverflowError, OSError):
-        return f"{at_ms} ms"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from rich.console import Group, JustifyMethod, RenderableType
 from rich.table import Table
@@ -13,6 +13,7 @@ from experiment_streams_client import ListedExperiment
 from streams.experiments.statistics import AgainstControl, MetricReport, Miscounts
 from streams.experiments.stats_response import Stats, VariantResult
 from streams.model.quantities import MICRO
+from streams.model.times import calendar_time
 
 BAR_WIDTH = 8
 
@@ -203,10 +204,14 @@ def exact(micro: int) -> str:
 
 
 def moment(at_ms: int | None) -> str:
-    """Return a time in milliseconds since the epoch as UTC, to the second; empty for None."""
+    """Return a time in milliseconds since the epoch as UTC, to the second; empty for None.
+
+    One that a producer chose may be one that no calendar has; its milliseconds are returned.
+    """
     if at_ms is None:
         return ""
-    return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    at = calendar_time(at_ms)
+    return f"{at_ms} ms" if at is None else at.isoformat(" ", "seconds").removesuffix("+00:00")
 
 
 def table_of(*columns: str) -> Table:

@@ -14,11 +14,11 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from streams.model.published import Published
+from streams.model.times import LAST_MS
 from streams.model.validation import InputModel, problem
 
 MAX_RAMP_STEPS = 20
 MAX_AFTER_S = 366 * 86_400
-TIME_LIMIT_MS = (1 << 48) - 1
 
 _MS_PER_S = 1_000
 
@@ -54,8 +54,8 @@ class ScheduleSpec(InputModel):
         hold_on: Findings that hold the ramp: no further step is taken.
     """
 
-    start_at: int | None = Field(default=None, ge=0, le=TIME_LIMIT_MS)
-    end_at: int | None = Field(default=None, ge=0, le=TIME_LIMIT_MS)
+    start_at: int | None = Field(default=None, ge=0, le=LAST_MS)
+    end_at: int | None = Field(default=None, ge=0, le=LAST_MS)
     ramp: Annotated[tuple[RampStep, ...], Field(max_length=MAX_RAMP_STEPS, strict=False)] = ()
     hold_on: Annotated[
         tuple[Annotated[HoldOn, Field(strict=False)], ...],

@@ -15,13 +15,13 @@ from streams.model.errors import InputError
 from streams.model.events import CONCLUSION, CommandKind, Decision
 from streams.model.experiment_keys import named_experiment
 from streams.model.ids import experiment_id, variant_id
+from streams.model.times import LAST_MS
 from streams.webhooks.definition import WebhookDefinition
 from streams.webhooks.event_types import EventType, matches
 from streams.webhooks.experiments import ExperimentDirectory
 
 _PERSON = b"webhook message"
 _ID_BYTES = 16
-_LAST_MS = 253_402_300_799_999  # the end of the year 9999, which is the last that has four digits
 
 _TYPE_OF_COMMAND = {
     CommandKind.CREATE: EventType.CREATED,
@@ -60,7 +60,7 @@ class Event:
 
     def body(self) -> bytes:
         """Return the body in the format of Standard Webhooks."""
-        at_ms = min(self.at_ms, _LAST_MS)
+        at_ms = min(self.at_ms, LAST_MS)
         moment = datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="milliseconds")
         return orjson.dumps(
             {

@@ -187,6 +187,15 @@ def test_a_letter_of_one_event_names_its_index(reader):
     assert "1 event, newest first." in text
 
 
+def test_a_letter_has_any_time_that_a_producer_chose(reader):
+    letters = letters_json(letter_json(recordAt=2**63 - 1))
+    reader.api.answers["GET /dead-letters"] = (200, letters)
+
+    text = reader.get(LETTERS, headers=HTMX).text
+
+    assert f'<dt>Time of the record</dt><dd class="value">{2**63 - 1} ms</dd>' in text
+
+
 def test_letters_are_text_whatever_they_hold(manager):
     hostile = letter_json(
         message=f"`{HOSTILE}`", code=HOSTILE, place=HOSTILE, experimentId=HOSTILE, topic=HOSTILE

@@ -14,12 +14,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from schemas.catalogue import DAY_MS
+from streams.model.times import LAST_MS
 
 PARTIAL = ".partial"
 """Behind the name of a file that is being written."""
 
 _NAME = re.compile(r"(\d{4}-\d{2}-\d{2})-(\d{20})\.avro")
-_LAST_DAY = (datetime(9999, 12, 31, tzinfo=UTC) - datetime(1970, 1, 1, tzinfo=UTC)).days
+_LAST_DAY = LAST_MS // DAY_MS
 
 
 @dataclass(frozen=True, slots=True)

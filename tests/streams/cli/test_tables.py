@@ -2,10 +2,11 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from streams.cli.tables import BAR_WIDTH, bar, exact, moment
+from streams.model.times import LAST_MS
 
 
 @given(st.floats(0, 1))
@@ -26,3 +27,10 @@ def test_exact_sums_lose_nothing(micro: int) -> None:
 def test_a_moment_is_utc() -> None:
     assert moment(1_700_000_000_000) == "2023-11-14 22:13:20"
     assert moment(None) == ""
+
+
+@given(st.integers(-(2**63), 2**63 - 1))
+@example(LAST_MS)
+@example(LAST_MS + 1)
+def test_every_time_of_a_record_has_a_text(at_ms: int) -> None:
+    assert moment(at_ms)

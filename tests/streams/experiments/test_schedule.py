@@ -178,7 +178,7 @@ def steps(*after: int) -> list[dict[str, Any]]:
         ({"startAt": 0, "endAt": 60_000, "ramp": steps(30, 60)}, "RAMP_AFTER_END",
          "ramp[1].after"),
         ({"startAt": -1}, "OUT_OF_RANGE", "startAt"),
-        ({"startAt": 1 << 48}, "OUT_OF_RANGE", "startAt"),
+        ({"startAt": 253_402_300_800_000}, "OUT_OF_RANGE", "startAt"),  # of the year 10000
         ({"startAt": "2026-01-01"}, "WRONG_TYPE", "startAt"),
         ({"holdOn": ["guardrail"]}, "HOLD_NOT_USED", "holdOn"),
         ({"ramp": steps(1), "holdOn": ["profit"]}, "UNKNOWN_VALUE", "holdOn[0]"),
