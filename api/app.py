@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from importlib.metadata import version
+from typing import Any
 
 from confluent_kafka import Producer as KafkaProducer
 
@@ -49,6 +50,7 @@ from api.snapshots.flag_changes import FlagChanges
 from api.snapshots.follower import SnapshotFollower
 from api.spool.spool import Spool
 from schemas.catalogue import COMMANDS, IMPRESSIONS, OBSERVATIONS
+from streams.kafka.outages import logging_outages
 from streams.kafka.source import KafkaSource
 from streams.model.errors import DependencyError
 from streams.ops.doctor.facts import ApiFacts
@@ -123,7 +125,14 @@ async def running_api(settings: Settings) -> AsyncIterator[FastPathApp]:
         )
         topics = [topic.full_name(settings.topic_prefix) for topic in (IMPRESSIONS, OBSERVATIONS)]
         delivery = Delivery(
-            spool, partial(_producer, {**settings.confluent_config(), **PRODUCER_CONFIG}), topics
+            spool,
+            partial(
+                _producer,
+                settings.confluent_config()
+                | dict(PRODUCER_CONFIG)
+                | logging_outages(settings, "writing events"),
+            ),
+            topics,
         )
         resources.push_async_callback(asyncio.to_thread, delivery.drain, DRAIN_S)
         outbox = Outbox(
@@ -162,7 +171,7 @@ async def running_api(settings: Settings) -> AsyncIterator[FastPathApp]:
             lambda: experiments.has_holdouts,
         )
         command_log = KafkaCommandLog(
-            settings.confluent_config(),
+            settings.confluent_config() | logging_outages(settings, "writing commands"),
             COMMANDS.full_name(settings.topic_prefix),
             partial(encode_command, codec=codec),
             0.8 * settings.command_timeout_s,
@@ -299,6 +308,6 @@ async def _pump(delivery: Delivery) -> None:
         await asyncio.sleep(PUMP_S)
 
 
-def _producer(config: dict[str, str | int | float | bool]) -> Producer:
+def _producer(config: dict[str, Any]) -> Producer:
     producer: Producer = KafkaProducer(config)
     return producer

@@ -322,7 +322,7 @@ class KafkaCommandLog:
 
     def __init__(
         self,
-        config: Mapping[str, str | int | float | bool],
+        config: Mapping[str, Any],
         topic: str,
         encode: Callable[[Command], bytes],
         timeout_s: float,

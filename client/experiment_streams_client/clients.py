@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Generator
+from http import HTTPStatus
 from ipaddress import ip_address
 from typing import Any, Self, TypeVar, cast
 
@@ -263,7 +264,17 @@ def _timeout(timeout_s: float, call: Call[Any]) -> httpx.Timeout:
 
 
 def _headers(api_key: str | None) -> dict[str, str]:
-    return {} if api_key is None else {"Authorization": f"Bearer {api_key}"}
+    """Return the headers of all requests.
+
+    Raises:
+        ApiError: the API key is none, as the API itself would say; a header cannot carry it.
+    """
+    if api_key is None:
+        return {}
+    if not (api_key.isascii() and api_key.isprintable()):
+        message = "the API key has a character that no key has: a line break, or one beyond ASCII"
+        raise ApiError("UNAUTHENTICATED", message, status=HTTPStatus.UNAUTHORIZED)
+    return {"Authorization": f"Bearer {api_key}"}
 
 
 def _is_loopback(url: str) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
@@ -14,13 +13,12 @@ import yaml
 
 from experiment_streams_client import Experiment, ExperimentClient
 from streams.cli import terminal
+from streams.cli.input_files import read_text, unreadable
 from streams.cli.tables import experiments_table
 from streams.cli.terminal import API_DEFAULT, Api, ApiKey, AsJson, Author, ExperimentId, Reason
 from streams.experiments.promotion_state import MAX_CONTROL_SHARE
 from streams.experiments.served import Serve
 from streams.model.errors import InputError, quoted
-
-STDIN = Path("-")
 
 
 class Sort(StrEnum):
@@ -265,10 +263,9 @@ def read_definition(file: Path) -> dict[str, Any]:
         InputError: the file cannot be read, or does not have exactly these two.
     """
     try:
-        text = sys.stdin.read() if file == STDIN else file.read_text()
-        definition = _parsed(text)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError("UNREADABLE_FILE", str(error).replace("\n", " "), str(file)) from error
+        definition = _parsed(read_text(file))
+    except yaml.YAMLError as error:
+        raise unreadable(file, error) from error
     if not isinstance(definition, dict) or definition.keys() != {"config", "variants"}:
         raise InputError("WRONG_TYPE", "must be an object of `config` and `variants`", str(file))
     if not isinstance(definition["config"], dict) or not _are_objects(definition["variants"]):

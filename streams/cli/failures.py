@@ -20,6 +20,15 @@ EXIT_UNAVAILABLE = 69  # sysexits.h: a service is not there; worth another try
 class PlainFailures(TyperGroup):
     """Commands whose expected errors are one line on stderr, without a traceback."""
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Refuse arguments that are no text: they would reach neither a request nor a terminal."""
+        for argument in args:
+            try:
+                argument.encode()
+            except UnicodeEncodeError:
+                raise typer.BadParameter(f"{argument!a} is not UTF-8", ctx) from None
+        return super().parse_args(ctx, args)
+
     def invoke(self, ctx: Any) -> Any:
         """Run the command; an EngineError ends it with the exit code of its kind."""
         try:

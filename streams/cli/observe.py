@@ -17,6 +17,7 @@ from schemas.catalogue import DEAD_LETTERS
 from streams.cli import terminal
 from streams.cli.posting import members_of_file, post_members, post_with
 from streams.cli.terminal import API_DEFAULT, Api, ApiKey, AsJson
+from streams.kafka.outages import logging_outages
 from streams.model.errors import DependencyError, InputError
 from streams.model.events import DeadLetter
 from streams.ops.unit_observations import (
@@ -74,8 +75,10 @@ def _follow(settings: Settings, topic: str, group: str, client: ExperimentClient
     """Post the records of a topic until the process is interrupted or terminated."""
     # As by Ctrl-C: a member that leaves its group has no successor wait for its session to end.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    consumer = Consumer(settings.group_config(group))
-    letters = Producer(settings.confluent_config() | {"enable.idempotence": True})
+    consumer = Consumer(
+        settings.group_config(group) | logging_outages(settings, f"reading {topic}")
+    )
+    letters = Producer(settings.confluent_config() | {"enable.idempotence": True, "log_level": 0})
     target = DEAD_LETTERS.full_name(settings.topic_prefix)
 
     failed: list[KafkaError] = []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -14,11 +13,10 @@ import typer
 from experiment_streams_client import Accepted, ApiError, ExperimentClient
 from experiment_streams_client.calls import Call
 from streams.cli import terminal
+from streams.cli.input_files import read_bytes
 from streams.cli.progress import counting
 from streams.model.errors import EventError, InputError
 from streams.ops.unit_observations import POSTED_TOGETHER, Refused, decoded
-
-STDIN = Path("-")
 
 ASSIGNMENT_ID = "assignmentId"
 
@@ -63,11 +61,7 @@ def members_of_file(file: Path, fields: Mapping[str, Any] | None = None) -> list
     Raises:
         InputError: the file cannot be read.
     """
-    try:
-        text = sys.stdin.buffer.read() if file == STDIN else file.read_bytes()
-    except OSError as error:
-        raise InputError("UNREADABLE_FILE", str(error), str(file)) from error
-    lines = enumerate(text.split(b"\n"), start=1)
+    lines = enumerate(read_bytes(file).split(b"\n"), start=1)
     return [
         Member({"line": number}, _fields_of(line.strip(), fields))
         for number, line in lines

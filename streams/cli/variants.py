@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,7 +10,8 @@ import typer
 
 from experiment_streams_client import Experiment
 from streams.cli import terminal
-from streams.cli.experiments import STDIN, as_object
+from streams.cli.experiments import as_object
+from streams.cli.input_files import read_text
 from streams.cli.terminal import API_DEFAULT, Api, ApiKey, AsJson, Author, ExperimentId, Reason
 from streams.model.errors import InputError
 
@@ -133,12 +133,7 @@ def _object(text: str | None) -> dict[str, Any] | None:
     if text is None:
         return None
     if text.startswith("@"):
-        file = Path(text[1:])
-        try:
-            text = sys.stdin.read() if file == STDIN else file.read_text()
-        except (OSError, UnicodeDecodeError) as error:
-            message = str(error).replace("\n", " ")
-            raise InputError("UNREADABLE_FILE", message, str(file)) from error
+        text = read_text(Path(text[1:]))
     try:
         found = orjson.loads(text)
     except orjson.JSONDecodeError as error:

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from experiment_streams_client import ExperimentClient, Webhook, new_webhook_secret
 from streams.cli import terminal
+from streams.cli.input_files import read_text
 from streams.cli.tables import moment, table_of
 from streams.cli.terminal import API_DEFAULT, Api, ApiKey, AsJson
 from streams.model.errors import DependencyError, InputError
@@ -102,7 +103,7 @@ def create(
     Without `--secret-file` a secret is drawn and shown once. The receiver verifies signatures by
     it; the API never returns it.
     """
-    secret = None if secret_file is None else _read(secret_file)
+    secret = None if secret_file is None else read_text(secret_file).strip()
     drawn = None
     if secret is None and format_ is Format.STANDARD:
         secret = drawn = new_webhook_secret()
@@ -176,7 +177,7 @@ def update(
         "url": url,
         "events": event,
         "experiments": experiment,
-        "secret": None if secret_file is None else _read(secret_file),
+        "secret": None if secret_file is None else read_text(secret_file).strip(),
         "secretOverlap": overlap_s,
         "description": description,
         "isEnabled": None if send is None else send is Switch.ON,
@@ -237,11 +238,6 @@ def _fail_test() -> NoReturn:
         f"the test was not sent within {TEST_WAIT_S:.0f} s; does `experiment webhooks run` run?"
     )
     raise DependencyError("webhooks", message)
-
-
-def _read(file: Path) -> str:
-    text = sys.stdin.read() if str(file) == "-" else file.read_text()
-    return text.strip()
 
 
 def _table(webhooks: tuple[Webhook, ...]) -> Table:

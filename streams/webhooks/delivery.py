@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 
 from schemas.catalogue import WEBHOOKS
+from streams.kafka.outages import logging_outages
 from streams.kafka.positions import WEBHOOKS_GROUP
 from streams.kafka.records import LogError
 from streams.kafka.settings import KafkaSettings
@@ -257,6 +258,7 @@ class _Group:
         self._consumer = Consumer(
             settings.group_config(settings.topic_prefix + WEBHOOKS_GROUP)
             | {"enable.partition.eof": True}
+            | logging_outages(settings, "reading webhooks")
         )
         self._consumer.subscribe(
             [WEBHOOKS.full_name(settings.topic_prefix)],

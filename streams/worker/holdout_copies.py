@@ -12,6 +12,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 
 from schemas.catalogue import COMMANDS, OBSERVATIONS
 from streams.fold.holdout_copies import Coverage, copies_of
+from streams.kafka.outages import logging_outages
 from streams.kafka.positions import HOLDOUTS_GROUP
 from streams.kafka.records import LogError, LogSource
 from streams.kafka.settings import KafkaSettings
@@ -144,6 +145,7 @@ class HoldoutCopier:
     def _subscribed(self) -> Consumer:
         consumer = Consumer(
             self._settings.group_config(self._settings.topic_prefix + HOLDOUTS_GROUP)
+            | logging_outages(self._settings, "copying observations for holdouts")
         )
         consumer.subscribe([self._topic], on_assign=self._begin)
         return consumer

@@ -222,6 +222,16 @@ def test_an_api_key_is_sent_as_a_bearer_token() -> None:
     assert "Authorization" not in open_.headers
 
 
+@pytest.mark.parametrize("client", [ExperimentClient, AsyncExperimentClient])
+@pytest.mark.parametrize("key", ["s3cr\u00e9t", "secret\n", "a\r\nX-Other: b", "\udcff"])
+def test_an_api_key_that_no_header_carries_is_refused(client: Any, key: str) -> None:
+    with pytest.raises(ApiError) as caught:
+        client("http://api", api_key=key)
+
+    assert (caught.value.code, caught.value.status) == ("UNAUTHENTICATED", 401)
+    assert key not in str(caught.value)
+
+
 def test_a_refusal_carries_code_path_and_status() -> None:
     server = Server(error(422, "OUT_OF_RANGE", "config.trafficAllocation"))
 
