@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-import time
+import threading
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from streams.webhooks import sender as module
 from streams.webhooks.addresses import AddressPolicy, networks, target_of
 from streams.webhooks.sender import Failure, Sender
+from tests.patience import PATIENCE_S
 from tests.streams.webhooks.receiver import receiving
 
 LOCAL = AddressPolicy(networks("127.0.0.0/8"), allows_http=True)
@@ -203,14 +204,16 @@ async def test_one_private_address_among_others_refuses_a_name(monkeypatch):
 
 
 async def test_a_name_that_is_not_resolved_delays_no_other(monkeypatch):
+    is_over = threading.Event()
+
     def resolve(host: str, port: int, **_: object) -> list[object]:
         if host == "slow.example":
-            time.sleep(0.5)
+            assert is_over.wait(PATIENCE_S)
             return []
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
 
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
-    async with receiving() as receiver, Sender(LOCAL, TIMEOUT_S) as sender:
+    async with receiving() as receiver, Sender(LOCAL, PATIENCE_S) as sender:
         slow = target_of(receiver.url(host="slow.example"), LOCAL)
         fast = target_of(receiver.url(host="fast.example"), LOCAL)
         waiting = [asyncio.create_task(sender.post(slow, {}, b"")) for _ in range(200)]
@@ -220,5 +223,6 @@ async def test_a_name_that_is_not_resolved_delays_no_other(monkeypatch):
 
         assert found.failure is None
         assert not any(task.done() for task in waiting)
+        is_over.set()
         outcomes = await asyncio.gather(*waiting)
         assert {each.failure for each in outcomes} == {Failure.NAME_NOT_RESOLVED}
