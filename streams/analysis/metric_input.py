@@ -269,7 +269,12 @@ class SingleInput(MetricInput):
     def contrasts(self, traffic: Traffic) -> MetricContrasts:
         """Return the sums by which the variants are compared; all units count alike."""
         raw = self._as_counted(traffic)
-        return raw if self.adjustment is None else self.adjustment.contrasts(raw)
+        if self.adjustment is None:
+            return raw
+        if raw.sums.moments is None and raw.weighting is not Weighting.INVERSE:
+            # Values of 0 to 1 are compared by their bounds alone, and adjusted ones have none.
+            raw = MetricContrasts.of(traffic, self.compared, self.samples, bounds=None)
+        return self.adjustment.contrasts(raw)
 
     def _as_counted(self, traffic: Traffic) -> MetricContrasts:
         return MetricContrasts.of(traffic, self.compared, self.samples, bounds=self.bounds)

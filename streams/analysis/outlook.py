@@ -29,6 +29,7 @@ from streams.stats.sequential.confidence_sequences import (
     PLANNED_EVENTS,
     PLANNED_UNITS,
     asymptotic_radius,
+    error_of_both_sides,
 )
 from streams.stats.sequential.contrasts import Contrast
 from streams.stats.sequential.planned_information import PlannedInformation
@@ -146,7 +147,7 @@ def _half_width(contrast: Contrast, error: float) -> FloatArray:
             squares, narrowest = contrast.variance * contrast.squares_of_even, RANGE_EVENTS
         clock = squares / (contrast.max_decrement * contrast.max_decrement)
     known = np.where(clock > 0.0, clock, 1.0)
-    radius = np.sqrt(known) * asymptotic_radius(known, 2.0 * error, narrowest)
+    radius = np.sqrt(known) * asymptotic_radius(known, error_of_both_sides(error), narrowest)
     return np.where(clock > 0.0, radius * contrast.standard_error, np.inf)
 
 

@@ -67,6 +67,16 @@ def asymptotic_radius(
     return radius if isinstance(units, np.ndarray) else float(radius)
 
 
+def error_of_both_sides(error: float | FloatArray) -> FloatArray:
+    """Return the error of both sides of a normal mixture, whose sides are alike, below 1.
+
+    Args:
+        error: That of one side, in (0, 1/2].
+    """
+    found: FloatArray = np.minimum(2.0 * np.asarray(error), 1.0 - 1e-9)
+    return found
+
+
 def asymptotic_tuning(
     alpha: float | FloatArray, planned_units: float = PLANNED_UNITS
 ) -> FloatArray | float:

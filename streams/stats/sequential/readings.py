@@ -24,6 +24,7 @@ from streams.stats.sequential.confidence_sequences import (
     asymptotic_radius,
     asymptotic_tuning,
     bounded_radius,
+    error_of_both_sides,
     log_e_values,
     mixture_tuning,
 )
@@ -114,7 +115,9 @@ class ConfidenceSequence(Reading):
             # So early that the width would be beyond machine numbers, nothing is known.
             known = known & (clock > _EARLIEST * narrowest)
             clock = np.where(known, clock, 1.0)
-            radius = np.sqrt(clock) * asymptotic_radius(clock, _both(error), narrowest)
+            radius = np.sqrt(clock) * asymptotic_radius(
+                clock, error_of_both_sides(error), narrowest
+            )
             lower = compared.difference - radius * compared.standard_error
         return np.where(known, lower, -np.inf)
 
@@ -136,7 +139,7 @@ class ConfidenceSequence(Reading):
             return np.minimum(1.0, np.exp(-log_e) / sums.share)
         z = z_values(compared)
         clock, narrowest = self._clock(compared)
-        scaled = clock * asymptotic_tuning(_both(error), narrowest)
+        scaled = clock * asymptotic_tuning(error_of_both_sides(error), narrowest)
         two_sided = np.exp(0.5 * (np.log1p(scaled) - z * z * scaled / (scaled + 1.0)))
         return np.where(z > 0.0, np.minimum(1.0, 0.5 * two_sided), 1.0)
 
@@ -186,8 +189,3 @@ def _is_known(compared: Contrast) -> NDArray[np.bool_]:
     return np.asarray(
         (compared.fewest > 0.0) & (compared.scale > 0.0) & (compared.time > 0.0), dtype=np.bool_
     )
-
-
-def _both(error: FloatArray) -> FloatArray:
-    """Return the error of both sides; a normal mixture is of two, and its sides are alike."""
-    return np.minimum(2.0 * error, 1.0 - 1e-9)

@@ -96,6 +96,23 @@ def test_the_interval_is_narrower_by_what_is_explained_and_says_so() -> None:
     assert evaluated(tally, type="thompson_sampling").metrics["spend"].variance_removed is None
 
 
+def test_counts_of_0_and_1_have_tails_once_they_are_adjusted() -> None:
+    """Their exact bounds are those of the values, and adjusted values have none."""
+    random = np.random.default_rng(4)
+    variants, before = random.integers(0, 2, 4_000).astype(np.float64), random.normal(size=4_000)
+    values = (random.random(4_000) < np.where(before > 0.0, 0.9, 0.1)).astype(np.float64)
+    counted = {"spend": {"kind": "count", "cap": 1}}
+
+    snapshot = evaluated(tally_of(variants, before, values), metrics=counted)
+
+    removed = snapshot.metrics["spend"].variance_removed
+    assert removed == pytest.approx(np.corrcoef(before, values)[0, 1] ** 2, abs=0.01)
+    assert snapshot.evidence is not None
+    (compared,) = snapshot.evidence.comparisons
+    assert compared.lower is not None
+    assert compared.lower < 0.0 < (compared.upper or 0.0)
+
+
 def test_units_without_the_covariate_are_compared_by_their_own_mean_and_counted() -> None:
     variants, before, values = units_of(4_000, 0.8, 0.1)
     known = np.arange(4_000) % 2 == 0

@@ -62,6 +62,14 @@ def test_without_a_plan_only_what_is_found_by_now_is_known():
     assert (found.power, found.power_at_end, found.conditional_power) == (None, None, None)
 
 
+def test_an_error_of_a_half_on_one_side_leaves_a_width():
+    found = outlook(
+        (10_000, 1_000), (10_000, 1_000), alternative="better", significanceThreshold=0.5
+    )
+
+    assert 0.0 < found.detectable < 0.1
+
+
 @pytest.mark.parametrize(("direction", "expected"), [("increase", 0.267), ("decrease", 0.16)])
 def test_a_lift_is_in_the_direction_of_the_metric(direction, expected):
     """A fall to 9 % is planned with less variance, so there is less of the plan left."""

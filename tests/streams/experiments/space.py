@@ -48,6 +48,7 @@ from streams.tallies.linear import LinearSums
 from streams.tallies.pair_sums import pack_pairs
 from streams.tallies.periods import FINEST_SHIFT, Period, PeriodTally
 from streams.tallies.plan import Plan
+from tests.streams.experiments.folded import folded, with_features
 
 T = TypeVar("T")
 Pick = Callable[[Sequence[Any]], Any]
@@ -213,8 +214,8 @@ def metric_spec(pick: Pick, *, is_guardrail: bool, name: str) -> dict[str, Any]:
     return found
 
 
-def definition(pick: Pick) -> ExperimentDefinition | None:
-    """Return a definition; None if these choices make none."""
+def definition(pick: Pick, *, is_whole: bool = False) -> ExperimentDefinition | None:
+    """Return a definition, or one with features that are no numbers; None if there is none."""
     kind = pick(sorted(POLICIES))
     n_variants = pick(N_VARIANTS)
     config: dict[str, Any] = {"name": "x", "type": kind, "primaryMetric": PRIMARY}
@@ -252,6 +253,8 @@ def definition(pick: Pick) -> ExperimentDefinition | None:
         shares[pick([0, n_variants - 1])] = 1.0 - tiny * (n_variants - 1)
         for variant, share in zip(variants, shares, strict=True):
             variant["weight"] = share
+    if is_whole:
+        with_features(pick, config)
     try:
         return parse_definition(config, variants)
     except InputError:
@@ -416,9 +419,16 @@ def _groups(pick: Pick, names: Sequence[str], features: bool) -> list[Group]:
     return groups
 
 
-def asked(pick: Pick) -> tuple[Experiment, Tally, tuple[CellPlace, ...]] | None:
-    """Return arguments of `evaluate`; None if these choices make no definition."""
-    defined = definition(pick)
+def asked(
+    pick: Pick, *, is_whole: bool = False
+) -> tuple[Experiment, Tally, tuple[CellPlace, ...]] | None:
+    """Return arguments of `evaluate`; None if these choices make no definition.
+
+    Args:
+        pick: Chooses one of several values.
+        is_whole: Whether features that are no numbers are chosen, and units are folded.
+    """
+    defined = definition(pick, is_whole=is_whole)
     if defined is None:
         return None
     n = len(defined.variants)
@@ -443,4 +453,7 @@ def asked(pick: Pick) -> tuple[Experiment, Tally, tuple[CellPlace, ...]] | None:
             indices += [n + winner, n]
         experiment = replace(experiment, concluded_at_ms=3, winner=winner, promotion=promotion)
     cells = pick([(), (CellPlace("impressions", 0, 7), CellPlace("observations", 3, 2**40))])
-    return experiment, tally(pick, defined, indices), cells
+    counted = (
+        folded(pick, defined, indices, UNITS, VALUES) if is_whole else tally(pick, defined, indices)
+    )
+    return experiment, counted, cells

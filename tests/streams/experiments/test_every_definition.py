@@ -66,6 +66,20 @@ FOUND = (
 """Seeds of evaluations that a long search found to raise, to hang, or to say what is no number."""
 
 
+FOUND_FOLDED = (1_443, 3_118, 3_389, 11_892, 13_598)
+"""The same, of definitions with every feature and of units that are folded."""
+
+
+@pytest.mark.parametrize("seed", [*FOUND_FOLDED, *range(200_000, 200_040)])
+def test_folded_units_of_every_feature_can_be_evaluated(seed):
+    chooser = random.Random(seed)
+    found = None
+    while found is None or len(found[0].definition.variants) > 17:
+        found = asked(lambda options: options[chooser.randrange(len(options))], is_whole=True)
+    with bounded():
+        check(*found)
+
+
 @pytest.mark.parametrize("seed", [*FOUND, *range(100_000, 100_120)])
 def test_what_a_search_found_can_be_evaluated(seed):
     """By plain random numbers, as a long search takes them."""
