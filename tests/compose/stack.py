@@ -37,7 +37,7 @@ class Stack:
         project: Its name.
         file: The environment file with its secrets and ports.
         api_key: A key with every scope.
-        api_port, prometheus_port: Where it is published.
+        api_port, prometheus_port, dashboard_port: Where it is published.
     """
 
     engine: Engine
@@ -47,6 +47,7 @@ class Stack:
     api_key: str
     api_port: int
     prometheus_port: int
+    dashboard_port: int
 
     @property
     def api_url(self) -> str:
@@ -104,6 +105,22 @@ class Stack:
         done = self.engine.run("docker", "logs", "--tail", "60", container, check=False)
         return f"{container[:12]}: {done.stdout}{done.stderr}"
 
+    @contextmanager
+    def beside(self, name: str, program: str) -> Iterator[str]:
+        """Run a program of Python in the network of the project, under a host name.
+
+        Yields:
+            Its container, which is gone afterwards.
+        """
+        container = self.engine.docker(
+            "run", "--detach", f"--network={self.project}_default", f"--network-alias={name}",
+            "--read-only", "--cap-drop=ALL", "--entrypoint=python", self.image, "-c", program,
+        )  # fmt: skip
+        try:
+            yield container
+        finally:
+            self.engine.docker("rm", "--force", container)
+
     def kill(self, container: str) -> None:
         """End the main process of a container without warning; its restart policy starts it again.
 
@@ -136,6 +153,8 @@ def new_stack(engine: Engine, image: str, directory: Path) -> Iterator[Stack]:
         "EXPERIMENT_IMAGE": image,
         "EXPERIMENT_RECEIPT_KEYS": f"1:{secrets.token_hex(32)}",
         "EXPERIMENT_WEBHOOK_KEYS": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
+        "EXPERIMENT_WEBHOOK_ALLOWED_NETWORKS": "10.0.0.0/8,172.16.0.0/12,192.168.0.0/16",
+        "EXPERIMENT_WEBHOOK_ALLOW_HTTP": "true",
         "REDIS_PASSWORD": secrets.token_hex(24),
         "KAFKA_CLUSTER_ID": cluster_id(),
         "GRAFANA_PASSWORD": secrets.token_hex(24),
@@ -148,7 +167,7 @@ def new_stack(engine: Engine, image: str, directory: Path) -> Iterator[Stack]:
     }
     file.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
     project = f"experiment-test-{secrets.token_hex(4)}"
-    stack = Stack(engine, project, file, image, api_key, api_port, prometheus_port)
+    stack = Stack(engine, project, file, image, api_key, api_port, prometheus_port, dashboard_port)
     try:
         yield stack
     finally:

@@ -6,17 +6,24 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import inspect
 import json
 import os
 import re
 import shutil
 import time
+from collections import Counter, defaultdict
 from collections.abc import Iterator
+from typing import Any
 
 import httpx
 import pytest
+from standardwebhooks.webhooks import Webhook as Verifier
 
 from experiment_streams_client import ExperimentClient
+from streams.webhooks.signing import new_secret
+from tests.compose import receiver as receiver_program
 from tests.compose.conftest import build
 from tests.compose.engine import Engine
 from tests.compose.stack import LONG_RUNNING, ROOT, Stack
@@ -185,7 +192,7 @@ async def test_every_count_is_exact_while_main_processes_are_killed(
 ):
     async with traffic(stack.api_url, stack.api_key, experiment, ledger):
         await asyncio.sleep(BETWEEN_KILLS_S)
-        for service in ("worker", "api", "webhooks", "redis", "kafka"):
+        for service in ("worker", "api", "webhooks", "dashboard", "redis", "kafka"):
             await asyncio.to_thread(stack.kill, stack.containers(service)[0])
             await asyncio.sleep(BETWEEN_KILLS_S)
         await asyncio.to_thread(stack.wait_until_healthy)
@@ -193,6 +200,67 @@ async def test_every_count_is_exact_while_main_processes_are_killed(
 
     assert ledger.acknowledged > 100
     await asyncio.to_thread(check_counts, client, experiment, ledger)
+
+
+def test_people_sign_in_to_the_dashboard_with_an_api_key_and_see_experiments(
+    stack: Stack, experiment: str
+):
+    url = f"http://127.0.0.1:{stack.dashboard_port}"
+    with httpx.Client(base_url=url, follow_redirects=True) as browser:
+        asked = browser.get("/")
+        refused = browser.post("/sign-in", data={"key": "another"})
+        shown = browser.post("/sign-in", data={"key": stack.api_key})
+        page = browser.get(f"/experiments/{experiment}")
+
+    assert (asked.status_code, asked.url.path) == (200, "/sign-in")
+    assert 'name="key"' in asked.text
+    assert refused.status_code == 422
+    assert (shown.status_code, shown.url.path) == (200, "/")
+    assert f"/experiments/{experiment}" in shown.text
+    assert page.status_code == 200
+    assert "Compose" in page.text
+
+
+def test_a_webhook_is_delivered_as_it_was_asked_for_while_its_process_is_killed(
+    stack: Stack, client: ExperimentClient
+):
+    def received() -> list[dict[str, Any]]:
+        return [json.loads(line) for line in stack.engine.docker("logs", receiver).splitlines()]
+
+    def delivered() -> Counter[str]:
+        taken = [each for each in received() if each["status"] == 204]
+        return Counter(json.loads(base64.b64decode(each["body"]))["type"] for each in taken)
+
+    with stack.beside("receiver", inspect.getsource(receiver_program)) as receiver:
+        secret = new_secret()
+        client.create_webhook(
+            f"http://receiver:{receiver_program.PORT}/hook?team=ads",
+            secret=secret,
+            events=["experiment.started", "experiment.concluded"],
+            experiments=["asked-for"],
+        )
+        for key in ("asked-for", "another"):
+            created = client.create_experiment(
+                {"name": key, "key": key, "type": "bayesian_ab", "primaryMetric": "click"},
+                [{"name": "A", "isControl": True}, {"name": "B"}],
+            )
+            client.start_experiment(created.id)
+            stack.kill(stack.containers("webhooks")[0])
+            client.conclude_experiment(created.id)
+        until(lambda: delivered().keys() == {"experiment.started", "experiment.concluded"})
+        time.sleep(2.0)  # what nobody has asked for may come later
+        requests = received()
+
+    ids = defaultdict(set)
+    for each in requests:
+        body = base64.b64decode(each["body"])
+        event = Verifier(secret).verify(body, each["headers"])
+        ids[each["headers"]["webhook-id"]].add(body)
+        assert each["path"] == "/hook?team=ads"
+        assert event["data"]["experiment"]["key"] == "asked-for"
+    # One body for each id, however often it came.
+    assert [len(bodies) for bodies in ids.values()] == [1, 1]
+    print(f"{len(requests)} requests for 2 events")
 
 
 @pytest.mark.parametrize("service", ["worker", "api", "webhooks", "dashboard", "redis", "kafka"])
