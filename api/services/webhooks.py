@@ -136,6 +136,7 @@ class WebhookService:
             host=host_of(asked.url),
             events=asked.events,
             experiments=asked.experiments,
+            tags=asked.tags,
             format=asked.format,
             description=asked.description,
             author=author,
@@ -243,7 +244,7 @@ class WebhookService:
 
     def _changed_definition(self, before: FoundWebhook, asked: WebhookUpdate) -> WebhookDefinition:
         definition = before.webhook.definition
-        names = ("events", "experiments", "format", "description", "is_enabled")
+        names = ("events", "experiments", "tags", "format", "description", "is_enabled")
         changes: dict[str, Any] = {
             name: value for name in names if (value := getattr(asked, name)) is not None
         }

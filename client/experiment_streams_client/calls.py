@@ -577,12 +577,13 @@ def archive_holdout(
     )
 
 
-def create_webhook(
+def create_webhook(  # noqa: PLR0913 - each a field of the webhook
     url: str,
     *,
     secret: str | None = None,
     events: Sequence[str] = ("*",),
     experiments: Sequence[str] = (),
+    tags: Sequence[str] = (),
     format: Literal["standard", "slack"] = "standard",  # noqa: A002 - the field's name
     description: str = "",
     since: int | None = None,
@@ -596,6 +597,8 @@ def create_webhook(
             is `slack`. It is never returned.
         events: Types of events, groups (`experiment.*`), or `*` for all.
         experiments: Ids and keys of experiments; none for all.
+        tags: Tags of which an experiment has one or more when something happens to it; none for all
+            experiments.
         format: Format of the bodies.
         description: Description for people.
         since: Time from which on events are sent, in milliseconds since the epoch; None for now.
@@ -609,6 +612,7 @@ def create_webhook(
         "url": url,
         "events": list(events),
         "experiments": list(experiments),
+        "tags": list(tags),
         "format": format,
         "description": description,
     }
@@ -632,7 +636,7 @@ def update_webhook(webhook_id: str, changes: Mapping[str, Any]) -> Call[Webhook]
 
     Args:
         webhook_id: The webhook.
-        changes: Any of `url`, `secret`, `secretOverlap`, `events`, `experiments`, `format`,
+        changes: Any of `url`, `secret`, `secretOverlap`, `events`, `experiments`, `tags`, `format`,
             `description`, `isEnabled` and `since`. `{"isEnabled": True}` also enables one that was
             disabled because it did not answer.
     """

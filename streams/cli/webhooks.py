@@ -44,7 +44,18 @@ Events = Annotated[
 ]
 Experiments = Annotated[
     list[str] | None,
-    typer.Option("--experiment", help="Key or id of an experiment; by default all. Repeatable."),
+    typer.Option(
+        "--experiment",
+        help="Key or id of an experiment; by default all, and '' for all again. Repeatable.",
+    ),
+]
+Tags = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--tag",
+        help="Only of experiments that have this tag, or another one that is given; by default "
+        "all, and '' for all again. Repeatable.",
+    ),
 ]
 Since = Annotated[
     int | None,
@@ -85,6 +96,7 @@ def create(
     url: Annotated[str, typer.Argument(metavar="URL", help="Where events are sent.")],
     event: Events = None,
     experiment: Experiments = None,
+    tag: Tags = None,
     format_: Annotated[Format, typer.Option("--format", help="Format of the bodies.")] = (
         Format.STANDARD
     ),
@@ -112,7 +124,8 @@ def create(
             url,
             secret=secret,
             events=event or ["*"],
-            experiments=experiment or [],
+            experiments=_chosen(experiment) or [],
+            tags=_chosen(tag) or [],
             format=format_.value,
             description=description,
             since=since,
@@ -153,6 +166,7 @@ def update(
     url: Annotated[str | None, typer.Option(help="Another address.")] = None,
     event: Events = None,
     experiment: Experiments = None,
+    tag: Tags = None,
     secret_file: SecretFile = None,
     overlap_s: Annotated[
         int | None,
@@ -176,7 +190,8 @@ def update(
     given: dict[str, Any] = {
         "url": url,
         "events": event,
-        "experiments": experiment,
+        "experiments": _chosen(experiment),
+        "tags": _chosen(tag),
         "secret": None if secret_file is None else read_text(secret_file).strip(),
         "secretOverlap": overlap_s,
         "description": description,
@@ -238,6 +253,11 @@ def _fail_test() -> NoReturn:
         f"the test was not sent within {TEST_WAIT_S:.0f} s; does `experiment webhooks run` run?"
     )
     raise DependencyError("webhooks", message)
+
+
+def _chosen(given: list[str] | None) -> list[str] | None:
+    """Return what a filter names: nothing for a single empty text, None if it is not given."""
+    return [] if given == [""] else given
 
 
 def _table(webhooks: tuple[Webhook, ...]) -> Table:

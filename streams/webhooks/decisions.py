@@ -218,7 +218,8 @@ class DecisionLog:
 
     def _event(self, record: StoredRecord, codec: Codec) -> Event | None:
         try:
-            return event_of(decode_decision(record.value, codec), self._directory)
+            decision = decode_decision(record.value, codec)
+            return event_of(decision, self._directory, record.timestamp)
         except EventError:
             return None  # unreadable
         except Exception:

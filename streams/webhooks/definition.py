@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
+from streams.experiments.labels import Tags
 from streams.model.errors import InputError
 from streams.model.experiment_keys import named_experiment
 from streams.model.text import has_controls
@@ -109,6 +110,8 @@ class WebhookRequest(InputModel):
             format is `slack`, whose receivers check none.
         events: Types of events, groups (`experiment.*`), or `*` for all.
         experiments: Ids and keys of the experiments whose events are sent; none for all.
+        tags: Tags of which an experiment has one or more, as `Event.tags` says when, for its events
+            to be sent; none for all.
         format: Format of the bodies.
         description: Description for people.
         since: Time from which on events are sent, in milliseconds since the epoch; now unless
@@ -119,6 +122,7 @@ class WebhookRequest(InputModel):
     secret: Secret | None = Field(default=None, repr=False)
     events: Events = (ALL,)
     experiments: Experiments = ()
+    tags: Tags = ()
     format: Annotated[Format, Field(strict=False)] = Format.STANDARD
     description: Description = ""
     since: Moment | None = None
@@ -134,7 +138,7 @@ class WebhookUpdate(InputModel):
     """Change of a webhook; what is left out stays.
 
     Attributes:
-        url, events, experiments, format, description: As of `WebhookRequest`.
+        url, events, experiments, tags, format, description: As of `WebhookRequest`.
         secret: New secret. The old one signs, too, for `secret_overlap`.
         secret_overlap: Time for which both sign, in seconds; 0 if the old one has leaked.
         is_enabled: Whether events are sent. True also enables a webhook that was disabled because
@@ -147,6 +151,7 @@ class WebhookUpdate(InputModel):
     secret_overlap: Annotated[int, Field(ge=0, le=MAX_OVERLAP_S)] | None = None
     events: Events | None = None
     experiments: Experiments | None = None
+    tags: Tags | None = None
     format: Annotated[Format, Field(strict=False)] | None = None
     description: Description | None = None
     is_enabled: bool | None = None
@@ -165,7 +170,7 @@ class WebhookDefinition(InputModel):
 
     Attributes:
         host: Scheme and host of its address, without the rest, which may hold a token.
-        events, experiments, format, description, is_enabled: As of `WebhookRequest`.
+        events, experiments, tags, format, description, is_enabled: As of `WebhookRequest`.
         author: Who made it, as of commands; empty if that is not known.
         activation: How often it was enabled; what disabled it before counts no more.
         created_at_ms, changed_at_ms: Times by the API.
@@ -179,6 +184,7 @@ class WebhookDefinition(InputModel):
     host: str
     events: tuple[str, ...] = Field((ALL,), strict=False)
     experiments: tuple[str, ...] = Field((), strict=False)
+    tags: tuple[str, ...] = Field((), strict=False)
     format: Annotated[Format, Field(strict=False)] = Format.STANDARD
     description: str = ""
     is_enabled: bool = True

@@ -10,6 +10,7 @@ from typing import Any
 
 import orjson
 
+from streams.experiments.labels import Tags
 from streams.experiments.lifecycle import Experiment
 from streams.model.errors import InputError
 from streams.model.events import CONCLUSION, CommandKind, Decision
@@ -50,6 +51,7 @@ class Event:
         at_ms: Time of what it tells, in milliseconds since the epoch.
         experiment: The experiment as a 64-bit number; None of a test.
         data: The rest, as JSON values.
+        tags: Tags of the experiment when it was decided; none of a test.
     """
 
     message_id: str
@@ -57,6 +59,7 @@ class Event:
     at_ms: int
     experiment: int | None
     data: Mapping[str, Any]
+    tags: Tags = ()
 
     def body(self) -> bytes:
         """Return the body in the format of Standard Webhooks."""
@@ -71,20 +74,25 @@ class Event:
         )
 
     def is_for(self, definition: WebhookDefinition) -> bool:
-        """Return whether a webhook has chosen it."""
+        """Return whether a webhook has chosen its type, its experiment and one of its tags."""
         if not matches(definition.events, self.type.value):
+            return False
+        if definition.tags and not set(definition.tags).intersection(self.tags):
             return False
         return not definition.experiments or any(
             _number(each) == self.experiment for each in definition.experiments
         )
 
 
-def event_of(decision: Decision, directory: ExperimentDirectory) -> Event | None:
+def event_of(
+    decision: Decision, directory: ExperimentDirectory, recorded_at_ms: int
+) -> Event | None:
     """Return the event of a decision; None for one that tells receivers nothing.
 
     Args:
         decision: The decision.
         directory: Knows all commands that were given before it.
+        recorded_at_ms: Time of its record by Kafka.
     """
     event_type = _type_of(decision, directory)
     if event_type is None:
@@ -98,7 +106,9 @@ def event_of(decision: Decision, directory: ExperimentDirectory) -> Event | None
         data |= _of_command(decision, experiment, directory)
     elif decision.kind != CONCLUSION:
         data |= _of_action(decision, experiment)
-    return Event(message_id(decision), event_type, decision.at_ms, decision.experiment, data)
+    command_id = str(decision.evidence.get("commandId", ""))
+    tags = directory.tags_at(decision.experiment, command_id, recorded_at_ms)
+    return Event(message_id(decision), event_type, decision.at_ms, decision.experiment, data, tags)
 
 
 def test_event(test_id: str, webhook_id: str, at_ms: int) -> Event:

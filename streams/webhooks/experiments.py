@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from schemas.codec import Codec
+from streams.experiments.labels import Tags
 from streams.experiments.lifecycle import Experiment, apply_command
 from streams.kafka.records import StoredRecord
 from streams.model.events import Command, CommandKind
@@ -38,24 +39,46 @@ class ExperimentDirectory:
 
     def __init__(self) -> None:
         self._experiments: dict[int, Experiment] = {}
-        self._applied: dict[int, set[str]] = {}
+        self._applied: dict[int, dict[str, Tags]] = {}  # and the tags after each command
+        self._tags: dict[int, list[tuple[int, Tags]]] = {}  # with the time of each change
         self._conclusions: dict[str, ConclusionArguments] = {}
 
     def take(self, records: Sequence[StoredRecord], codec: Codec) -> None:
         """Apply the commands of some records of `commands`, in their order."""
         for record in records:
             with suppress(Exception):  # a worker makes a dead letter of it, or refuses it
-                self._apply(decode_command(record.value, codec))
+                self._apply(decode_command(record.value, codec), record.timestamp)
 
     def get(self, number: int) -> Experiment | None:
         """Return an experiment; None if no command is known that has made it."""
         return self._experiments.get(number)
 
+    def tags_at(self, number: int, command_id: str, recorded_at_ms: int) -> Tags:
+        """Return the tags that an experiment had when something was decided about it.
+
+        Commands that came later change nothing of it, so an event that is read again, or long
+        after, has the tags that it had.
+
+        Args:
+            number: The experiment.
+            command_id: The command that was decided about, after which the tags are returned; empty
+                for another decision, or a command that was refused.
+            recorded_at_ms: Time of the decision's record by Kafka, for these.
+        """
+        after = self._applied.get(number, {}).get(command_id)
+        if after is not None:
+            return after
+        changes = self._tags.get(number)
+        if changes is None:
+            return ()
+        earlier = (tags for at_ms, tags in reversed(changes) if at_ms <= recorded_at_ms)
+        return next(earlier, changes[0][1])
+
     def conclusion(self, command_id: str) -> ConclusionArguments | None:
         """Return the arguments of a conclusion; None for any other command."""
         return self._conclusions.get(command_id)
 
-    def _apply(self, command: Command) -> None:
+    def _apply(self, command: Command, recorded_at_ms: int) -> None:
         if command.kind is CommandKind.TICK:
             return
         number = command.experiment
@@ -63,7 +86,11 @@ class ExperimentDirectory:
             return
         after = apply_command(self._experiments.get(number), command)
         self._experiments[number] = after
-        self._applied.setdefault(number, set()).add(command.command_id)
+        tags = after.definition.config.tags
+        self._applied.setdefault(number, {})[command.command_id] = tags
+        changes = self._tags.setdefault(number, [])
+        if not changes or changes[-1][1] != tags:
+            changes.append((recorded_at_ms, tags))
         if command.kind is CommandKind.CONCLUDE:
             self._conclusions[command.command_id] = ConclusionArguments(
                 after.winner, command.payload.get("isPromotion") is True

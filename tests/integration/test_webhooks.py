@@ -35,6 +35,16 @@ from tests.streams.webhooks.receiver import Receiver, receiving
 
 FAILED = b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n"
 KEYS = [f"hero-{n}" for n in range(20)]
+N_EVENTS = 2 * len(KEYS) + 2
+"""Each is created and started, and two are updated between."""
+
+TAGGED = (
+    {("experiment.created", key) for key in KEYS[::2]}
+    | {("experiment.started", key) for key in KEYS[2::2]}  # the first one has lost the tag
+    | {("experiment.updated", KEYS[1]), ("experiment.started", KEYS[1])}  # and this one has it
+)
+"""Events of experiments while they are tagged with `checkout`."""
+
 CONFIG = {"name": "Hero", "type": "bayesian_ab", "primaryMetric": "click"}
 VARIANTS = [{"name": "A", "isControl": True}, {"name": "B"}]
 
@@ -67,16 +77,26 @@ class Engine:
             self.producer.produce(self.settings.topic_name(topic), value, key=name)
             assert self.producer.flush(PATIENCE_S) == 0
 
-    def create(self, key: str) -> None:
-        self.command(key, CommandKind.CREATE, config={**CONFIG, "key": key}, variants=VARIANTS)
+    def create(self, key: str, *tags: str) -> None:
+        config = {**CONFIG, "key": key, "tags": tags}
+        self.command(key, CommandKind.CREATE, config=config, variants=VARIANTS)
+
+
+def expected(path: str) -> int:
+    return len(TAGGED) if path in {"/tagged", "/late"} else N_EVENTS
 
 
 def has_all(receiver: Receiver, path: str) -> bool:
-    return len(set(receiver.ids(path))) == 2 * len(KEYS)
+    return len(set(receiver.ids(path))) == expected(path)
 
 
 def types(receiver: Receiver, path: str) -> Counter[str]:
     return Counter(json.loads(body)["type"] for to, _, body in receiver.received if to == path)
+
+
+def told(receiver: Receiver, path: str) -> set[tuple[str, str]]:
+    events = [json.loads(body) for to, _, body in receiver.received if to == path]
+    return {(event["type"], event["data"]["experiment"]["key"]) for event in events}
 
 
 async def test_a_kill_loses_nothing_and_repeats_have_the_same_id(settings: Settings) -> None:
@@ -103,21 +123,28 @@ async def test_a_kill_loses_nothing_and_repeats_have_the_same_id(settings: Setti
         receiver.answers["/hangs"] = None
         await asyncio.to_thread(engine.create, "before")  # before there is a webhook
         await asyncio.sleep(0.1)
-        made = {}
-        for path in ("/good", "/fails", "/hangs"):
-            asked = WebhookRequest(url=receiver.url(path), secret=secret, since=None)
-            made[path] = (await service.create(asked, None)).webhook.webhook_id
+
+        async def webhook(path: str, *tags: str, since: int | None = None) -> str:
+            asked = WebhookRequest(url=receiver.url(path), secret=secret, tags=tags, since=since)
+            return (await service.create(asked, None)).webhook.webhook_id
+
+        made = {path: await webhook(path) for path in ("/good", "/fails", "/hangs")}
+        made["/tagged"] = await webhook("/tagged", "checkout", "nowhere")
         with webhooks_of(settings) as process:
-            for key in KEYS:
-                await asyncio.to_thread(engine.create, key)
+            for number, key in enumerate(KEYS):
+                await asyncio.to_thread(engine.create, key, "eu" if number % 2 else "checkout")
             # The one that hangs delays none, and the one that fails is tried again.
             await until_true(lambda: len(set(receiver.ids("/good"))) == len(KEYS))
             await until_true(lambda: max(Counter(receiver.ids("/fails")).values(), default=0) > 1)
             process.end(signal.SIGKILL)
-            for key in KEYS:  # while there is no process
+            # While there is no process:
+            for key, tag in zip(KEYS, ("eu", "checkout"), strict=False):
+                await asyncio.to_thread(engine.command, key, CommandKind.UPDATE, tags=[tag])
+            for key in KEYS:
                 await asyncio.to_thread(engine.command, key, CommandKind.START)
             del receiver.answers["/fails"], receiver.answers["/hangs"]
             process.start()
+            made["/late"] = await webhook("/late", "checkout", since=0)
             for path in made:
                 await until_true(partial(has_all, receiver, path))
 
@@ -134,6 +161,8 @@ async def test_a_kill_loses_nothing_and_repeats_have_the_same_id(settings: Setti
             await until_true(lambda: types(receiver, "/good")["webhook.test"] == 1)
             await asyncio.sleep(1.0)
 
+        # By the tags of the time, also for one that reads all of it when they have changed.
+        assert told(receiver, "/tagged") == told(receiver, "/late") == TAGGED
         # After a stop nothing is sent again: all that comes is the test.
         assert len(receiver.received) == sent + 1
         for path in made:
@@ -145,7 +174,7 @@ async def test_a_kill_loses_nothing_and_repeats_have_the_same_id(settings: Setti
                     assert event["data"]["experiment"]["key"] in KEYS
             # One id for each event, and one event for each id, however often it was sent.
             assert all(len(bodies) == 1 for bodies in ids.values())
-            assert len(ids) == len(set.union(*ids.values())) == 2 * len(KEYS)
+            assert len(ids) == len(set.union(*ids.values())) == expected(path)
         _, headers, body = receiver.received[0]
         assert Verifier(secret).verify(body, headers)
     await asyncio.to_thread(writer.close)

@@ -80,6 +80,7 @@ def _response(found: FoundWebhook) -> Webhook:
         format=definition.format.value,
         events=definition.events,
         experiments=definition.experiments,
+        tags=definition.tags,
         description=definition.description,
         is_enabled=definition.is_enabled,
         status=status,

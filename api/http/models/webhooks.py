@@ -40,6 +40,7 @@ class Webhook(ResponseModel):
         format: Format of the bodies: `standard` or `slack`.
         events: Types of events, groups, or `*`.
         experiments: Ids and keys of experiments; empty for all.
+        tags: Tags of which an experiment has one or more; empty for all experiments.
         description: Description for people.
         is_enabled: Whether events are to be sent.
         status: `active`, `failing` (the last attempt failed), `disabled` (it did not answer, or
@@ -65,6 +66,7 @@ class Webhook(ResponseModel):
     format: str
     events: tuple[str, ...]
     experiments: tuple[str, ...]
+    tags: tuple[str, ...]
     description: str
     is_enabled: bool
     status: str

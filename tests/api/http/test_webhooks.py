@@ -52,6 +52,23 @@ async def test_a_webhook_is_made_listed_changed_and_deleted(api):
         assert (missing.status_code, missing.json()["error"]["code"]) == (404, "WEBHOOK_NOT_FOUND")
 
 
+async def test_tags_are_kept_changed_and_taken_away(api):
+    made = await created(api, tags=[" checkout ", "eu"])
+    place = f"/webhooks/{made['id']}"
+
+    def kept() -> tuple[str, ...]:
+        return tuple(api.webhooks.reader().read().webhooks[made["id"]].definition.tags)
+
+    assert made["tags"] == ["checkout", "eu"]
+    other = await api.http.patch(place, json={"description": "elsewhere"})
+    assert (other.json()["tags"], kept()) == (["checkout", "eu"], ("checkout", "eu"))
+    assert (await api.http.patch(place, json={"tags": ["us"]})).json()["tags"] == ["us"]
+    bad = await api.http.patch(place, json={"tags": ["us", ""]})
+    assert (bad.status_code, bad.json()["error"]["path"], kept()) == (422, "tags[1]", ("us",))
+    assert (await api.http.patch(place, json={"tags": []})).json()["tags"] == []
+    assert kept() == ()
+
+
 async def test_what_a_webhook_has_not_is_no_parameter_of_its_creation(api):
     for parameter in ({"dryRun": "true"}, {"reason": "for the wall"}):
         refused = await api.http.post("/webhooks", json=BODY, params=parameter)
@@ -97,6 +114,15 @@ BAD: tuple[tuple[dict[str, Any], str, str], ...] = (
     ({"events": ["webhook.test"]}, "UNKNOWN_EVENT", "events[0]"),
     ({"experiments": ["a b"]}, "INVALID_EXPERIMENT_ID", "experiments[0]"),
     ({"experiments": ["a"] * 101}, "OUT_OF_RANGE", "experiments"),
+    ({"tags": "checkout"}, "WRONG_TYPE", "tags"),
+    ({"tags": None}, "WRONG_TYPE", "tags"),
+    ({"tags": ["checkout", 7]}, "WRONG_TYPE", "tags[1]"),
+    ({"tags": [" "]}, "OUT_OF_RANGE", "tags[0]"),
+    ({"tags": ["a", "b" * 51]}, "OUT_OF_RANGE", "tags[1]"),
+    ({"tags": [f"t{n}" for n in range(21)]}, "OUT_OF_RANGE", "tags"),
+    ({"tags": ["checkout,eu"]}, "INVALID_NAME", "tags[0]"),
+    ({"tags": ["a\u202eb"]}, "INVALID_NAME", "tags[0]"),
+    ({"tags": ["eu", " eu "]}, "DUPLICATE_VALUE", "tags[1]"),
     ({"format": "teams"}, "UNKNOWN_VALUE", "format"),
     ({"description": "a\u202eb"}, "INVALID_NAME", "description"),
     ({"description": "a" * 201}, "OUT_OF_RANGE", "description"),
@@ -205,11 +231,14 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
     max_leaves=5,
 )
-FIELDS = ["url", "secret", "events", "experiments", "format", "description", "since", "isEnabled",
-          "secretOverlap", "other"]  # fmt: skip
+FIELDS = ["url", "secret", "events", "experiments", "tags", "format", "description", "since",
+          "isEnabled", "secretOverlap", "other"]  # fmt: skip
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    max_examples=60,
+)
 @given(st.dictionaries(st.sampled_from(FIELDS), JSON, max_size=4))
 async def test_any_body_is_taken_or_refused_with_a_code(api, changes):
     for method, path in (("POST", "/webhooks"), ("PATCH", "/webhooks/wh_none")):

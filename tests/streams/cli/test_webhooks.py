@@ -12,6 +12,7 @@ WEBHOOK = {
     "format": "standard",
     "events": ["*"],
     "experiments": [],
+    "tags": [],
     "description": "",
     "isEnabled": True,
     "status": "active",
@@ -35,12 +36,16 @@ def test_create_draws_a_secret_and_shows_it_once(api):
 def test_create_takes_a_secret_from_standard_input_and_does_not_show_it(api):
     api.answers["POST /webhooks"] = (201, WEBHOOK)
     secret = new_secret()
-    options = "--secret-file - --event experiment.* --event command.refused --experiment hero"
+    options = (
+        "--secret-file - --event experiment.* --event command.refused --experiment hero "
+        "--tag checkout --tag eu"
+    )
 
     made = api.run("webhooks", "create", WEBHOOK["url"], *options.split(), stdin=f"{secret}\n")
 
     [(_, body)] = api.requests
     assert (body["secret"], body["experiments"]) == (secret, ["hero"])
+    assert body["tags"] == ["checkout", "eu"]
     assert body["events"] == ["experiment.*", "command.refused"]
     assert made.stdout == f"webhook {WEBHOOK['id']} is active\n"
 
@@ -72,6 +77,14 @@ def test_update_and_delete_send_what_is_given(api):
     assert "MISSING_FIELD" in nothing.stderr
     assert api.requests[0][1] == {"isEnabled": True, "since": 5, "events": ["*"]}
     assert deleted.stdout == f"webhook {identity} is deleted\n"
+
+
+def test_an_empty_name_takes_a_filter_away(api):
+    api.answers[f"PATCH {PLACE}"] = (200, WEBHOOK)
+
+    api.run("webhooks", "update", str(WEBHOOK["id"]), "--tag", "", "--experiment", "")
+
+    assert api.requests[0][1] == {"experiments": [], "tags": []}
 
 
 def test_list_shows_the_state(api):

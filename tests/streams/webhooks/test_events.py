@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import orjson
 import pytest
 from hypothesis import given
@@ -29,9 +31,14 @@ def command(kind: CommandKind, payload=None, name: str = "0" * 32) -> Command:
 
 
 def directory(*commands: Command) -> ExperimentDirectory:
+    return directory_at((0, each) for each in commands)
+
+
+def directory_at(commands: Iterable[tuple[int, Command]]) -> ExperimentDirectory:
     found = ExperimentDirectory()
     records = [
-        StoredRecord(offset, 0, None, encode_command(each)) for offset, each in enumerate(commands)
+        StoredRecord(offset, at_ms, None, encode_command(each))
+        for offset, (at_ms, each) in enumerate(commands)
     ]
     found.take([*records, StoredRecord(99, 0, None, b"poison")], SINGLE_OBJECT)
     return found
@@ -53,7 +60,7 @@ def decided(kind: CommandKind, name: str, *, accepted: bool = True, **evidence) 
 
 
 def test_a_command_is_an_event_with_the_names_of_its_experiment():
-    event = event_of(decided(CommandKind.START, "2" * 32), directory(CREATE, START))
+    event = event_of(decided(CommandKind.START, "2" * 32), directory(CREATE, START), 0)
 
     assert event is not None
     assert orjson.loads(event.body()) == {
@@ -75,7 +82,7 @@ def test_a_promotion_and_a_conclusion_by_a_person_have_types_of_their_own():
     types = []
     for payload in (winner, {**winner, "isPromotion": True}, {}):
         known = directory(CREATE, START, command(CommandKind.CONCLUDE, payload, "3" * 32))
-        event = event_of(decided(CommandKind.CONCLUDE, "3" * 32), known)
+        event = event_of(decided(CommandKind.CONCLUDE, "3" * 32), known, 0)
         assert event is not None
         types.append((event.type.value, (event.data["winner"] or {}).get("name")))
 
@@ -102,8 +109,8 @@ def test_a_repeated_or_refused_command_changes_no_name():
 def test_ticks_are_no_events_and_refusals_are():
     known = directory(CREATE)
 
-    assert event_of(decided(CommandKind.TICK, "5" * 32), known) is None
-    refused = event_of(decided(CommandKind.PAUSE, "5" * 32, accepted=False), known)
+    assert event_of(decided(CommandKind.TICK, "5" * 32), known, 0) is None
+    refused = event_of(decided(CommandKind.PAUSE, "5" * 32, accepted=False), known, 0)
 
     assert refused is not None
     assert (refused.type, refused.data["code"]) == ("command.refused", "INVALID_TRANSITION")
@@ -129,7 +136,7 @@ DECISIONS = st.builds(
 
 @given(DECISIONS)
 def test_any_decision_is_an_event_or_none(decision):
-    event = event_of(decision, KNOWN)
+    event = event_of(decision, KNOWN, 0)
 
     if event is not None:
         assert orjson.loads(event.body())["type"] == event.type
@@ -167,13 +174,82 @@ def test_a_webhook_gets_what_it_has_chosen(events, experiments, chosen):
     )
 
 
+def tagged(number: int, *tags: str) -> Command:
+    """Return the creation of the experiment with some tags, or an update that gives it these."""
+    if number == 0:
+        payload = {"config": {**CONFIG, "tags": tags}, "variants": VARIANTS}
+        return command(CommandKind.CREATE, payload, f"{number:032x}")
+    return command(CommandKind.UPDATE, {"tags": tags}, f"{number:032x}")
+
+
+def is_chosen(event: Event | None, *tags: str) -> bool:
+    assert event is not None
+    return event.is_for(WebhookDefinition(host="h", tags=tags))
+
+
+def test_tags_choose_as_they_were_when_it_was_decided():
+    """Created with `checkout` at 0 ms; at 5 ms it gets `eu` instead."""
+    known = directory_at([(0, tagged(0, "checkout")), (5, tagged(1, "eu"))])
+    created = event_of(decided(CommandKind.CREATE, f"{0:032x}"), known, 9)
+    updated = event_of(decided(CommandKind.UPDATE, f"{1:032x}"), known, 9)
+    before = event_of(Decision(NUMBER, "investigate", 0, 3, {}), known, 4)
+    after = event_of(Decision(NUMBER, "investigate", 0, 4, {}), known, 5)
+    refused = event_of(decided(CommandKind.RESUME, "e" * 32, accepted=False), known, 5)
+
+    events = (created, updated, before, after, refused)
+    assert [is_chosen(each, "checkout") for each in events] == [True, False, True, False, False]
+    assert [is_chosen(each, "eu") for each in events] == [False, True, False, True, True]
+    assert all(is_chosen(each, "us", "eu", "checkout") and is_chosen(each) for each in events)
+    assert created is not None
+    both = WebhookDefinition(host="h", experiments=("other",), tags=("checkout",))
+    assert not created.is_for(both)  # every filter has to let it through
+
+
+def test_an_event_of_an_experiment_that_is_not_there_has_no_tag():
+    refused = event_of(decided(CommandKind.START, "2" * 32, accepted=False), directory(), 5)
+
+    assert is_chosen(refused)
+    assert not is_chosen(refused, "checkout")
+
+
+TAGS = st.lists(st.sampled_from(["checkout", "eu", "us"]), unique=True, max_size=3).map(tuple)
+
+
+@given(
+    first=TAGS,
+    changes=st.lists(st.tuples(st.integers(1, 20), TAGS), max_size=6),
+    chosen=TAGS,
+    at_ms=st.integers(0, 25),
+)
+def test_what_is_commanded_later_changes_nothing_for_whom_an_event_is(
+    first, changes, chosen, at_ms
+):
+    times = [0, *sorted(time for time, _ in changes)]
+    given_tags = [first, *(tags for _, tags in changes)]
+    commands = [
+        (time, tagged(n, *tags))
+        for n, (time, tags) in enumerate(zip(times, given_tags, strict=True))
+    ]
+    n_before = sum(time <= at_ms for time in times)
+
+    for known in (directory_at(commands[:n_before]), directory_at(commands)):
+        event = event_of(Decision(NUMBER, "investigate", 0, 3, {}), known, at_ms)
+        expected = set(given_tags[n_before - 1])
+        assert is_chosen(event, *chosen) == (not chosen or bool(expected & set(chosen)))
+        for _, each in commands[:n_before]:
+            number = int(each.command_id, 16)
+            event = event_of(decided(each.kind, each.command_id), known, at_ms)
+            assert event is not None
+            assert set(event.tags) == set(given_tags[number])
+
+
 def test_slack_is_told_in_sentences_whose_names_have_no_effect():
     known = directory(CREATE, START)
-    started = event_of(decided(CommandKind.START, "2" * 32), known)
+    started = event_of(decided(CommandKind.START, "2" * 32), known, 0)
     evidence = {"winner": 1, "confidence": 0.973, "reasonCode": "WINNER_FOUND",
                 "probabilityBest": [0.03, 0.97], "expectedLoss": [0.1, 0.0],
                 "assignments": [5, 6]}  # fmt: skip
-    action = event_of(Decision(NUMBER, "conclude_winner", 0, 3, evidence), known)
+    action = event_of(Decision(NUMBER, "conclude_winner", 0, 3, evidence), known, 0)
     assert started is not None
     assert action is not None
     subject = f"Experiment “Hero &amp; &lt;!channel&gt;” ({experiment_id(NUMBER)})"
