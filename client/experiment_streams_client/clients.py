@@ -12,7 +12,7 @@ import httpx
 import stamina
 from pydantic import ValidationError
 
-from experiment_streams_client.calls import Call
+from experiment_streams_client.calls.base import Call
 from experiment_streams_client.errors import ApiError, ApiUnreachableError, refusal
 from experiment_streams_client.methods import Methods
 from experiment_streams_client.stats_streams import (

@@ -13,7 +13,7 @@ from api.http.models.summaries import ExperimentsPage
 from dashboard.context import client_of, page
 from dashboard.views.listing import STATUSES, list_rows
 from dashboard.views.text import moment
-from experiment_streams_client.calls import Call
+from experiment_streams_client.calls.base import Call
 
 _DEFAULT_STATUSES = ("running", "paused", "draft", "concluded")
 PAGE_ROWS = 50

@@ -16,7 +16,7 @@ from dashboard.views.facts import Facts
 from dashboard.views.history import change_texts, history
 from dashboard.views.undo import effects_on_users
 from experiment_streams_client import ApiError, AsyncExperimentClient, Experiment, HistoryItem
-from experiment_streams_client.calls import Call
+from experiment_streams_client.calls.base import Call
 
 
 async def ask(request: Request) -> Response:

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from experiment_streams_client import Accepted, ApiError, ExperimentClient
-from experiment_streams_client.calls import Call
+from experiment_streams_client.calls.base import Call
 from streams.cli import terminal
 from streams.cli.input_files import read_bytes
 from streams.cli.progress import counting

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 from collections.abc import Callable
 from typing import Any
@@ -20,8 +19,7 @@ from experiment_streams_client import (
     ExperimentClient,
     ObservationRequest,
 )
-from experiment_streams_client.calls import OPERATION_S
-from experiment_streams_client.methods import Method, Methods
+from experiment_streams_client.calls.base import OPERATION_S
 from streams.model.errors import InputError
 
 EXPERIMENT_ID = "exp_0000000000000"
@@ -359,20 +357,6 @@ async def test_the_asynchronous_client_retries_and_refuses_alike() -> None:
             await client.assign_variant(EXPERIMENT_ID)
 
     assert (len(server.requests), caught.value.code) == (2, "EXPERIMENT_NOT_RUNNING")
-
-
-def test_both_clients_have_every_method_with_its_help_and_parameters() -> None:
-    names = [name for name, value in vars(Methods).items() if isinstance(value, Method)]
-
-    assert len(names) == 44
-    for name in names:
-        for client in (ExperimentClient, AsyncExperimentClient):
-            described = getattr(client, name)
-            assert described.__doc__
-            assert (
-                inspect.signature(described).parameters.keys()
-                == inspect.signature(getattr(client(), name)).parameters.keys()
-            )
 
 
 def test_a_list_is_read_page_by_page() -> None:

@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 
 from api.http.models.responses import Accepted
 from api.spool.spool import Segment, SpoolFullError
-from experiment_streams_client.calls import Call
+from experiment_streams_client.calls.base import Call
 from experiment_streams_client.clients import ExperimentClient
 from experiment_streams_client.errors import ApiError
 from experiment_streams_client.local.journal import DamagedFileError, File, Journal

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 
 from api.snapshots.feed import FORMAT, PROOF
 from api.snapshots.running import AnsweringExperiment, compiled
-from experiment_streams_client.calls import Call
+from experiment_streams_client.calls.base import Call
 from experiment_streams_client.clients import ExperimentClient
 from streams.experiments.shared_unit_conflicts import refused_in_layers
 from streams.experiments.snapshot import Snapshot

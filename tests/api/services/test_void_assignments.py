@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from experiment_streams_client import VoidRequest
-from experiment_streams_client.calls import void_assignments
+from experiment_streams_client import ExperimentClient, VoidRequest
 from streams.model.errors import InputError
 from streams.model.receipts import Receipt
 from streams.model.validation import parse
@@ -77,7 +76,7 @@ async def test_what_is_no_void_is_refused(api: Api, body: bytes) -> None:
 
 
 def test_the_client_sends_it_again_where_the_connection_broke_off() -> None:
-    call = void_assignments([VoidRequest(assignment_id=SIGNED, reason="ivt")])
+    call = ExperimentClient.void_assignments([VoidRequest(assignment_id=SIGNED, reason="ivt")])
 
     assert (call.method, call.path, call.body) == ("POST", "/assignments/void", [VOID])
     assert call.is_repeatable
