@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import logging
-import signal
 import sys
 import time
 
-import uvicorn
+import uvloop
+from starlette.applications import Starlette
 
+from api.http.server import http_limits, http_server, listening_socket
 from dashboard.app import dashboard_app
 from streams.model.errors import ConfigurationError
 from streams.process.logs import configure_logging
 from streams.settings import Settings, load_settings
 
 EXIT_CONFIGURATION = 2
-
-GRACE_S = 1
-"""Longest time that open pages are waited for at the end: their streams have none."""
 
 _log = logging.getLogger(__name__)
 
@@ -27,37 +25,33 @@ def main() -> int:
     try:
         settings = load_settings()
         configure_logging(settings.log_level)
-        server = uvicorn.Server(server_config(settings))
+        uvloop.run(_serve(settings))
     except ConfigurationError as error:
         sys.stderr.write(f"{error}\n")
         return EXIT_CONFIGURATION
-    # uvicorn sends itself again what ended it, for handlers from before; without one, the process
-    # would not end with 0.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: None)
-    server.run()
-    return 0 if server.started else EXIT_CONFIGURATION
+    return 0
 
 
-def server_config(settings: Settings) -> uvicorn.Config:
-    """Return the configuration of the server."""
-    app = dashboard_app(
+async def _serve(settings: Settings) -> None:
+    """Serve with the bounds of the API: a page is as easily kept waiting as an ad server."""
+    app = application(settings)
+    with listening_socket(
+        settings.dashboard_host, settings.dashboard_port, setting="dashboard_port"
+    ) as listening:
+        host, port, *_ = listening.getsockname()
+        _log.info("listening on %s port %d", host, port)
+        async with app.router.lifespan_context(app):
+            await http_server(app, http_limits(settings)).serve([listening])
+
+
+def application(settings: Settings) -> Starlette:
+    """Return the application as an installation has configured it."""
+    return dashboard_app(
         api_url_of(settings),
         host=settings.dashboard_host,
         public_url=settings.dashboard_public_url,
         session_s=settings.dashboard_session_s,
         now_s=time.monotonic,
-    )
-    return uvicorn.Config(
-        app,
-        host=settings.dashboard_host,
-        port=settings.dashboard_port,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        date_header=True,
-        proxy_headers=False,
-        timeout_graceful_shutdown=GRACE_S,
     )
 
 

@@ -128,9 +128,10 @@ class Settings(KafkaSettings):
         4_096,
         ge=1,
         le=65_536,
-        description="Largest number of open connections of one API process. A further one replaces "
-        "a waiting one: the oldest that never sent a whole request, else the one that is idle for "
-        "the longest time; if all are being answered, it gets 503. A few KiB each; the process "
+        description="Largest number of open connections of one API process, or of the dashboard, "
+        "for which the following limits hold, too. A further one replaces a waiting one: the "
+        "oldest that never sent a whole request, else the one that is idle for the longest time; "
+        "if all are being answered, it gets 503. A few KiB each; the process "
         "raises its limit of open files to it if the system permits.",
     )
     api_head_timeout_s: float = Field(

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
-from typing import Any
+from collections.abc import Iterable
 
+from api.http.asgi import Receive
 from api.http.error_responses import RequestError
 from streams.model.errors import InputError, quoted
-
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
 
 MAX_GZIP_MEMBERS = 64
 """Members of a gzip stream: a stream of empty ones would cost more time than its size shows."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from api.http.bodies import Message
-from api.http.error_responses import AccessError, Headers, Send
+from api.http.asgi import Message, Send
+from api.http.error_responses import AccessError, Headers
 
 ANY = "*"
 _REQUEST_HEADERS = (

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, MutableMapping
 from http import HTTPStatus
-from typing import Any
 
 from api.http.models.errors import error_json
 from schemas.errors import SchemaNotEnabledError
 from streams.model.errors import DependencyError, EngineError
 
 Headers = list[tuple[bytes, bytes]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 STATUS_OF_CODE: dict[str, HTTPStatus] = {
     "MALFORMED_REQUEST": HTTPStatus.BAD_REQUEST,

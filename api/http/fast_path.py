@@ -6,20 +6,16 @@ the endpoint's fast handler answers, or FastAPI does.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import suppress
 from time import perf_counter
-from typing import Any
 
-from api.http.bodies import ClientGoneError, Message, Receive, read_body
+from api.http.asgi import AsgiApp, AsgiScope, Message, Receive, Send
+from api.http.bodies import ClientGoneError, read_body
 from api.http.cors import Origins
 from api.http.dependencies import Services
-from api.http.error_responses import JSON_HEADER, NO_STORE, Headers, Send
+from api.http.error_responses import JSON_HEADER, NO_STORE, Headers
 from api.http.query import check_query
 from api.http.routing import Resource, RoutingTable, Rule
-
-AsgiScope = MutableMapping[str, Any]
-AsgiApp = Callable[[AsgiScope, Receive, Send], Awaitable[None]]
 
 _BODY_METHODS = frozenset({"POST", "PUT", "PATCH"})
 _SAFE_METHODS = frozenset({"GET", "HEAD"})

@@ -81,7 +81,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._connections.admit(self, now_s):
             self._wait(_FIRST_HEAD, self._limits.head_timeout_s)
         else:
-            self._refuse(RequestError("TOO_MANY_CONNECTIONS", "the API has no free connection"))
+            self._refuse(RequestError("TOO_MANY_CONNECTIONS", "there is no free connection"))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""

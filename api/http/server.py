@@ -14,8 +14,8 @@ from dataclasses import replace
 
 import uvicorn
 
+from api.http.asgi import AsgiApp
 from api.http.connections import SWEEP_S, Connections, HttpLimits
-from api.http.fast_path import AsgiApp
 from api.http.protocol import protocol_factory
 from streams.model.errors import ConfigurationError
 from streams.settings import Settings
@@ -67,12 +67,15 @@ class Server(uvicorn.Server):
         yield
 
 
-def listening_socket(host: str, port: int, *, is_shared: bool = False) -> socket.socket:
+def listening_socket(
+    host: str, port: int, *, is_shared: bool = False, setting: str = "api_port"
+) -> socket.socket:
     """Return a socket that listens; port 0 takes a free one.
 
     Args:
         host: Address.
         port: Port.
+        setting: Name of the setting of the port.
         is_shared: Whether other processes of this user may listen there, too; the kernel then
             gives each connection to one of them, by its hash.
 
@@ -85,7 +88,7 @@ def listening_socket(host: str, port: int, *, is_shared: bool = False) -> socket
             (host, port), family=family, backlog=BACKLOG, reuse_port=is_shared
         )
     except OSError as error:
-        raise ConfigurationError(f"cannot listen on {host}:{port}: {error}", "api_port") from error
+        raise ConfigurationError(f"cannot listen on {host}:{port}: {error}", setting) from error
 
 
 def _nothing() -> None:
