@@ -12,6 +12,7 @@ from streams.fold.deduplication import (
     DeduplicationWindow,
     WindowFullError,
 )
+from streams.fold.hashing import hash_of
 from streams.fold.segments import MAX_ENTRIES, Piece, Segment, chunks
 from streams.model.errors import EventError
 from streams.model.quantities import MICRO
@@ -294,3 +295,7 @@ def test_segments_of_forgotten_buckets_are_reported_once_and_also_after_a_restar
     assert again.buckets == window.buckets
     assert again.horizon == window.horizon
     assert again.take(3) == ([], forgotten)
+
+
+def test_the_hash_of_an_event_id_is_never_that_of_none():
+    assert hash_of("") > 0

@@ -14,7 +14,7 @@ from streams.tallies.cell import Cell
 from streams.tallies.plan import Plan
 from streams.wire.cells import decode_cell, encode_cell
 from tests.streams.fold.batches import ONE_BY_ONE, fold_batch, vectorized_from
-from tests.streams.fold.test_folds import HALF, KEYRING, NOW_MS, QUARTER, observation
+from tests.streams.fold.builders import HALF, KEYRING, NOW_MS, QUARTER, observation
 
 PLAN = Plan(
     floors={"spent": 0, "delay": 0},

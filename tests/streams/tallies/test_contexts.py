@@ -1,4 +1,4 @@
-"""Features in the folds, by hand; `test_folds` compares them with an oracle, through crashes."""
+"""Features in the folds, by hand; `test_oracle` and `test_crashes` of the folds take any."""
 
 import pytest
 
