@@ -19,7 +19,8 @@ from streams.api_keys import ApiKey, ApiKeyFile
 from streams.experiments.definition import parse_definition
 from streams.experiments.lifecycle import Experiment, Status
 from streams.experiments.snapshot import Allocation, Snapshot
-from streams.experiments.statistics import ReasonCode, RecommendedAction, VariantReport
+from streams.experiments.statistics.recommendation import ReasonCode, RecommendedAction
+from streams.experiments.statistics.variant_report import VariantReport
 from streams.kafka.admin import create_topics
 from streams.local.api_processes import COMMAND, api_environments
 from streams.local.children import Child, free_port

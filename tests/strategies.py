@@ -19,17 +19,17 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from streams.experiments.definition import ExperimentDefinition, parse_definition
-from streams.experiments.dimension_statistics import (
-    DimensionReport,
-    SliceMetric,
-    SliceVariant,
-    ValueReport,
-)
 from streams.experiments.history import Change, HistoryEntry
 from streams.experiments.lifecycle import Experiment
 from streams.experiments.promotion_state import Promotion
 from streams.experiments.schedule import ScheduleEvent
 from streams.experiments.snapshot import Snapshot
+from streams.experiments.statistics.dimension_report import (
+    DimensionReport,
+    SliceMetric,
+    SliceVariant,
+    ValueReport,
+)
 from streams.experiments.time_points import PointVariant, TimePoint
 from streams.fold.stored import StoredExperiment
 from streams.model.authors import Origin

@@ -1,8 +1,11 @@
 """Every number of the statistics is on the page of guarantees, and its calibration rows exist."""
 
 import re
+from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
+from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
 from typing import Any
 
 import pytest
@@ -10,7 +13,9 @@ from pydantic.alias_generators import to_camel
 
 from benchmarks.calibration.groups import chosen
 from streams.experiments import statistics
-from streams.experiments.statistics import Statistics
+from streams.experiments.statistics.evidence import Evidence
+from streams.experiments.statistics.record import Statistics
+from streams.experiments.statistics.variant_report import VariantReport
 from streams.model.published import Published
 
 PAGE = (Path(__file__).parent.parent / "docs" / "explanation" / "guarantees.md").read_text()
@@ -36,13 +41,16 @@ SETTINGS = {
 """Numbers that state nothing of the variants."""
 
 
+def _records() -> Iterator[type[Any]]:
+    for module in iter_modules(statistics.__path__, f"{statistics.__name__}."):
+        for each in vars(import_module(module.name)).values():
+            if isinstance(each, type) and is_dataclass(each) and issubclass(each, Published):
+                yield each
+
+
 def _numbers() -> set[str]:
-    records: list[type[Any]] = [
-        each
-        for each in vars(statistics).values()
-        if isinstance(each, type) and is_dataclass(each) and issubclass(each, Published)
-    ]
-    assert Statistics in records
+    records = set(_records())
+    assert {Statistics, Evidence, VariantReport} <= records
     return {
         to_camel(field.name)
         for record in records

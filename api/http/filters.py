@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable
 from api.http.models.queries import ExperimentsQuery
 from streams.experiments.lifecycle import Status
 from streams.experiments.snapshot import Snapshot
-from streams.experiments.statistics import RecommendedAction
+from streams.experiments.statistics.recommendation import RecommendedAction
 from streams.experiments.summary import Health, health_of
 from streams.model.errors import InputError, quoted
 from streams.policies.registry import POLICIES

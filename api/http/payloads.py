@@ -13,7 +13,7 @@ from streams.experiments.exposure import Exposure
 from streams.experiments.lifecycle import Experiment, Status
 from streams.experiments.schedule import is_held, next_at_ms
 from streams.experiments.snapshot import Snapshot
-from streams.experiments.statistics import Statistics
+from streams.experiments.statistics.record import Statistics
 from streams.experiments.stats_response import Stats, VariantResult, VariantStats, Winner
 from streams.experiments.summary import summary_of
 from streams.model.published import field_values

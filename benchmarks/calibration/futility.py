@@ -11,7 +11,7 @@ from benchmarks.calibration.results import Claim, Mean, Result
 from benchmarks.calibration.row import Group, Progress, Row, Size
 from benchmarks.simulation.proportion import Proportion
 from streams.experiments.plan import PlanSpec
-from streams.experiments.statistics import ReasonCode
+from streams.experiments.statistics.recommendation import ReasonCode
 from streams.planning.assumed import Assumed, ValueKind
 from streams.planning.runs import METRIC, AssumedValues
 from streams.planning.simulation import running_experiment, simulate

@@ -18,7 +18,7 @@ from benchmarks.simulation.proportion import Proportion
 from streams.analysis.auto_promotion import due_command
 from streams.experiments.metrics import DEFAULT_MARGIN
 from streams.experiments.promotion_state import DEFAULT_CONTROL_SHARE
-from streams.experiments.statistics import ReasonCode
+from streams.experiments.statistics.recommendation import ReasonCode
 from streams.model.events import CommandKind
 from streams.stats.arrays import FloatArray
 

@@ -16,7 +16,7 @@ from benchmarks.simulation.drift import DriftRun, Environment, simulate_drift
 from benchmarks.simulation.production import METRIC, running, simulate_snapshots
 from benchmarks.simulation.proportion import Proportion
 from streams.experiments.snapshot import Snapshot
-from streams.experiments.statistics import AgainstControl
+from streams.experiments.statistics.variant_report import AgainstControl
 from streams.planning.simulation import running_experiment
 from streams.stats.arrays import FloatArray
 

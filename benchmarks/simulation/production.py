@@ -19,7 +19,7 @@ from benchmarks.simulation.traffic import Arrivals
 from streams.analysis.promotion import obstacles
 from streams.experiments.lifecycle import Experiment
 from streams.experiments.snapshot import Snapshot
-from streams.experiments.statistics import RecommendedAction
+from streams.experiments.statistics.recommendation import RecommendedAction
 from streams.model.quantities import ALLOCATION_TOTAL, MICRO, PROPENSITY_PER_WEIGHT
 from streams.model.variant_weights import pack_weights
 from streams.planning.simulation import NUMBER, Interval, running_experiment, simulate

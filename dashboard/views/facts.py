@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from dashboard.views.text import Scale, count, scale_of, units_of
 from experiment_streams_client import Experiment, Stats
-from streams.experiments.statistics import Comparison, Guardrail, MetricModel
+from streams.experiments.statistics.evidence import Comparison, Guardrail
+from streams.experiments.statistics.metric_model import MetricModel
 from streams.experiments.stats_response import StatsEvidence, VariantResult
 from streams.stats.direction import Direction
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from dashboard.views.facts import Facts, closest, worst
 from dashboard.views.text import chance_of, count, number, percent, probability
-from streams.experiments.statistics import Guardrail, ReasonCode
+from streams.experiments.statistics.evidence import Guardrail
+from streams.experiments.statistics.recommendation import ReasonCode
 
 GO, WAIT, STOP, ALARM, DONE = "go", "wait", "stop", "alarm", "done"
 """Tones: a winner; nothing to do yet; something to stop; faulty data; nothing to do any more."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from dashboard.views.facts import Facts
 from dashboard.views.scales import axis_of
 from dashboard.views.text import chance_of, count, number, percent, signed_percent
-from streams.experiments.statistics import Guardrail
+from streams.experiments.statistics.evidence import Guardrail
 
 ROW_HEIGHT = 34
 AXIS_HEIGHT = 36

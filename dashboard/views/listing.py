@@ -17,7 +17,7 @@ from dashboard.views.text import (
     units_of,
 )
 from experiment_streams_client import ListedExperiment
-from streams.experiments.statistics import ReasonCode
+from streams.experiments.statistics.recommendation import ReasonCode
 
 STATUSES = ("running", "paused", "draft", "concluded", "archived")
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from dashboard.views.facts import Facts
 from dashboard.views.text import count, duration, number, percent, scale_of, signed_percent
-from streams.experiments.dimension_statistics import DimensionReport
+from streams.experiments.statistics.dimension_report import DimensionReport
 
 _ROLES = {
     "primary": "decides",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from dashboard.views.facts import Facts
 from dashboard.views.text import count, percent, probability, signed_percent
-from streams.experiments.statistics import AgainstControl
+from streams.experiments.statistics.variant_report import AgainstControl
 
 COLORS = 8
 """Variants with a color of their own, the control among them; further ones are gray."""

@@ -10,7 +10,7 @@ from streams.analysis.evidence_size import bounded
 from streams.analysis.promotion import obstacles
 from streams.experiments.lifecycle import Status
 from streams.experiments.snapshot import Snapshot
-from streams.experiments.statistics import RecommendedAction
+from streams.experiments.statistics.recommendation import RecommendedAction
 from streams.model.authors import PROMOTION, Origin
 from streams.model.events import Command, CommandKind
 

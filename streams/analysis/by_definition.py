@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from streams.analysis.inputs import Inputs
 from streams.analysis.metric_analysis import Analysis
-from streams.experiments.statistics import Evidence
+from streams.experiments.statistics.evidence import Evidence
 from streams.stats.sample import Sample
 
 ValueT = TypeVar("ValueT")

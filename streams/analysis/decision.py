@@ -9,14 +9,9 @@ from typing import assert_never
 from streams.experiments.config import ExperimentConfig
 from streams.experiments.definition import ExperimentDefinition
 from streams.experiments.lifecycle import Experiment, Status
-from streams.experiments.statistics import (
-    Comparison,
-    Evidence,
-    Guardrail,
-    MetricModel,
-    ReasonCode,
-    RecommendedAction,
-)
+from streams.experiments.statistics.evidence import Comparison, Evidence, Guardrail
+from streams.experiments.statistics.metric_model import MetricModel
+from streams.experiments.statistics.recommendation import ReasonCode, RecommendedAction
 from streams.stats.alternative import Alternative
 from streams.stats.weighting import Weighting
 

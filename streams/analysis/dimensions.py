@@ -24,7 +24,9 @@ from streams.analysis.metric_input import MetricInput, SingleInput
 from streams.analysis.ratios import RatioInput
 from streams.analysis.trial_plans import trial_plans
 from streams.experiments.config import ExperimentConfig
-from streams.experiments.dimension_statistics import (
+from streams.experiments.dimensions import Dimension
+from streams.experiments.lifecycle import Experiment
+from streams.experiments.statistics.dimension_report import (
     DimensionReport,
     SliceContrast,
     SliceMetric,
@@ -32,8 +34,6 @@ from streams.experiments.dimension_statistics import (
     SliceVariant,
     ValueReport,
 )
-from streams.experiments.dimensions import Dimension
-from streams.experiments.lifecycle import Experiment
 from streams.model.dimensions import OTHER, Slice
 from streams.stats.sequential.comparison import UNPLANNED, both_sides
 from streams.tallies.cell import SliceTally, Tally, VariantTally

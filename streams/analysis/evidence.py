@@ -15,13 +15,13 @@ from streams.analysis.metric_analysis import Analysis, MetricAnalysis
 from streams.analysis.miscounts import find_miscounts
 from streams.analysis.outlook import outlook_of
 from streams.analysis.primary_readings import information_in_use
-from streams.experiments.statistics import (
+from streams.experiments.statistics.evidence import (
     Comparison,
     Evidence,
-    Maturity,
     SampleRatio,
     SinceConclusion,
 )
+from streams.experiments.statistics.maturity import Maturity
 from streams.stats.bayes.value_remaining import relative_value_remaining
 from streams.stats.sequential.tails import units_needed
 

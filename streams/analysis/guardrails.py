@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from streams.analysis.group import Group
 from streams.analysis.metric_analysis import MetricAnalysis
 from streams.experiments.config import ExperimentConfig
-from streams.experiments.statistics import Guardrail
+from streams.experiments.statistics.evidence import Guardrail
 from streams.stats.sequential.contrasts import Contrast
 from streams.stats.sequential.multiplicity import holm, holm_by_column
 from streams.stats.sequential.one_sided import one_sided_p_values

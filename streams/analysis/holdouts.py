@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from streams.experiments.lifecycle import Experiment
 from streams.experiments.snapshot import Snapshot
-from streams.experiments.statistics import MetricRole
+from streams.experiments.statistics.metric_model import MetricRole
 
 
 def with_all_metrics(snapshot: Snapshot, evaluated: Callable[[Experiment], Snapshot]) -> Snapshot:

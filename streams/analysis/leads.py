@@ -11,7 +11,10 @@ from numpy.typing import NDArray
 from streams.analysis.contrasts import MetricContrasts
 from streams.analysis.primary_readings import pairwise_errors, primary_readings
 from streams.experiments.config import ExperimentConfig
-from streams.experiments.undefined_sequence import UndefinedSequence, UndefinedSequenceCode
+from streams.experiments.statistics.undefined_sequence import (
+    UndefinedSequence,
+    UndefinedSequenceCode,
+)
 from streams.stats.alternative import Alternative
 from streams.stats.arrays import FloatArray
 from streams.stats.direction import Direction

@@ -11,8 +11,11 @@ from streams.analysis.inputs import Inputs
 from streams.analysis.leads import Leads, compare_primary
 from streams.analysis.metric_input import MetricInput
 from streams.experiments.config import ExperimentConfig
-from streams.experiments.statistics import MetricModel, MetricRole, Periods
-from streams.experiments.undefined_sequence import UndefinedSequence, UndefinedSequenceCode
+from streams.experiments.statistics.metric_model import MetricModel, MetricRole, Periods
+from streams.experiments.statistics.undefined_sequence import (
+    UndefinedSequence,
+    UndefinedSequenceCode,
+)
 from streams.policies.arm_posteriors import best_under
 from streams.stats.arrays import FloatArray
 from streams.stats.bayes.best import Best

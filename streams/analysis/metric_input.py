@@ -17,7 +17,7 @@ from streams.analysis.winsorized import EstimatedCap
 from streams.experiments.config import ExperimentConfig
 from streams.experiments.measurement_plan import bounds_of, floor_of
 from streams.experiments.metrics import MetricSpec
-from streams.experiments.statistics import MetricRole
+from streams.experiments.statistics.metric_model import MetricRole
 from streams.model.quantities import MICRO
 from streams.policies.arms import arms_of
 from streams.policies.base import Arm, BetaPolicy

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from streams.experiments.statistics import HeavyUnitReport, Miscounts
+from streams.experiments.statistics.miscounts import HeavyUnitReport, Miscounts
 from streams.tallies.cell import Tally, VariantTally
 from streams.tallies.heavy_units import HeavyUnit
 from streams.tallies.plan import MAX_EVENTS

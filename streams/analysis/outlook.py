@@ -20,7 +20,7 @@ from streams.analysis.primary_readings import (
     pairwise_errors,
     planned_share,
 )
-from streams.experiments.statistics import Outlook
+from streams.experiments.statistics.outlook import Outlook
 from streams.stats.alternative import Alternative
 from streams.stats.arrays import FloatArray
 from streams.stats.direction import Direction

@@ -13,7 +13,8 @@ from streams.analysis.decision import smallest_lead
 from streams.experiments.config import ExperimentConfig
 from streams.experiments.lifecycle import Status
 from streams.experiments.snapshot import Snapshot
-from streams.experiments.statistics import Evidence, RecommendedAction
+from streams.experiments.statistics.evidence import Evidence
+from streams.experiments.statistics.recommendation import RecommendedAction
 
 LARGEST_SWING = 0.5
 """Effect, as a share of the mean, that the days beyond whole weeks are believed to have at most."""

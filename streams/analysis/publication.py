@@ -15,14 +15,13 @@ from streams.analysis.metric_analysis import Analysis, MetricAnalysis
 from streams.experiments.contextual import covariate_uses, feature_uses, weigh
 from streams.experiments.roster import spread
 from streams.experiments.snapshot import Allocation, CellPlace, PublishedModel, Snapshot
-from streams.experiments.statistics import (
+from streams.experiments.statistics.evidence import Evidence
+from streams.experiments.statistics.feature_use import FeatureUse
+from streams.experiments.statistics.left_out import OutsideCount, VoidedUnits
+from streams.experiments.statistics.variant_report import (
     AgainstControl,
-    Evidence,
-    FeatureUse,
     MetricReport,
-    OutsideCount,
     VariantReport,
-    VoidedUnits,
 )
 from streams.stats.arrays import FloatArray
 from streams.stats.bayes.credible import equal_tailed

@@ -8,7 +8,9 @@ from typing import TypeVar
 from streams.analysis.decision import smallest_lead, threshold_of, worst_harm
 from streams.experiments.promotion_state import Promotion
 from streams.experiments.snapshot import Snapshot
-from streams.experiments.statistics import Evidence, Guardrail, MetricModel, ReasonCode
+from streams.experiments.statistics.evidence import Evidence, Guardrail
+from streams.experiments.statistics.metric_model import MetricModel
+from streams.experiments.statistics.recommendation import ReasonCode
 from streams.model.quantities import ALLOCATION_TOTAL
 from streams.stats.direction import Direction
 from streams.stats.families.registry import FAMILIES

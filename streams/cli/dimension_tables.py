@@ -6,7 +6,7 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from streams.cli.tables import table_of
-from streams.experiments.dimension_statistics import (
+from streams.experiments.statistics.dimension_report import (
     DimensionReport,
     SliceContrast,
     SliceMetric,

@@ -10,7 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from experiment_streams_client import ListedExperiment
-from streams.experiments.statistics import AgainstControl, MetricReport, Miscounts
+from streams.experiments.statistics.miscounts import Miscounts
+from streams.experiments.statistics.variant_report import AgainstControl, MetricReport
 from streams.experiments.stats_response import Stats, VariantResult
 from streams.model.quantities import MICRO
 from streams.model.times import calendar_time

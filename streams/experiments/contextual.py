@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from streams.experiments.covariates import Covariate, missing_entry
 from streams.experiments.snapshot import PublishedModel
-from streams.experiments.statistics import FeatureUse
+from streams.experiments.statistics.feature_use import FeatureUse
 from streams.model.vectors import FEATURE_ONE, INTERCEPT
 from streams.policies.base import Arm, Policy, pooled_deviation
 from streams.policies.contextual.base import ContextualPolicy

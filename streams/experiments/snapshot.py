@@ -9,7 +9,8 @@ from typing import Annotated, Any
 from pydantic import PlainSerializer, PlainValidator
 
 from streams.experiments.lifecycle import Experiment
-from streams.experiments.statistics import Statistics, VariantReport
+from streams.experiments.statistics.record import Statistics
+from streams.experiments.statistics.variant_report import VariantReport
 from streams.model.published import Int32, Published, VariantIndex
 
 

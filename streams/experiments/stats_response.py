@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from streams.experiments.statistics import Evidence, Statistics, VariantReport
+from streams.experiments.statistics.evidence import Evidence
+from streams.experiments.statistics.record import Statistics
+from streams.experiments.statistics.variant_report import VariantReport
 from streams.model.published import Published, from_json, json_value
 
 

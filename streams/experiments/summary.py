@@ -8,7 +8,8 @@ from enum import IntEnum, StrEnum
 from streams.experiments.lifecycle import Status
 from streams.experiments.schedule import is_held
 from streams.experiments.snapshot import Snapshot
-from streams.experiments.statistics import Evidence, ReasonCode, RecommendedAction
+from streams.experiments.statistics.evidence import Evidence
+from streams.experiments.statistics.recommendation import ReasonCode, RecommendedAction
 
 GOING_ON = frozenset({Status.RUNNING, Status.PAUSED})
 

@@ -6,12 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from streams.experiments.snapshot import CellPlace, Snapshot
-from streams.experiments.statistics import (
-    MetricReport,
-    MetricRole,
-    ReasonCode,
-    RecommendedAction,
-)
+from streams.experiments.statistics.metric_model import MetricRole
+from streams.experiments.statistics.recommendation import ReasonCode, RecommendedAction
+from streams.experiments.statistics.variant_report import MetricReport
 from streams.experiments.thinning import SLOT_MS
 from streams.model.published import Int32, Open, Published
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from streams.experiments.statistics import ReasonCode, RecommendedAction
+from streams.experiments.statistics.recommendation import ReasonCode, RecommendedAction
 from streams.model.published import Open, Published, from_json, json_value
 from streams.stats.direction import Direction
 

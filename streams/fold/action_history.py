@@ -6,7 +6,7 @@ from hashlib import blake2b
 from typing import NamedTuple
 
 from streams.experiments.history import MAX_ACTIONS, RECOMMENDATION, Change, HistoryEntry
-from streams.experiments.statistics import RecommendedAction
+from streams.experiments.statistics.recommendation import RecommendedAction
 from streams.model.authors import EVALUATION
 from streams.model.events import Decision
 from streams.model.generations import FIRST

@@ -13,7 +13,7 @@ from streams.experiments.exposure import WINDOWS_BY_EXPOSURE, Exposure
 from streams.experiments.history import HistoryEntry, command_entry, with_entry
 from streams.experiments.lifecycle import Experiment, apply_command, ended
 from streams.experiments.snapshot import CellPlace, Snapshot
-from streams.experiments.statistics import RecommendedAction
+from streams.experiments.statistics.recommendation import RecommendedAction
 from streams.fold.action_history import NOTHING_LOGGED, ActionHistory
 from streams.fold.stored import StoredExperiment, encode_stored
 from streams.fold.writable import check_entry, encoding_failed, entry_of

@@ -12,13 +12,9 @@ from dataclasses import replace
 from streams.experiments.lifecycle import Experiment, Status
 from streams.experiments.roster import fixed_weights, spread
 from streams.experiments.snapshot import Allocation, CellPlace, Snapshot
-from streams.experiments.statistics import (
-    Failure,
-    FailureCode,
-    ReasonCode,
-    RecommendedAction,
-    VariantReport,
-)
+from streams.experiments.statistics.failure import Failure, FailureCode
+from streams.experiments.statistics.recommendation import ReasonCode, RecommendedAction
+from streams.experiments.statistics.variant_report import VariantReport
 from streams.fold.writable import ENTRY_TOO_LARGE
 from streams.model.errors import EngineError
 from streams.model.quantities import ALLOCATION_TOTAL

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from streams.experiments.lifecycle import Experiment
 from streams.experiments.plan import PlanSpec
-from streams.experiments.statistics import RecommendedAction
+from streams.experiments.statistics.recommendation import RecommendedAction
 from streams.model.errors import InputError, InvalidParameterError
 from streams.model.quantities import PROPENSITY_PER_WEIGHT
 from streams.model.variant_weights import pack_weights

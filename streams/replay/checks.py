@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable
 from schemas import catalogue
 from streams.experiments.lifecycle import Status
 from streams.experiments.snapshot import CellPlace, Snapshot
-from streams.experiments.statistics import RecommendedAction
+from streams.experiments.statistics.recommendation import RecommendedAction
 from streams.experiments.time_points import TimePoint, point_of
 from streams.fold.experiment_state import encoded_snapshot, generation_of, recommended, snapshot_of
 from streams.fold.failed_evaluations import failed_snapshot

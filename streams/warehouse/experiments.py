@@ -18,7 +18,7 @@ from streams.experiments.config import ExperimentConfig
 from streams.experiments.lifecycle import Experiment, Status
 from streams.experiments.measurement_plan import plan_of
 from streams.experiments.snapshot import Snapshot
-from streams.experiments.statistics import MetricRole
+from streams.experiments.statistics.metric_model import MetricRole
 from streams.fold.experiment_state import ExperimentState
 from streams.kafka.records import StoredRecord
 from streams.model.errors import EventError

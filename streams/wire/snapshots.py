@@ -14,7 +14,7 @@ from streams.experiments.roster import Roster
 from streams.experiments.schedule import ScheduleEvent
 from streams.experiments.served import Served
 from streams.experiments.snapshot import Allocation, PublishedModel, Snapshot
-from streams.experiments.statistics import ReasonCode, RecommendedAction
+from streams.experiments.statistics.recommendation import ReasonCode, RecommendedAction
 from streams.model.ids import experiment_id, experiment_number
 from streams.model.published import avro_record, from_avro
 from streams.model.validation import parse

@@ -23,7 +23,7 @@ from aiokafka.structs import ConsumerRecord
 
 from schemas.codec import Codec
 from streams.experiments.lifecycle import Status
-from streams.experiments.statistics import RecommendedAction
+from streams.experiments.statistics.recommendation import RecommendedAction
 from streams.fold.experiment_state import ExperimentState
 from streams.fold.records import never
 from streams.fold.refusals import refusal

@@ -44,7 +44,8 @@ from streams.experiments.history import entries_json
 from streams.experiments.lifecycle import Experiment
 from streams.experiments.roster import spread
 from streams.experiments.snapshot import Allocation, Snapshot
-from streams.experiments.statistics import ReasonCode, RecommendedAction, VariantReport
+from streams.experiments.statistics.recommendation import ReasonCode, RecommendedAction
+from streams.experiments.statistics.variant_report import VariantReport
 from streams.fold.experiment_state import ExperimentState, is_report_due
 from streams.model.errors import DependencyError
 from streams.model.events import Command, ImpressionBatch, Observation

@@ -6,7 +6,7 @@ import pytest
 
 from dashboard.views.headline import ALARM, DONE, GO, STOP, WAIT, headline
 from dashboard.views.text import SPACE
-from streams.experiments.statistics import ReasonCode
+from streams.experiments.statistics.recommendation import ReasonCode
 from tests.dashboard.samples import BLUE, CONTROL, GREEN, facts
 
 PROMOTION = {"variantId": BLUE, "controlShare": 0.05, "isAutomatic": True, "rolledBackAt": None}

@@ -8,7 +8,7 @@ from dashboard.views.headline import ALARM, DONE, GO, STOP, WAIT
 from dashboard.views.listing import list_rows
 from dashboard.views.text import SPACE
 from experiment_streams_client import ListedExperiment
-from streams.experiments.statistics import ReasonCode
+from streams.experiments.statistics.recommendation import ReasonCode
 from tests.dashboard.samples import BLUE, changed, listed_json
 
 ABOUT_BLUE = {"variantId": BLUE, "metric": "latency", "value": 0.04, "limit": 0.02}

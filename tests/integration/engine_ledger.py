@@ -20,7 +20,7 @@ import redis
 from confluent_kafka import KafkaError, Message, Producer
 
 from streams.experiments.snapshot import Snapshot
-from streams.experiments.statistics import VariantReport
+from streams.experiments.statistics.variant_report import VariantReport
 from streams.model.events import (
     EXPOSED,
     EXPOSURE,

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from streams.experiments.labels import MAX_OWNER
 from streams.experiments.lifecycle import Status
-from streams.experiments.statistics import RecommendedAction
+from streams.experiments.statistics.recommendation import RecommendedAction
 from streams.experiments.summary import Health
 from streams.experiments.thinning import MOST_POINTS
 from streams.model.authors import MAX_DECLARED, MAX_REASON

@@ -16,7 +16,11 @@ from api.http.models.errors import error_json
 from api.http.models.responses import Experiment
 from streams.analysis.evaluate import evaluate
 from streams.api_keys import new_key
-from streams.experiments.statistics import AgainstControl, MetricReport, VariantReport
+from streams.experiments.statistics.variant_report import (
+    AgainstControl,
+    MetricReport,
+    VariantReport,
+)
 from streams.experiments.stats_response import Stats
 from streams.model.errors import DependencyError
 from streams.stats.kinds import MetricKind

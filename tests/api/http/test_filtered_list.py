@@ -13,7 +13,7 @@ from api.http.models.queries import ExperimentsQuery
 from api.http.pages import experiments_page
 from streams.analysis.evaluate import evaluate
 from streams.experiments.lifecycle import Status, apply_command
-from streams.experiments.statistics import ReasonCode, RecommendedAction
+from streams.experiments.statistics.recommendation import ReasonCode, RecommendedAction
 from streams.experiments.summary import Health, Urgency, summary_of, urgency_of
 from streams.model.events import Command, CommandKind
 from streams.tallies.cell import merge

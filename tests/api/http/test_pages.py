@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from api.http.handlers.flags import EVENTS_PATH
 from api.http.pages import PagePosition, experiments_page, position_of, stats_page
-from streams.experiments.statistics import MetricReport, VariantReport
+from streams.experiments.statistics.variant_report import MetricReport, VariantReport
 from streams.model.errors import InputError
 from streams.stats.kinds import MetricKind
 from tests.api.memory import Api

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from streams.experiments.dimension_statistics import (
+from streams.experiments.statistics.dimension_report import (
     DimensionReport,
     SliceContrast,
     SliceMetric,

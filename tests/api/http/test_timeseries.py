@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from streams.experiments.snapshot import CellPlace, Snapshot
-from streams.experiments.statistics import AgainstControl, MetricReport
+from streams.experiments.statistics.variant_report import AgainstControl, MetricReport
 from streams.experiments.time_points import point_of
 from streams.experiments.timeseries_response import Timeseries
 from streams.stats.kinds import MetricKind

@@ -13,7 +13,7 @@ from api.snapshots.follower import SnapshotFollower
 from streams.experiments.definition import parse_definition
 from streams.experiments.lifecycle import Experiment, Status
 from streams.experiments.snapshot import Snapshot
-from streams.experiments.statistics import Failure, FailureCode
+from streams.experiments.statistics.failure import Failure, FailureCode
 from streams.model.errors import (
     DependencyError,
     EngineError,

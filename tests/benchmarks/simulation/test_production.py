@@ -9,7 +9,7 @@ from benchmarks.simulation.production import running, simulate_clicks, together
 from benchmarks.simulation.stopping import Reading, Rule, judge
 from benchmarks.simulation.traffic import Traffic, Weights
 from streams.experiments.plan import PlanSpec
-from streams.experiments.statistics import RecommendedAction
+from streams.experiments.statistics.recommendation import RecommendedAction
 from streams.model.quantities import ALLOCATION_TOTAL
 
 LOOKS, UNITS, RUNS = 50, 120, 4

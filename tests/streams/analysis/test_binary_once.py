@@ -12,7 +12,7 @@ from streams.analysis.evaluate import evaluate
 from streams.experiments.definition import parse_definition
 from streams.experiments.lifecycle import Experiment, Status
 from streams.experiments.measurement_plan import plan_of
-from streams.experiments.statistics import RecommendedAction
+from streams.experiments.statistics.recommendation import RecommendedAction
 from streams.fold.observations import ObservationFold
 from streams.model.errors import EventError
 from streams.model.events import Observation, ObservationBatch

@@ -8,7 +8,7 @@ from streams.analysis.promotion import Obstacle, obstacles
 from streams.analysis.reasons import reason
 from streams.experiments.definition import parse_definition
 from streams.experiments.lifecycle import Experiment, Status
-from streams.experiments.statistics import ReasonCode, RecommendedAction
+from streams.experiments.statistics.recommendation import ReasonCode, RecommendedAction
 from streams.model.quantities import ALLOCATION_TOTAL, MICRO
 from streams.tallies.cell import MetricTally, Tally, VariantTally
 from streams.tallies.weights import weighted

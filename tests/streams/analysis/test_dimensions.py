@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from streams.analysis.evaluate import evaluate
 from streams.experiments.definition import parse_definition
-from streams.experiments.dimension_statistics import UNKNOWN_FROM, DimensionReport
 from streams.experiments.lifecycle import Experiment, Status
 from streams.experiments.measurement_plan import plan_of
+from streams.experiments.statistics.dimension_report import UNKNOWN_FROM, DimensionReport
 from streams.model.published import from_json, json_value
 from streams.model.quantities import MICRO, PROPENSITY_ONE
 from streams.model.variant_weights import pack_weights

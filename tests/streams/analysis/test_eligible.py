@@ -11,7 +11,7 @@ from streams.analysis.reasons import reason
 from streams.experiments.lifecycle import Experiment
 from streams.experiments.measurement_plan import plan_of
 from streams.experiments.snapshot import Snapshot
-from streams.experiments.statistics import ReasonCode
+from streams.experiments.statistics.recommendation import ReasonCode
 from streams.model.quantities import MICRO
 from streams.planning.simulation import NUMBER, running_experiment
 from streams.policies.draw_tables import DrawTables

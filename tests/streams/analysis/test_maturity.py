@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from streams.analysis.reasons import reason
-from streams.experiments.statistics import ReasonCode, RecommendedAction
+from streams.experiments.statistics.recommendation import ReasonCode, RecommendedAction
 from streams.model.quantities import MICRO
 from streams.tallies.cell import MetricTally, Tally, VariantTally
 from streams.tallies.weights import weighted

@@ -10,7 +10,7 @@ import pytest
 from streams.analysis.answered_evidence import stored_evidence
 from streams.analysis.evaluate import evaluate
 from streams.analysis.promotion import Obstacle, obstacles
-from streams.experiments.statistics import RecommendedAction
+from streams.experiments.statistics.recommendation import RecommendedAction
 from streams.tallies.cell import Tally
 from streams.tallies.heavy_units import HeavyUnit
 from tests.streams.analysis.test_decision import EVEN, experiment, tallied

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from streams.experiments.statistics import ReasonCode, RecommendedAction
+from streams.experiments.statistics.recommendation import ReasonCode, RecommendedAction
 from tests.streams.analysis.test_decision import PLAN, experiment, snapshot_of
 
 

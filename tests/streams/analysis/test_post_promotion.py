@@ -14,7 +14,7 @@ from streams.analysis.evaluate import evaluate
 from streams.analysis.reasons import reason
 from streams.experiments.lifecycle import Status, apply_command
 from streams.experiments.promotion_state import Phase, Promotion
-from streams.experiments.statistics import RecommendedAction
+from streams.experiments.statistics.recommendation import RecommendedAction
 from streams.model.events import CommandKind
 from streams.model.quantities import MICRO, inverse_propensity
 from streams.tallies.cell import MetricTally, Tally, VariantTally

@@ -11,7 +11,7 @@ from streams.analysis.evaluate import evaluate
 from streams.analysis.quantiles import BinnedUnits, Estimate
 from streams.experiments.config import ExperimentConfig
 from streams.experiments.measurement_plan import plan_of
-from streams.experiments.statistics import RecommendedAction
+from streams.experiments.statistics.recommendation import RecommendedAction
 from streams.fold.measuring import Measurement
 from streams.model.errors import InputError
 from streams.model.quantities import MICRO, PROPENSITY_PER_WEIGHT

@@ -12,7 +12,7 @@ from streams.analysis.evaluate import evaluate
 from streams.experiments.definition import parse_definition
 from streams.experiments.lifecycle import Experiment, Status
 from streams.experiments.measurement_plan import plan_of
-from streams.experiments.statistics import VoidedUnits
+from streams.experiments.statistics.left_out import VoidedUnits
 from streams.model.quantities import MICRO
 from streams.model.receipts import Receipt
 from streams.model.variant_weights import pack_weights

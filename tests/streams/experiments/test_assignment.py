@@ -16,7 +16,8 @@ from streams.experiments.definition import parse_definition
 from streams.experiments.lifecycle import Experiment, Status
 from streams.experiments.promotion_state import Promotion
 from streams.experiments.snapshot import Allocation, Snapshot
-from streams.experiments.statistics import ReasonCode, RecommendedAction, VariantReport
+from streams.experiments.statistics.recommendation import ReasonCode, RecommendedAction
+from streams.experiments.statistics.variant_report import VariantReport
 from streams.model.errors import ExperimentNotRunningError, InputError
 from streams.model.quantities import PROPENSITY_ONE
 from streams.model.vectors import unpack

@@ -12,7 +12,7 @@ from streams.experiments.contextual import feature_uses, scorer_of, weigh
 from streams.experiments.definition import parse_definition
 from streams.experiments.lifecycle import Experiment, Status
 from streams.experiments.snapshot import PublishedModel, Snapshot
-from streams.experiments.statistics import FeatureUse
+from streams.experiments.statistics.feature_use import FeatureUse
 from streams.model.errors import InputError
 from streams.model.quantities import MICRO, PROPENSITY_ONE
 from streams.model.vectors import INTERCEPT, unpack

@@ -5,7 +5,7 @@ import pytest
 from streams.experiments.definition import parse_definition
 from streams.experiments.measurement_plan import plan_of
 from streams.experiments.metrics import MetricSpec
-from streams.experiments.statistics import MetricRole
+from streams.experiments.statistics.metric_model import MetricRole
 from streams.stats.direction import Direction
 from streams.stats.families.base import Priors
 from streams.stats.kinds import MetricKind

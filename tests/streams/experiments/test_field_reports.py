@@ -16,7 +16,8 @@ from streams.analysis.evaluate import evaluate
 from streams.analysis.reasons import reason
 from streams.cli.tables import stats_view
 from streams.experiments.snapshot import Snapshot
-from streams.experiments.statistics import MetricReport, RecommendedAction
+from streams.experiments.statistics.recommendation import RecommendedAction
+from streams.experiments.statistics.variant_report import MetricReport
 from streams.experiments.stats_response import Stats
 from streams.model.quantities import PROPENSITY_ONE
 from streams.tallies.cell import Tally

@@ -11,7 +11,7 @@ from streams.analysis.evaluate import evaluate
 from streams.experiments.definition import parse_definition
 from streams.experiments.lifecycle import Experiment, Status
 from streams.experiments.measurement_plan import plan_of
-from streams.experiments.statistics import Periods
+from streams.experiments.statistics.metric_model import Periods
 from streams.model.errors import InputError
 from streams.model.ids import MAX_VARIANTS
 from streams.model.quantities import MICRO, PROPENSITY_ONE

@@ -5,12 +5,10 @@ from dataclasses import dataclass
 
 from hypothesis import given
 
-from streams.experiments.statistics import (
-    Evidence,
-    FeatureUse,
-    MetricReport,
-    ReasonCode,
-)
+from streams.experiments.statistics.evidence import Evidence
+from streams.experiments.statistics.feature_use import FeatureUse
+from streams.experiments.statistics.recommendation import ReasonCode
+from streams.experiments.statistics.variant_report import MetricReport
 from streams.experiments.stats_response import Stats
 from streams.model.published import (
     PerVariant,

@@ -9,7 +9,7 @@ import pytest
 
 from streams.experiments.lifecycle import Status
 from streams.experiments.snapshot import Snapshot
-from streams.experiments.statistics import RecommendedAction
+from streams.experiments.statistics.recommendation import RecommendedAction
 from streams.fold import experiment_state as state_module
 from streams.fold.experiment_state import encoded_snapshot, recommended
 from streams.fold.failed_evaluations import failed_snapshot

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from streams.analysis import reasons
 from streams.experiments.snapshot import Snapshot
-from streams.experiments.statistics import ReasonCode, RecommendedAction
+from streams.experiments.statistics.recommendation import ReasonCode, RecommendedAction
 from streams.fold.experiment_state import conclusion
 from streams.kafka.records import LogError
 from streams.model.events import CommandKind, Decision

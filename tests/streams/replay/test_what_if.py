@@ -10,7 +10,7 @@ from streams.analysis.reasons import reason
 from streams.experiments.definition import parse_definition
 from streams.experiments.lifecycle import Status
 from streams.experiments.metrics import MetricSpec
-from streams.experiments.statistics import RecommendedAction
+from streams.experiments.statistics.recommendation import RecommendedAction
 from streams.model.errors import ExperimentNotFoundError, InputError
 from streams.model.events import CommandKind
 from streams.replay.what_if import Assumptions, what_if

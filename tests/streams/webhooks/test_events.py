@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.experiments.statistics import RecommendedAction
+from streams.experiments.statistics.recommendation import RecommendedAction
 from streams.kafka.records import StoredRecord
 from streams.model.events import CONCLUSION, Command, CommandKind, Decision
 from streams.model.ids import experiment_id

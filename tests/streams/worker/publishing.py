@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from streams.experiments.snapshot import Snapshot
-from streams.experiments.statistics import RecommendedAction
+from streams.experiments.statistics.recommendation import RecommendedAction
 from streams.fold.experiment_state import ExperimentState, generation_of
 from streams.model.events import Answer, Command, CommandKind, Decision
 from streams.model.generations import Generations

@@ -9,7 +9,8 @@ import pytest
 
 from streams.experiments.lifecycle import Status
 from streams.experiments.snapshot import Snapshot
-from streams.experiments.statistics import FeatureUse, RecommendedAction
+from streams.experiments.statistics.feature_use import FeatureUse
+from streams.experiments.statistics.recommendation import RecommendedAction
 from streams.fold.experiment_state import ExperimentState
 from streams.fold.writable import MAX_ENTRY_BYTES
 from streams.model.errors import DependencyError

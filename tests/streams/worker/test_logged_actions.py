@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from streams.experiments.statistics import RecommendedAction
+from streams.experiments.statistics.recommendation import RecommendedAction
 from streams.model.events import Decision
 from streams.wire.decisions import encode_decision
 from streams.wire.framing import framing

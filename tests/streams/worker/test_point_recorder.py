@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 
 from streams.experiments.snapshot import CellPlace, Snapshot
-from streams.experiments.statistics import Failure, FailureCode
+from streams.experiments.statistics.failure import Failure, FailureCode
 from streams.experiments.thinning import MOST_POINTS, SLOT_MS, thinned
 from streams.experiments.time_points import MOST_COMPARED, metrics_of_points, point_of
 from streams.model.errors import DependencyError

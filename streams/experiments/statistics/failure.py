@@ -1,0 +1,41 @@
+"""An evaluation that failed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from pydantic import computed_field
+
+from streams.model.published import Open, Published
+
+
+class FailureCode(StrEnum):
+    """Reason why a version has no statistics."""
+
+    EVALUATION_FAILED = "EVALUATION_FAILED"
+    SNAPSHOT_TOO_LARGE = "SNAPSHOT_TOO_LARGE"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure(Published):
+    """An evaluation that failed; lifecycle and version of its snapshot are new all the same.
+
+    Attributes:
+        code: Stable code.
+        error: Class of the error that ended it; at most 100 characters.
+        statistics_version: Version of the snapshot that statistics and weights are of; 0 if there
+            was none, and then they are those of an experiment without events.
+    """
+
+    code: Open[FailureCode]
+    error: str
+    statistics_version: int
+
+    @computed_field  # type: ignore[prop-decorator]  # mypy knows no decorator above a property
+    @property
+    def message(self) -> str:
+        """One sentence for a person."""
+        since = self.statistics_version
+        kept = f"those of version {since} stand" if since else "there are none"
+        return f"The statistics of this version failed ({self.code}, {self.error}): {kept}."

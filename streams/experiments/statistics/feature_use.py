@@ -1,0 +1,31 @@
+"""Use of covariates, and of features whose values are texts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pydantic import computed_field
+
+from streams.model.published import Published
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureUse(Published):
+    """Use of a covariate, or of a feature of a contextual experiment whose values are texts.
+
+    Attributes:
+        name: Its name.
+        units: Units assigned, in all variants.
+        unknown_units: Those for which it had none of its declared values, or none at all; of a
+            covariate, those without it.
+    """
+
+    name: str
+    units: int
+    unknown_units: int
+
+    @computed_field  # type: ignore[prop-decorator]  # mypy knows no decorator above a property
+    @property
+    def unknown_share(self) -> float:
+        """Share of the units for which it was unknown, in [0, 1]."""
+        return self.unknown_units / self.units if self.units else 0.0
