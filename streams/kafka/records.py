@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -97,13 +97,36 @@ def incomplete(topic: str, partition: int, end: int, last: int) -> LogError:
     )
 
 
+def records_since(
+    source: LogSource, topic: str, positions: MutableMapping[int, int]
+) -> Iterator[tuple[int, Sequence[StoredRecord]]]:
+    """Yield (partition, records) of all that is behind some positions now, in pieces of any size.
+
+    Args:
+        source: The log.
+        topic: Its name in the catalogue.
+        positions: Offsets to read on from, by partition; of one without, from its beginning. Those
+            of a piece are moved once the next one is asked for, so that a piece at which the
+            caller fails is read again.
+
+    Raises:
+        LogError, DependencyError: as `LogSource` does.
+    """
+    for partition, span in sorted(source.spans(topic).items()):
+        begin = max(span.begin, positions.get(partition, 0))
+        for records in source.read(topic, partition, begin, span.end):
+            yield partition, records
+            if records:
+                positions[partition] = records[-1].offset + 1
+        positions[partition] = max(begin, span.end)
+
+
 def all_records(source: LogSource, topic: str) -> Iterator[tuple[int, StoredRecord]]:
     """Yield (partition, record) of all that is in a topic now, partition by partition.
 
     Raises:
         LogError, DependencyError: as `LogSource` does.
     """
-    for partition, span in sorted(source.spans(topic).items()):
-        for records in source.read(topic, partition, span.begin, span.end):
-            for record in records:
-                yield partition, record
+    for partition, records in records_since(source, topic, {}):
+        for record in records:
+            yield partition, record

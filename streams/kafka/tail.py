@@ -6,12 +6,17 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from schemas.codec import Codec
-from streams.kafka.records import LogSource, StoredRecord
+from streams.kafka.records import LogSource, StoredRecord, records_since
 from streams.wire.framing import Framing
+
+Take = Callable[[int, Sequence[StoredRecord], Codec], None]
+"""Function that takes records of a partition, and the codec that decodes them."""
 
 
 class LogTail:
     """Reader of the records that a topic received since the last read.
+
+    They are read in pieces, so that a topic need not fit the memory. Reads that overlap take turns.
 
     Args:
         source: The log.
@@ -23,25 +28,18 @@ class LogTail:
         self._source = source
         self._topic = topic
         self._framing = framing
-        self._ends: dict[int, int] = {}
+        self._positions: dict[int, int] = {}
+        self._turn = asyncio.Lock()
 
-    async def take(self, take: Callable[[Sequence[StoredRecord], Codec], None]) -> None:
-        """Give `take` the new records, in a thread; if it fails, they are new the next time, too.
+    async def take(self, take: Take) -> None:
+        """Give `take` the new records, in a thread; a piece it fails at is new the next time, too.
 
         Raises:
             LogError, DependencyError: the log cannot be read.
         """
-        records, ends = await asyncio.to_thread(self._new)
-        await self._framing.prepare(record.value for record in records)
-        await asyncio.to_thread(take, records, self._framing.codec)
-        self._ends = ends
-
-    def _new(self) -> tuple[list[StoredRecord], dict[int, int]]:
-        found: list[StoredRecord] = []
-        ends: dict[int, int] = {}
-        for partition, span in sorted(self._source.spans(self._topic).items()):
-            begin = max(span.begin, self._ends.get(partition, 0))
-            for records in self._source.read(self._topic, partition, begin, span.end):
-                found += records
-            ends[partition] = max(begin, span.end)
-        return found, ends
+        async with self._turn:
+            pieces = records_since(self._source, self._topic, self._positions)
+            while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
+                partition, records = piece
+                await self._framing.prepare(record.value for record in records)
+                await asyncio.to_thread(take, partition, records, self._framing.codec)

@@ -20,7 +20,7 @@ from streams.experiments.measurement_plan import plan_of
 from streams.experiments.snapshot import Snapshot
 from streams.experiments.statistics.metric_model import MetricRole
 from streams.fold.experiment_state import ExperimentState
-from streams.kafka.records import StoredRecord
+from streams.kafka.records import StoredRecord, records_since
 from streams.model.errors import EventError
 from streams.model.events import CONCLUSION
 from streams.model.ids import experiment_id
@@ -69,7 +69,7 @@ class Experiments:
     def __init__(self, reading: Reading, generation: Callable[[], int]) -> None:
         self._reading = reading
         self._generation = generation
-        self._positions: dict[tuple[str, int], int] = {}
+        self._positions: dict[str, dict[int, int]] = {}
         self._states: dict[int, ExperimentState] = {}
         self._plans: dict[int, Plan] = {}
         self._snapshots: dict[int, Snapshot] = {}
@@ -175,12 +175,10 @@ class Experiments:
         return None if state is None else state.experiment
 
     def _read(self, topic: str, take: Callable[[Iterable[StoredRecord]], None]) -> None:
-        for partition, span in sorted(self._reading.spans(topic).items()):
-            place = topic, partition
-            begin = max(span.begin, self._positions.get(place, 0))
-            for records in self._reading.read(topic, partition, begin, span.end):
-                take(records)
-            self._positions[place] = max(begin, span.end)
+        for _, records in records_since(
+            self._reading, topic, self._positions.setdefault(topic, {})
+        ):
+            take(records)
 
     def _take_commands(self, records: Iterable[StoredRecord]) -> None:
         for record in records:

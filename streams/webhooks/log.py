@@ -8,7 +8,7 @@ from confluent_kafka import KafkaError, KafkaException, Message
 
 from schemas.catalogue import WEBHOOKS
 from streams.kafka.producers import RenewableProducer
-from streams.kafka.records import LogSource
+from streams.kafka.records import LogSource, records_since
 from streams.kafka.settings import KafkaSettings
 from streams.model.errors import DependencyError
 from streams.webhooks.table import WebhookTable
@@ -27,7 +27,7 @@ class WebhookReader:
     def __init__(self, source: LogSource) -> None:
         self._source = source
         self._table = WebhookTable()
-        self._end = 0
+        self._positions: dict[int, int] = {}
         self._lock = threading.Lock()
 
     def read(self) -> WebhookTable:
@@ -37,15 +37,9 @@ class WebhookReader:
             LogError, DependencyError: the log cannot be read.
         """
         with self._lock:
-            span = self._source.spans(WEBHOOKS.name).get(PARTITION)
-            if span is None:
-                return self._table.copy()
-            begin = max(span.begin, self._end)
-            for records in self._source.read(WEBHOOKS.name, PARTITION, begin, span.end):
+            for _, records in records_since(self._source, WEBHOOKS.name, self._positions):
                 for each in records:
                     self._table.take(each.key, each.value, each.timestamp)
-                    self._end = each.offset + 1
-            self._end = max(begin, span.end)
             return self._table.copy()
 
 

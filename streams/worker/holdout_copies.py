@@ -139,7 +139,7 @@ class HoldoutCopier:
     async def _learn(self) -> None:
         """Read `commands` to its end."""
         await self._tail.take(
-            lambda records, codec: self._coverage.take(records, codec, self._keyring)
+            lambda _, records, codec: self._coverage.take(records, codec, self._keyring)
         )
 
     def _subscribed(self) -> Consumer:

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from contextlib import suppress
 
 from streams.experiments.snapshot import Snapshot
-from streams.kafka.records import LogSource
+from streams.kafka.records import LogSource, all_records
 from streams.model.errors import EventError
 from streams.model.ids import experiment_id
 from streams.wire.framing import Framing
@@ -47,9 +47,7 @@ class LastSnapshots:
 
     def _newest(self, wanted: dict[bytes, int]) -> dict[int, bytes]:
         found: dict[int, bytes] = {}
-        for partition, span in sorted(self._source.spans(self._topic).items()):
-            for records in self._source.read(self._topic, partition, span.begin, span.end):
-                for record in records:
-                    if record.key in wanted and record.value is not None:
-                        found[wanted[record.key]] = record.value
+        for _, record in all_records(self._source, self._topic):
+            if record.key in wanted and record.value is not None:
+                found[wanted[record.key]] = record.value
         return found

@@ -57,5 +57,5 @@ class LoggedPlans:
                 else:
                     self._plans.settle(experiment, PLAIN)
 
-    def _take(self, records: Sequence[StoredRecord], codec: Codec) -> None:
+    def _take(self, _partition: int, records: Sequence[StoredRecord], codec: Codec) -> None:
         self._plans.take(records, codec)

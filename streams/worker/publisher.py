@@ -17,7 +17,6 @@ from schemas.codec import Codec
 from streams.analysis.auto_promotion import due_command
 from streams.experiments.history import entries_json
 from streams.experiments.snapshot import Snapshot
-from streams.fold.action_history import NOTHING_LOGGED
 from streams.fold.experiment_state import (
     ExperimentState,
     conclusion,
@@ -41,8 +40,7 @@ from streams.worker import metrics
 from streams.worker.experiment_stage import ExperimentsStage
 from streams.worker.generation_follower import LOOK_S, GenerationFollower
 from streams.worker.last_snapshots import LastSnapshots
-from streams.worker.logged_actions import LoggedActions
-from streams.worker.logged_conclusions import LoggedConclusions
+from streams.worker.logged_decisions import LoggedDecisions
 from streams.worker.outbox import Outgoing, deliver
 from streams.worker.pacing import STEP_INTERVAL_S, TimeBudget, follow
 from streams.worker.point_recorder import PointRecorder
@@ -99,14 +97,12 @@ class Logged:
     """Readers of what was logged before, by any worker.
 
     Attributes:
-        actions: The recommended actions.
+        decisions: The recommended actions, and the statistics as of conclusions.
         snapshots: The last snapshots of experiments whose evaluation fails.
-        conclusions: The statistics as of conclusions.
     """
 
-    actions: LoggedActions
+    decisions: LoggedDecisions
     snapshots: LastSnapshots
-    conclusions: LoggedConclusions
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,9 +163,8 @@ class Publisher:
         self._commanded: set[str] = set()
         self._follower = follower
         self._points = points
-        self._logged = logged.actions
+        self._logged = logged.decisions
         self._last = logged.snapshots
-        self._conclusions = logged.conclusions
         self._read_at = -1, -1
         self._failing: dict[int, Snapshot | None] = {}
         self._is_taking_over = False
@@ -220,7 +215,6 @@ class Publisher:
                     await asyncio.sleep(pause_s)
                     with suppress(LogError, DependencyError):  # the step retries
                         await self._logged.read()  # most of the log, while evaluations continue
-                        await self._conclusions.read()
                     self._is_taking_over = True
                     self._stage.touch_all()
             await asyncio.sleep(LOOK_S)
@@ -485,14 +479,13 @@ class Publisher:
         What this worker has logged itself is read again: the first record of an experiment counts.
         """
         taken_over = self._take_over_now
-        logged = await self._logged.read()
-        await self._conclusions.read()
+        await self._logged.read()
         own = [known.number for _, known in self._stage.all_known() if not known.is_ended]
-        for number, payload in (await self._conclusions.payloads(own)).items():
+        for number, payload in (await self._logged.conclusions(own)).items():
             self._projector.offer_conclusion(experiment_id(number), payload)
         self._read_at = taken_over
         for partition, known in self._stage.all_known():
-            known.logged = logged.get(known.number, NOTHING_LOGGED)
+            known.logged = self._logged.actions(known.number)
             if known.logged.action is not known.action:
                 self._stage.note_action(partition, known, known.logged.action)
 
@@ -509,13 +502,13 @@ class Publisher:
         if not self._follower.is_active or self._read_at != self._take_over_now:
             return
         for each in published:
-            if not is_report_due(each.snapshot) or each.known.number in self._conclusions:
+            if not is_report_due(each.snapshot) or self._logged.has_conclusion(each.known.number):
                 continue
             name = each.snapshot.experiment.id
             decision = conclusion(each.snapshot, each.single, self._follower.generation)
             record = Outgoing(name.encode(), encode_decision(decision, self._codec))
             await deliver(self._outlets.decisions, [record], self._timeout)
-            self._conclusions.note(each.known.number)
+            self._logged.note_conclusion(each.known.number)
             self._projector.offer_conclusion(name, each.single)
 
     async def _decide(self, partition: int, known: ExperimentState, snapshot: Snapshot) -> None:

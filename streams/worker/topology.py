@@ -27,8 +27,7 @@ from streams.worker.generation_follower import GenerationFollower
 from streams.worker.holdout_copies import HoldoutCopier
 from streams.worker.identities import TopicIdentities
 from streams.worker.last_snapshots import LastSnapshots
-from streams.worker.logged_actions import LoggedActions
-from streams.worker.logged_conclusions import LoggedConclusions
+from streams.worker.logged_decisions import LoggedDecisions
 from streams.worker.logged_plans import LoggedPlans
 from streams.worker.logged_points import LoggedPoints
 from streams.worker.misplaced import letters_of, send_to_their_partitions
@@ -110,13 +109,12 @@ def attach(
         topology.timeout_s,
         follower,
         Logged(
-            LoggedActions(source, framing),
+            LoggedDecisions(source, framing),
             LastSnapshots(
                 source,
                 catalogue.of_generation(catalogue.POSTERIORS, follower.generation).name,
                 framing,
             ),
-            LoggedConclusions(source, framing),
         ),
         points,
     )

@@ -18,8 +18,7 @@ from streams.wire.records import SINGLE_OBJECT
 from streams.worker import publisher as module
 from streams.worker.experiment_stage import ExperimentsStage
 from streams.worker.last_snapshots import LastSnapshots
-from streams.worker.logged_actions import LoggedActions
-from streams.worker.logged_conclusions import LoggedConclusions
+from streams.worker.logged_decisions import LoggedDecisions
 from streams.worker.outbox import Outgoing
 from streams.worker.pacing import TimeBudget
 from streams.worker.publisher import Logged, Outlets, Publisher
@@ -64,9 +63,8 @@ def world(monkeypatch) -> World:
         1.0,
         cast(Any, follower),
         Logged(
-            LoggedActions(log, framing),
+            LoggedDecisions(log, framing),
             LastSnapshots(log, "posteriors", framing),
-            LoggedConclusions(log, framing),
         ),
         cast(Any, Points()),
     )

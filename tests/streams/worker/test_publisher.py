@@ -82,7 +82,7 @@ async def test_what_is_due_at_a_take_over_is_logged_and_no_more(world, was_logge
     await world.step()
 
     assert world.decided() == decided
-    assert world.log.readings["decisions"] == 2  # actions, conclusions
+    assert world.log.readings["decisions"] == 1
     assert len(world.sent["commands"]) == 1  # its id tells a second one
 
 
