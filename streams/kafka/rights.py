@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from schemas import catalogue
 from schemas.catalogue import projections
 from streams.kafka.answers import admin_client, denied
+from streams.kafka.positions import WEBHOOKS_GROUP
 from streams.kafka.requirements import missing_rights
 from streams.kafka.settings import KafkaSettings
 from streams.kafka.topics import describe, missing_group_rights
@@ -66,6 +67,15 @@ def rights_of_api(settings: KafkaSettings) -> Mapping[str, frozenset[str]]:
     return needed | {settings.topic_name(catalogue.WEBHOOKS): frozenset({READ, WRITE})}
 
 
+def rights_of_webhooks(settings: KafkaSettings) -> Mapping[str, frozenset[str]]:
+    """Return the operations that the process of webhooks needs, by full name of the topic."""
+    read = {
+        settings.topic_name(topic): frozenset({READ})
+        for topic in (catalogue.COMMANDS, catalogue.DECISIONS)
+    }
+    return read | {settings.topic_name(catalogue.WEBHOOKS): frozenset({READ, WRITE})}
+
+
 def rights_of_doctor(settings: KafkaSettings) -> Mapping[str, frozenset[str]]:
     """Return the operations that `experiment doctor` needs, by full name of the topic."""
     topics = (
@@ -95,13 +105,22 @@ def check_worker(settings: KafkaSettings) -> None:
             with the missing right.
         DependencyError: Kafka does not answer.
     """
-    client = admin_client(settings)
-    needed = rights_of_worker(settings)
-    missing = missing_rights(needed, describe(settings, needed, client=client))
     groups = {settings.faust_app_id: READ, f"{log_group(settings)}worker": DESCRIBE}
-    missing += missing_group_rights(settings, groups, client=client)
-    if missing:
-        raise denied(settings, "; ".join(missing))
+    _check(settings, rights_of_worker(settings), groups)
+
+
+def check_webhooks(settings: KafkaSettings) -> None:
+    """Return if this process may do what that of webhooks does.
+
+    Raises:
+        ClusterError: it may not, as `check_worker`.
+        DependencyError: Kafka does not answer.
+    """
+    groups = {
+        settings.topic_prefix + WEBHOOKS_GROUP: READ,
+        f"{log_group(settings)}webhooks": DESCRIBE,
+    }
+    _check(settings, rights_of_webhooks(settings), groups)
 
 
 def check_readable(settings: KafkaSettings, topic: str) -> None:
@@ -115,5 +134,15 @@ def check_readable(settings: KafkaSettings, topic: str) -> None:
     """
     needed = {topic: frozenset({READ})}
     missing = missing_rights(needed, describe(settings, needed))
+    if missing:
+        raise denied(settings, "; ".join(missing))
+
+
+def _check(
+    settings: KafkaSettings, topics: Mapping[str, frozenset[str]], groups: Mapping[str, str]
+) -> None:
+    client = admin_client(settings)
+    missing = missing_rights(topics, describe(settings, topics, client=client))
+    missing += missing_group_rights(settings, groups, client=client)
     if missing:
         raise denied(settings, "; ".join(missing))

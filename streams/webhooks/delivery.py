@@ -19,6 +19,7 @@ from schemas.catalogue import WEBHOOKS
 from streams.kafka.outages import logging_outages
 from streams.kafka.positions import WEBHOOKS_GROUP
 from streams.kafka.records import LogError
+from streams.kafka.rights import check_webhooks
 from streams.kafka.settings import KafkaSettings
 from streams.kafka.source import KafkaSource
 from streams.model.errors import DependencyError
@@ -87,7 +88,12 @@ class Delivery:
         self._written_s: dict[str, float] = {}
 
     async def run(self) -> None:
-        """Deliver until cancelled; what is under way then is finished, or sent again later."""
+        """Deliver until cancelled; what is under way then is finished, or sent again later.
+
+        Raises:
+            ClusterError: it lacks a right; without the one to write, all would be sent again.
+        """
+        await self._check_rights()
         tasks = [
             asyncio.create_task(self._follow_webhooks()),
             asyncio.create_task(self._follow_decisions()),
@@ -106,6 +112,15 @@ class Delivery:
             if self._decisions is not None:
                 await self._decisions.close()
             await asyncio.to_thread(self._writer.close)
+
+    async def _check_rights(self) -> None:
+        """Return once Kafka has said that this process may do what it does."""
+        while True:
+            try:
+                return await asyncio.to_thread(check_webhooks, self._settings)
+            except DependencyError as error:
+                logger.warning("webhooks are not read now: %s", error)
+                await asyncio.sleep(PAUSE_S)
 
     async def _follow_webhooks(self) -> None:
         while True:

@@ -27,7 +27,7 @@ ADMIN = "admin"
 PASSWORD = "correct-horse-battery"
 USERS = (
     ADMIN, "topics", "worker", "api", "ads", "operator", "archive", "replay", "resend", "rebuild",
-    "drop",
+    "drop", "webhooks",
 )  # fmt: skip
 MECHANISMS = ("SCRAM-SHA-256", "SCRAM-SHA-512")
 _MODULE = "org.apache.kafka.common.security"

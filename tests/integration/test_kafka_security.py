@@ -10,29 +10,50 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import KafkaError, Message, Producer
+from pydantic import SecretStr
 from typer.testing import CliRunner
 
+from api.services.webhooks import WebhookService
+from schemas.catalogue import COMMANDS, DECISIONS, TOPICS, WEBHOOKS
 from streams.cli.main import app
 from streams.kafka.answers import admin_client
+from streams.kafka.positions import WEBHOOKS_GROUP
+from streams.kafka.rights import check_webhooks, log_group, rights_of_webhooks
+from streams.kafka.source import KafkaSource
 from streams.model.errors import EngineError
 from streams.settings import Settings
+from streams.webhooks.configuration import policy_of
+from streams.webhooks.courier import now_ms
+from streams.webhooks.definition import WebhookRequest
+from streams.webhooks.log import WebhookReader, WebhookWriter
+from streams.webhooks.sealing import seals_of
+from streams.webhooks.signing import new_secret
 from tests.brokers.secure import ADMIN, PASSWORD, Right, SecureCluster, secure_cluster
 from tests.integration.api_process import api_of, run_experiment
 from tests.integration.engine_ledger import environment, workers_of
 from tests.integration.test_promotion import CONFIG as PROMOTING
 from tests.integration.test_promotion import show
-from tests.patience import PATIENCE_S, until_found
+from tests.integration.test_webhooks import Engine
+from tests.integration.webhooks_process import KEY, webhooks_of
+from tests.patience import PATIENCE_S, until_found, until_true
+from tests.streams.webhooks.receiver import receiving
 
 pytestmark = pytest.mark.kafka
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "security.md"
 PREFIX = "shop-"
+SENDING = {
+    "webhook_keys": SecretStr(KEY),
+    "webhook_allowed_networks": "127.0.0.0/8",
+    "webhook_allow_http": True,
+}
+"""Settings of API and webhooks that let events be sent to this machine."""
 
 
 @dataclass(frozen=True)
@@ -199,17 +220,22 @@ async def test_a_worker_without_a_right_does_not_start_and_names_it(
 ):
     created = await run(monkeypatch, installation.of("topics"), "topics", "create")
     assert created.exit_code == 0, created.output
+    await _does_not_start(installation, "worker", kind, name, operation)
+
+
+async def _does_not_start(installation, user, kind, name, operation):
+    """Take a right from a worker or the process of webhooks, and see it named as it ends."""
     taken = next(
         each
-        for each in rights_table()["worker"]
+        for each in rights_table()[user]
         if (each.kind, each.name) == (kind, name) and operation in each.operations
     )
-    installation.cluster.revoke("worker", taken)
+    installation.cluster.revoke(user, taken)
 
     done = await asyncio.to_thread(
         subprocess.run,
-        [sys.executable, "-m", "streams.worker"],
-        env=os.environ | environment(installation.of("worker")),
+        [sys.executable, "-m", f"streams.{user}"],
+        env=os.environ | environment(installation.of(user)),
         capture_output=True,
         text=True,
         timeout=PATIENCE_S,
@@ -220,6 +246,87 @@ async def test_a_worker_without_a_right_does_not_start_and_names_it(
     assert "KAFKA_ACCESS_DENIED" in done.stderr
     assert operation in done.stderr
     assert f"{kind} {name}" in done.stderr
+
+
+async def test_webhooks_are_delivered_with_their_rights_and_no_others(installation, monkeypatch):
+    created = await run(monkeypatch, installation.of("topics"), "topics", "create")
+    assert created.exit_code == 0, created.output
+    engine = Engine(installation.settings)
+    own, writer = installation.of("api", **SENDING), WebhookWriter(installation.of("api"))
+    reader = WebhookReader(KafkaSource(own))
+    service = WebhookService(reader, writer, seals_of(own), policy_of(own), now_ms)
+
+    async with receiving() as receiver:
+        asked = WebhookRequest(url=receiver.url(), secret=new_secret(), tags=("checkout",))
+        made = await service.create(asked, None)
+        with webhooks_of(installation.of("webhooks", **SENDING)) as process:
+            await asyncio.to_thread(engine.create, "hero", "checkout")
+            await until_true(lambda: receiver.received)
+            [(_, _, body), *_] = receiver.received
+            assert json.loads(body)["data"]["experiment"]["name"] == "Hero"  # of `commands`
+
+            async def is_written() -> bool:
+                found = await service.get(made.webhook.webhook_id)
+                return bool(found.progress.state.delivered)
+
+            await until_found(is_written)
+            assert process.end() == 0
+    await asyncio.to_thread(writer.close)
+    await asyncio.to_thread(_webhooks_may_do_no_more, installation)
+    await _names_every_right_that_webhooks_lack(installation)
+
+
+def _webhooks_may_do_no_more(installation):
+    """Write and read as the process of webhooks what it has no right to; Kafka refuses all."""
+    settings = installation.of("webhooks")
+    unwritten = {settings.topic_name(each) for each in TOPICS if each is not WEBHOOKS}
+    refused: dict[str, int | None] = {}
+
+    def note(error: KafkaError | None, message: Message) -> None:
+        refused[str(message.topic())] = None if error is None else error.code()
+
+    producer = Producer(settings.confluent_config() | {"log_level": 0})
+    for topic in unwritten:
+        producer.produce(topic, b"forged", partition=0, on_delivery=note)
+    assert producer.flush(PATIENCE_S) == 0
+    assert refused == dict.fromkeys(unwritten, KafkaError.TOPIC_AUTHORIZATION_FAILED)
+    for each in TOPICS:
+        if each not in {COMMANDS, DECISIONS, WEBHOOKS}:
+            with pytest.raises(EngineError) as refusal:
+                KafkaSource(settings).spans(each.name)
+            assert refusal.value.code == "KAFKA_ACCESS_DENIED"
+
+
+async def _names_every_right_that_webhooks_lack(installation):
+    """Take every operation from the process of webhooks alone; it names it and does not start."""
+    settings, cluster = installation.of("webhooks"), installation.cluster
+    for right in rights_table()["webhooks"]:
+        for operation in right.operations:
+            others = tuple(each for each in right.operations if each != operation)
+            cluster.revoke("webhooks", right)
+            if others:
+                cluster.grant("webhooks", [replace(right, operations=others)])
+            lacking = f"lacks {operation} on {right.kind} {right.name}"
+
+            async def is_named(lacking: str = lacking) -> bool:
+                return lacking in await asyncio.to_thread(_lack_of_webhooks, settings)
+
+            await until_found(is_named)
+            cluster.grant("webhooks", [replace(right, operations=(operation,))])
+
+            async def has_all() -> bool:
+                return not await asyncio.to_thread(_lack_of_webhooks, settings)
+
+            await until_found(has_all)
+    await _does_not_start(installation, "webhooks", "topic", f"{PREFIX}decisions", "READ")
+
+
+def _lack_of_webhooks(settings: Settings) -> str:
+    try:
+        check_webhooks(settings)
+    except EngineError as error:
+        return error.message
+    return ""
 
 
 async def test_a_worker_says_what_it_does_without_and_takes_it_up_once_it_may(
@@ -336,3 +443,14 @@ def test_the_page_has_a_row_for_every_user():
         "drop", "webhooks",
     }  # fmt: skip
     assert json.dumps([each.name for each in rights_table()["ads"]]) == f'["{PREFIX}observations"]'
+
+
+def test_the_row_of_webhooks_is_what_the_process_asks_for():
+    settings = Settings(topic_prefix=PREFIX)
+    asked = {("topic", *each) for each in rights_of_webhooks(settings).items()} | {
+        ("group", f"{PREFIX}{WEBHOOKS_GROUP}", frozenset({"READ"})),
+        ("group", log_group(settings), frozenset({"DESCRIBE"})),
+    }
+
+    row = rights_table()["webhooks"]
+    assert {(each.kind, each.name, frozenset(each.operations)) for each in row} == asked
