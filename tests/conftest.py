@@ -30,7 +30,9 @@ KAFKA_IMAGE = "apache/kafka:4.1.1"  # both as in docker-compose.yml
 REDIS_IMAGE = "redis:8-alpine"
 
 # A slow machine is not a wrong answer; what an example may cost is bounded by the test's timeout.
-hypothesis.settings.register_profile("patient", deadline=None)
+hypothesis.settings.register_profile(
+    "patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
 hypothesis.settings.load_profile("patient")
 
 

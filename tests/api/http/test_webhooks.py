@@ -236,7 +236,7 @@ FIELDS = ["url", "secret", "events", "experiments", "tags", "format", "descripti
 
 
 @settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
     max_examples=60,
 )
 @given(st.dictionaries(st.sampled_from(FIELDS), JSON, max_size=4))
