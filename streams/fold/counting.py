@@ -18,13 +18,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streams.experiments.exposure import WINDOWS_BY_EXPOSURE
-from streams.fold.deduplication import SEEN, WindowFullError, deadlines, entry
+from streams.fold.buckets import deadlines
+from streams.fold.deduplication import SEEN, entry
 from streams.fold.exposures import by_exposure, count_exposed, is_by_exposure
 from streams.fold.measuring import CountedObservation
 from streams.fold.metric_slots import check_slot, take_slot
 from streams.fold.partition import Ledger
 from streams.fold.verification import VerifiedObservations
 from streams.fold.voiding import Void, void_unit
+from streams.fold.window_memory import WindowFullError
 from streams.model.events import EXPOSURE
 from streams.model.receipts import CLOCK_SKEW_MS
 from streams.model.vectors import Vector

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from streams.experiments.exposure import WINDOWS_BY_EXPOSURE
-from streams.fold.deduplication import KEY_MASK, SEEN
-from streams.fold.hashing import hash_of
+from streams.fold.deduplication import SEEN
+from streams.fold.hashing import KEY_MASK, hash_of
 from streams.fold.measuring import Measurement
 from streams.fold.metric_slots import check_slot, take_slot
 from streams.fold.partition import Ledger

@@ -14,12 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streams.experiments.exposure import WINDOWS_BY_EXPOSURE, exposure_not_used
+from streams.fold.buckets import deadlines
 from streams.fold.cohorts import add_to_cohorts, counted
-from streams.fold.deduplication import WindowFullError, deadlines
 from streams.fold.exposed_units import ENTRIES, ExposedUnit, ReceiptOfUnit, exposed
 from streams.fold.partition import Ledger
 from streams.fold.slices import add_to_slices
 from streams.fold.verification import VerifiedObservations
+from streams.fold.window_memory import WindowFullError
 from streams.model.events import EXPOSURE
 from streams.model.receipts import CLOCK_SKEW_MS
 from streams.model.vectors import Vector

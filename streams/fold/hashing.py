@@ -1,4 +1,9 @@
-"""Hashes of metric names and event ids, as they stand in the memory of a partition."""
+"""Hashes of metric names and event ids, as they stand in the memory of a partition.
+
+They have 60 bits, which Python keeps in 32 bytes instead of the 48 that 64 bits take. Among ten
+million entries of one window any two collide with a probability of 4.3e-5 (n**2 / 2**61); then two
+units are one, or one event is taken for a duplicate.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +13,8 @@ from hashlib import blake2b
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.fold.deduplication import KEY_MASK
+KEY_MASK = (1 << 60) - 1
+"""Keys of units and ids of events are in 0..KEY_MASK; event id 0 stands for none."""
 
 _BLANK = blake2b(digest_size=8)  # copying it costs less than making a new one
 

@@ -8,11 +8,13 @@ from itertools import compress, repeat
 
 from schemas.codec import Codec
 from streams.fold.cohorts import add_to_cohorts, counted
-from streams.fold.deduplication import KEY_MASK, Admission, DeduplicationWindow, WindowFullError
+from streams.fold.deduplication import Admission, DeduplicationWindow
+from streams.fold.hashing import KEY_MASK
 from streams.fold.partition import DEFAULT_LIMIT, PartitionFold, Refusal
 from streams.fold.records import Folding, FoldResult, LogRecord, decoded, empty, never
 from streams.fold.refusals import by_code, refusal
 from streams.fold.slices import add_assigned_to_slices, add_to_slices
+from streams.fold.window_memory import WindowFullError
 from streams.model.errors import EventError
 from streams.model.events import ImpressionBatch, ImpressionGroup, OutsideRequests
 from streams.model.ids import MAX_VARIANTS

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from streams.fold.deduplication import KEY_MASK, DeduplicationWindow, ObservedUnit
+from streams.fold.deduplication import DeduplicationWindow, ObservedUnit
+from streams.fold.hashing import KEY_MASK
 from streams.model.quantities import MICRO
 from streams.model.vectors import Vector
 from streams.tallies.builder import CellBuilder, UnitValue

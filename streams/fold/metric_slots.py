@@ -6,8 +6,7 @@ it that counts, and the memory of the partition keeps which assignment that was 
 
 from __future__ import annotations
 
-from streams.fold.deduplication import KEY_MASK
-from streams.fold.hashing import hash_of
+from streams.fold.hashing import KEY_MASK, hash_of
 from streams.fold.partition import Ledger
 from streams.model.errors import EventError, quoted
 from streams.tallies.plan import MAX_METRICS

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.fold.deduplication import KEY_MASK
-from streams.fold.hashing import hash_of, hashes_of
+from streams.fold.hashing import KEY_MASK, hash_of, hashes_of
 from streams.model.partitioning import partitions_of, partitions_of_rows
 from streams.model.receipt_columns import VECTORIZED_FROM, ReceiptColumns, open_receipts
 from streams.model.receipts import CLOCK_SKEW_MS, Keyring, Receipt, check_attribution

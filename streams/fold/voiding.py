@@ -11,10 +11,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from streams.experiments.exposure import WINDOWS_BY_EXPOSURE
-from streams.fold.deduplication import KEY_MASK, WindowFullError
 from streams.fold.exposed_units import ExposedUnit, ReceiptOfUnit
+from streams.fold.hashing import KEY_MASK
 from streams.fold.partition import Ledger
 from streams.fold.slices import add_to_slices
+from streams.fold.window_memory import WindowFullError
 from streams.model.errors import EventError
 from streams.model.receipts import CLOCK_SKEW_MS
 from streams.model.vectors import Vector

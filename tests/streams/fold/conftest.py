@@ -2,8 +2,7 @@
 
 import pytest
 
-from streams.fold import deduplication as window
-from streams.fold import segments
+from streams.fold import buckets, segments
 
 
 @pytest.fixture(scope="module")
@@ -11,6 +10,6 @@ def small_bounds():
     """Make what happens once in a million events happen within a few."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(segments, "MAX_ENTRIES", 2)
-        patch.setattr(window, "_SLACK", 4)
-        patch.setattr(window, "_SEGMENT_COST", 1)
+        patch.setattr(buckets, "_SLACK", 4)
+        patch.setattr(buckets, "_SEGMENT_COST", 1)
         yield

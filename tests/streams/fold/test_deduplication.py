@@ -3,17 +3,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.fold import segments
-from streams.fold.deduplication import (
-    KEY_MASK,
-    NO_DEADLINE,
-    SEEN,
-    UNIT_TOTAL_LIMIT,
-    Admission,
-    DeduplicationWindow,
-    WindowFullError,
-)
-from streams.fold.hashing import hash_of
+from streams.fold.buckets import NO_DEADLINE
+from streams.fold.deduplication import SEEN, UNIT_TOTAL_LIMIT, Admission, DeduplicationWindow
+from streams.fold.hashing import KEY_MASK, hash_of
 from streams.fold.segments import MAX_ENTRIES, Piece, Segment, chunks
+from streams.fold.window_memory import WindowFullError
 from streams.model.errors import EventError
 from streams.model.quantities import MICRO
 from streams.tallies.plan import MAX_EVENTS
@@ -268,7 +262,7 @@ def test_a_bucket_written_whole_replaces_its_older_segments_once_no_part_is_miss
         observe(window, 0, unit=last_offset + 1)
         older |= {segment.key: segment for segment in window.take(last_offset)[0]}
     before = dict(window.buckets[27 * HOUR_MS])
-    monkeypatch.setattr("streams.fold.deduplication._SLACK", 0)
+    monkeypatch.setattr("streams.fold.buckets._SLACK", 0)
     observe(window, 0, unit=4)
     whole, forgotten = window.take(3)
 
