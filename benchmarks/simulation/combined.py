@@ -149,7 +149,7 @@ class UnitValues:
         self._assigned.add_units(look, {chance: n}, first, last, contexts)
         for window_s in set(self._windows.values()):
             rows = zip([chance] * n, times_ms, vectors, strict=True)
-            add_to_cohorts(self._assigned, look, window_s, rows)
+            add_to_cohorts(self._assigned, window_s, rows)
         drawn = self._world.draw(known, busy, effect, generator)
         delays_ms = generator.exponential(self._world.delay_days[chance[0]] * DAY_MS, n)
         arrivals = (np.array(times_ms) + delays_ms.astype(np.int64)).tolist()
@@ -177,17 +177,18 @@ class UnitValues:
         if window_s and at_ms - assigned_ms > 1000 * window_s:
             self._observed.add_late(look, at_ms)
             return
-        builders = [self._observed]
+        self._observed.add_event(look, at_ms)
+        counting = [self._observed.sums]
         if window_s:
-            builders.append(self._observed.cohort(Cohort.of(window_s, assigned_ms)))
-        for builder in builders:
+            counting.append(self._observed.cohort(Cohort.of(window_s, assigned_ms)))
+        for sums in counting:
             for metric, value in values.items():
-                builder.add_value(look, (*chance, metric), None, value, at_ms, vector)
+                sums.add_value((*chance, metric), None, value, vector)
                 if metric in self._bins:
-                    builder.add_binned((*chance, metric), None, value, self._bins[metric])
+                    sums.add_binned((*chance, metric), None, value, self._bins[metric])
             for pair in self._pairs:
                 x, y = (values[metric] for metric in pair)
-                builder.add_product((*chance, pair), (x * y, x * x * y, x * y * y))
+                sums.add_product((*chance, pair), (x * y, x * x * y, x * y * y))
 
 
 def micro(values: FloatArray | NDArray[np.int64] | NDArray[np.bool_]) -> NDArray[np.int64]:

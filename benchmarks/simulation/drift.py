@@ -197,10 +197,10 @@ class _Conversions:
                 chance = variant, max(1, weights[variant]) * PROPENSITY_PER_WEIGHT, packed
                 self._cells.assigned.add_units(look, {chance: n}, at_ms, at_ms)
                 if self._by_period:
-                    self._cells.assigned.add_assigned({(variant, tick_of(at_ms)): n})
+                    self._cells.assigned.sums.add_assigned({(variant, tick_of(at_ms)): n})
                 if self._window_s:
                     rows = [(chance, at_ms, None)] * n
-                    add_to_cohorts(self._cells.assigned, look, self._window_s, rows)
+                    add_to_cohorts(self._cells.assigned, self._window_s, rows)
                 won = int(generator.binomial(n, environment.rates[look, variant]))
                 self._convert(
                     [_Unit(chance, at_ms) for _ in range(won)],

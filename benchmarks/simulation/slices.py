@@ -83,11 +83,13 @@ def simulate_slices(
             values = bytes([first, second])
             for variant, weight in enumerate(weights):
                 chance = variant, weight * PROPENSITY_PER_WEIGHT, packed
-                for sums in (assigned, *assigned.slices(values)):
-                    sums.add_units(look, {chance: int(counts[variant])}, look, look)
-                for sums in (observed, *observed.slices(values)):
-                    for _ in range(int(won[variant])):
-                        sums.add_value(look, (*chance, METRIC), None, MICRO, look)
+                assigned.add_units(look, {chance: int(counts[variant])}, look, look)
+                for sums in assigned.slices(values):
+                    sums.add_units({chance: int(counts[variant])})
+                for _ in range(int(won[variant])):
+                    observed.add_value(look, (*chance, METRIC), None, MICRO, look)
+                    for sums in observed.slices(values):
+                        sums.add_value((*chance, METRIC), None, MICRO)
         cells = [builder.freeze() or builder.cell for builder in (assigned, observed)]
         snapshot = evaluate(experiment, merge([cell for cell in cells if cell is not None]), ())
         yield SlicedLook(snapshot, units.copy(), converted.copy())

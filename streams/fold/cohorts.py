@@ -15,7 +15,6 @@ H = TypeVar("H", bound=Hashable)
 
 def add_to_cohorts(
     builder: CellBuilder,
-    offset: int,
     window_s: int,
     units: Iterable[tuple[Chance, int, Vector | None]],
 ) -> None:
@@ -23,7 +22,6 @@ def add_to_cohorts(
 
     Args:
         builder: The cell.
-        offset: Offset of the record.
         window_s: The window, in seconds.
         units: Chance, time of the assignment and features of each.
     """
@@ -32,9 +30,8 @@ def add_to_cohorts(
         by_cohort.setdefault(Cohort.of(window_s, unit[1]), []).append(unit)
     for cohort, found in by_cohort.items():
         counts = counted(chance for chance, _, _ in found)
-        # The time of the cell is that of its events, whatever is in its cohorts.
         sums = builder.cohort(cohort)
-        sums.add_units(offset, counts, found[0][1], found[0][1])
+        sums.add_units(counts)
         sums.add_contexts((chance, vector) for chance, _, vector in found if vector is not None)
 
 

@@ -27,12 +27,13 @@ from streams.fold.partition import Ledger
 from streams.fold.slices import add_assigned_to_slices, add_to_slices
 from streams.model.events import EXPOSURE
 from streams.model.vectors import Vector
-from streams.tallies.builder import CellBuilder, UnitValue
+from streams.tallies.builder import CellBuilder
 from streams.tallies.cohorts import Cohort
 from streams.tallies.fields import Chance
 from streams.tallies.heavy_units import HEAVY_FROM, HeavyUnit
 from streams.tallies.periods import tick_of
 from streams.tallies.plan import ALWAYS, MAX_EVENTS
+from streams.tallies.variant_sums import UnitValue
 
 ENTRIES = 4
 """Entries of an observation at most: unit, value, event, and that the unit is known."""
@@ -191,7 +192,7 @@ class ExposedUnit:
             return True
         builder.add_event(offset, at_ms)
         # The metric has a slot from now on, which a restart finds by the cell.
-        builder.add_metric((*receipt.chance, name))
+        builder.sums.add_metric((*receipt.chance, name))
         if known is not None:
             builder.add_events(place + 1, is_full=place + 1 == MAX_EVENTS)
             if place + 1 >= HEAVY_FROM:
@@ -222,7 +223,7 @@ class ExposedUnit:
         variant = receipt.chance[0]
         builder.add_assigned_units(receipt.offset, {variant: -1})
         if self._measurement.has_slices:
-            add_assigned_to_slices(builder, receipt.offset, [(variant, receipt.dimensions)], -1)
+            add_assigned_to_slices(builder, [(variant, receipt.dimensions)], -1)
         if exposed_at_ms is not None:
             self._add_unit(-1, exposed_at_ms)
         readings: dict[str, _Reading] = {}
@@ -302,13 +303,13 @@ class ExposedUnit:
         contexts = {} if vector is None else {(chance, vector): count}
         builder.add_units(offset, {chance: count}, at_ms, at_ms, contexts)
         if plan.slices is not None:
-            add_to_slices(builder, offset, [(chance, self.receipt.dimensions)], count)
+            add_to_slices(builder, [(chance, self.receipt.dimensions)], count)
         if plan.by_period is not None and variant < plan.by_period.n_variants:
-            builder.add_assigned({(variant, tick_of(at_ms)): count})
+            builder.sums.add_assigned({(variant, tick_of(at_ms)): count})
         contexts = contexts if plan.has_covariates else {}
         for window_s in set(plan.windows.values()):
             cohort = builder.cohort(Cohort.of(window_s, at_ms))
-            cohort.add_units(offset, {chance: count}, at_ms, at_ms, contexts)
+            cohort.add_units({chance: count}, contexts)
 
     def _put(self, name: str, reading: _Reading, count: int, exposed_at_ms: int | None) -> None:
         """Add what the unit counts for a metric; of a negative count, take it out again."""

@@ -149,18 +149,18 @@ def _add_new_units(
     offset = int(rows.offsets[piece].max())
     builder.add_units(offset, counted(chances), min(times), max(times))
     seen = zip(chances, known, strict=True)
-    builder.add_contexts((chance, vector) for chance, vector in seen if vector is not None)
+    builder.sums.add_contexts((chance, vector) for chance, vector in seen if vector is not None)
     if plan.slices is not None:
         values = (receipts.dimensions.get(row, b"") for row in piece.tolist())
-        add_to_slices(builder, offset, zip(chances, values, strict=True))
+        add_to_slices(builder, zip(chances, values, strict=True))
     if plan.by_period is not None:
         ticks = counted(zip(variants, map(tick_of, times), strict=True))
         n_variants = plan.by_period.n_variants
-        builder.add_assigned({key: n for key, n in ticks.items() if key[0] < n_variants})
+        builder.sums.add_assigned({key: n for key, n in ticks.items() if key[0] < n_variants})
     covariates = known if plan.has_covariates else [None] * len(piece)
     units = list(zip(chances, times, covariates, strict=True))
     for window_s in sorted(set(plan.windows.values())):
-        add_to_cohorts(builder, offset, window_s, units)
+        add_to_cohorts(builder, window_s, units)
     ledger.window.add(deadline, keys, list(map(exposed, times)))
 
 

@@ -155,11 +155,11 @@ class ImpressionFold(PartitionFold):
                     builder.add_event(offset, at_ms)
             else:
                 builder.add_units(offset, units, *moments)
-                builder.add_contexts(seen)
+                builder.sums.add_contexts(seen)
                 if ledger.plan is not None:
                     rows = compress(_rows(group, vectors, ledger.plan), is_new)
                     values = compress(_values(group), is_new)
-                    _add_as_planned(builder, ledger.plan, offset, list(rows), values)
+                    _add_as_planned(builder, ledger.plan, list(rows), values)
             if self._listener is not None:
                 self._listener(offset, index, group, is_new)
         if refused is not None:
@@ -184,26 +184,26 @@ def _add_assigned(
     """Add units that count once they are exposed, by variant and by slice."""
     builder.add_assigned_units(offset, counted(variants))
     if plan.slices is not None:
-        add_assigned_to_slices(builder, offset, zip(variants, values, strict=True))
+        add_assigned_to_slices(builder, zip(variants, values, strict=True))
 
 
 def _add_as_planned(
     builder: CellBuilder,
     plan: Plan,
-    offset: int,
     rows: Sequence[tuple[Chance, int, Vector | None]],
     values: Iterable[bytes],
 ) -> None:
     """Add units to the slices, the periods and the cohorts that a plan has of them."""
     if plan.slices is not None:
         chances = (chance for chance, _, _ in rows)
-        add_to_slices(builder, offset, zip(chances, values, strict=True))
+        add_to_slices(builder, zip(chances, values, strict=True))
     periods = plan.by_period
     if periods is not None:
         counts = counted((chance[0], tick_of(at_ms)) for chance, at_ms, _ in rows)
-        builder.add_assigned({key: n for key, n in counts.items() if key[0] < periods.n_variants})
+        by_tick = {key: n for key, n in counts.items() if key[0] < periods.n_variants}
+        builder.sums.add_assigned(by_tick)
     for window_s in sorted(set(plan.windows.values())):
-        add_to_cohorts(builder, offset, window_s, rows)
+        add_to_cohorts(builder, window_s, rows)
 
 
 def _chances(group: ImpressionGroup) -> Iterable[Chance]:

@@ -15,12 +15,13 @@ from streams.fold.deduplication import DeduplicationWindow, ObservedUnit
 from streams.fold.hashing import KEY_MASK
 from streams.model.quantities import MICRO
 from streams.model.vectors import Vector
-from streams.tallies.builder import CellBuilder, UnitValue
+from streams.tallies.builder import CellBuilder
 from streams.tallies.cohorts import Cohort
 from streams.tallies.fields import Chance
 from streams.tallies.freezing import MetricKey
 from streams.tallies.periods import delay_bucket
 from streams.tallies.plan import Pair, Plan, clamped
+from streams.tallies.variant_sums import UnitValue, VariantSums
 
 
 class CountedObservation(NamedTuple):
@@ -192,16 +193,16 @@ class Measurement:
         """
         is_same = values is observed
         builder.add_first_values(offset, keys, values, times_ms, None if is_same else observed)
-        self._bin(builder, keys, values)
+        self._bin(builder.sums, keys, values)
         by_values: defaultdict[bytes, list[int]] = defaultdict(list)
         for row, packed in enumerate(dimensions):
             if keys[row][-1] in self._sliced:
                 by_values[packed].append(row)
         for packed, rows in by_values.items():
-            columns = [[column[row] for row in rows] for column in (values, times_ms, observed)]
+            columns = [[column[row] for row in rows] for column in (values, observed)]
             of_values = [keys[row] for row in rows]
             for sums in builder.slices(packed):
-                sums.add_first_values(offset, of_values, *columns)
+                sums.add_first_values(of_values, *columns)
         if not self.windows:
             return
         by_cohort: defaultdict[Cohort, list[int]] = defaultdict(list)
@@ -210,24 +211,18 @@ class Measurement:
             if window_s is not None:
                 by_cohort[Cohort.of(window_s, at_ms)].append(row)
         for cohort, rows in by_cohort.items():
-            builder.cohort(cohort).add_first_values(
-                offset,
-                [keys[row] for row in rows],
-                [values[row] for row in rows],
-                [times_ms[row] for row in rows],
-                [observed[row] for row in rows],
-            )
-            self._bin(
-                builder.cohort(cohort), [keys[row] for row in rows], [values[row] for row in rows]
-            )
+            sums, of_cohort = builder.cohort(cohort), [keys[row] for row in rows]
+            bounded = [values[row] for row in rows]
+            sums.add_first_values(of_cohort, bounded, [observed[row] for row in rows])
+            self._bin(sums, of_cohort, bounded)
 
-    def _bin(self, builder: CellBuilder, keys: Sequence[MetricKey], values: Sequence[int]) -> None:
+    def _bin(self, sums: VariantSums, keys: Sequence[MetricKey], values: Sequence[int]) -> None:
         """Add the first values of units to the bins of their metrics."""
         if self._bins:
             for key, value in zip(keys, values, strict=True):
                 bins = self._bins.get(key[-1])
                 if bins is not None:
-                    builder.add_binned(key, None, value, bins)
+                    sums.add_binned(key, None, value, bins)
 
     def _bounded(self, metric: str, total: int) -> int:
         bounds = self._bounds.get(metric)
@@ -268,23 +263,23 @@ class Measurement:
             dimensions: Values of the unit in the dimensions, as in the receipt.
         """
         variant, metric = key[0], key[-1]
-        builder.add_unit_value(key, value, count, vector)
+        builder.sums.add_unit_value(key, value, count, vector)
         for sums in self._slices(builder, metric, dimensions):
             sums.add_unit_value(key, value, count)
-        builders = [builder]
+        counting = [builder.sums]
         window_s = self.windows.get(metric)
         if window_s is not None:
             cohort = builder.cohort(Cohort.of(window_s, begun_at_ms))
             cohort.add_unit_value(key, value, count, vector if self._has_covariates else None)
-            builders.append(cohort)
+            counting.append(cohort)
         bins = self._bins.get(metric)
         if bins is not None:
-            for each in builders:
+            for each in counting:
                 each.add_to_bin(key, count, value.total, bins)
         periods = self._by_period
         if periods is not None and metric == periods.metric and variant < periods.n_variants:
             arrivals = _by_bucket(map(delay_bucket, delays_ms))
-            builder.add_period_unit(variant, value.total, count, begun_at_ms, arrivals)
+            builder.sums.add_period_unit(variant, value.total, count, begun_at_ms, arrivals)
 
     def put_products(
         self,
@@ -312,11 +307,11 @@ class Measurement:
                 continue
             x, y = (values[name] for name in pair)
             changes = count * x * y, count * x * x * y, count * x * y * y
-            builders = [builder, *self._slices_of_pair(builder, pair, dimensions)]
+            counting = [builder.sums, *self._slices_of_pair(builder, pair, dimensions)]
             window_s = self.windows.get(pair[0])
             if window_s is not None:
-                builders.append(builder.cohort(Cohort.of(window_s, begun_at_ms)))
-            for each in builders:
+                counting.append(builder.cohort(Cohort.of(window_s, begun_at_ms)))
+            for each in counting:
                 each.add_product((*chance, pair), changes)
 
     def remember(
@@ -365,26 +360,24 @@ class Measurement:
         builder.add_value(
             counted.offset, counted.key, first, change, counted.at_ms, counted.vector, counted.value
         )
-        builders = [builder]
+        counting = [builder.sums]
         window_s = self.windows.get(metric)
         if window_s is not None:
             cohort = builder.cohort(Cohort.of(window_s, counted.assigned_at_ms))
             vector = counted.vector if self._has_covariates else None
-            cohort.add_value(
-                counted.offset, counted.key, first, change, counted.at_ms, vector, counted.value
-            )
-            builders.append(cohort)
+            cohort.add_value(counted.key, first, change, vector, counted.value)
+            counting.append(cohort)
         bins = self._bins.get(metric)
         if bins is not None:
-            for each in builders:
+            for each in counting:
                 each.add_binned(counted.key, first, change, bins)
         for sums in self._slices(builder, metric, counted.dimensions):
-            sums.add_value(
-                counted.offset, counted.key, first, change, counted.at_ms, None, counted.value
-            )
+            sums.add_value(counted.key, first, change, None, counted.value)
         periods = self._by_period
         if periods is not None and metric == periods.metric and variant < periods.n_variants:
-            builder.add_period_value(variant, first, change, counted.assigned_at_ms, counted.at_ms)
+            builder.sums.add_period_value(
+                variant, first, change, counted.assigned_at_ms, counted.at_ms
+            )
         for partner in self._partners.get(metric, ()):
             total = window.total(
                 counted.assigned_at_ms,
@@ -399,16 +392,16 @@ class Measurement:
                     squares = squares[::-1]
                 key = variant, propensity, weights, partner.pair
                 of_pair = self._slices_of_pair(builder, partner.pair, counted.dimensions)
-                for each in (*builders, *of_pair):
+                for each in (*counting, *of_pair):
                     each.add_product(key, (change * value, *squares))
 
-    def _slices(self, builder: CellBuilder, metric: str, dimensions: bytes) -> list[CellBuilder]:
+    def _slices(self, builder: CellBuilder, metric: str, dimensions: bytes) -> list[VariantSums]:
         """Return the slices that a unit is counted in for a metric."""
         return builder.slices(dimensions) if metric in self._sliced else []
 
     def _slices_of_pair(
         self, builder: CellBuilder, pair: Pair, dimensions: bytes
-    ) -> list[CellBuilder]:
+    ) -> list[VariantSums]:
         """Return the slices that a unit is counted in for the product of two metrics."""
         return builder.slices(dimensions) if pair in self._sliced_pairs else []
 
@@ -433,25 +426,25 @@ class Measurement:
         key = (*unit.chance, metric)
         value = self._bounded(metric, known.total)
         counted = UnitValue(value, known.observations, known.binary)
-        builder.add_unit_value(key, counted, -1, unit.vector)
+        builder.sums.add_unit_value(key, counted, -1, unit.vector)
         for sums in self._slices(builder, metric, unit.dimensions):
             sums.add_unit_value(key, counted, -1)
-        builders = [builder]
+        counting = [builder.sums]
         window_s = self.windows.get(metric)
         if window_s is not None:
             cohort = builder.cohort(Cohort.of(window_s, unit.assigned_at_ms))
             vector = unit.vector if self._has_covariates else None
             cohort.add_unit_value(key, counted, -1, vector)
-            builders.append(cohort)
+            counting.append(cohort)
         bins = self._bins.get(metric)
         if bins is not None:
-            for each in builders:
+            for each in counting:
                 each.add_to_bin(key, -1, value, bins)
         periods = self._by_period
         if periods is not None and metric == periods.metric and variant < periods.n_variants:
             place = (unit.identity ^ self._period_hash) & KEY_MASK
             arrivals = window.arrivals(unit.assigned_at_ms, unit.window_s, place)
-            builder.add_period_unit(variant, value, -1, unit.assigned_at_ms, arrivals)
+            builder.sums.add_period_unit(variant, value, -1, unit.assigned_at_ms, arrivals)
         for partner in self._partners.get(metric, ()):
             if metric != partner.pair[0]:
                 continue  # taken out with the first metric of the pair
@@ -463,7 +456,7 @@ class Measurement:
             if other is not None:
                 x, y = value, self._bounded(partner.metric, other)
                 of_pair = self._slices_of_pair(builder, partner.pair, unit.dimensions)
-                for each in (*builders, *of_pair):
+                for each in (*counting, *of_pair):
                     each.add_product((*unit.chance, partner.pair), (-x * y, -x * x * y, -x * y * y))
 
 

@@ -10,25 +10,24 @@ from streams.tallies.fields import Chance
 
 
 def add_to_slices(
-    builder: CellBuilder, offset: int, units: Iterable[tuple[Chance, bytes]], count: int = 1
+    builder: CellBuilder, units: Iterable[tuple[Chance, bytes]], count: int = 1
 ) -> None:
     """Add units to the slices of a cell.
 
     Args:
         builder: The cell.
-        offset: Offset of the record.
         units: Chance of each, and its values as in the receipt.
         count: How often each is added; -1 to take them out again.
     """
     for (chance, packed), n_units in counted(units).items():
         for sums in builder.slices(packed):
-            sums.add_units(offset, {chance: count * n_units}, 0, 0)
+            sums.add_units({chance: count * n_units})
 
 
 def add_assigned_to_slices(
-    builder: CellBuilder, offset: int, units: Iterable[tuple[int, bytes]], count: int = 1
+    builder: CellBuilder, units: Iterable[tuple[int, bytes]], count: int = 1
 ) -> None:
     """Add units that count once they are exposed, by variant; arguments as of `add_to_slices`."""
     for (variant, packed), n_units in counted(units).items():
         for sums in builder.slices(packed):
-            sums.add_assigned_units(offset, {variant: count * n_units})
+            sums.add_assigned_units({variant: count * n_units})

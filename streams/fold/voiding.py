@@ -19,11 +19,11 @@ from streams.fold.window_memory import WindowFullError
 from streams.model.errors import EventError
 from streams.model.receipts import CLOCK_SKEW_MS
 from streams.model.vectors import Vector
-from streams.tallies.builder import UnitValue
 from streams.tallies.cohorts import Cohort
 from streams.tallies.fields import Chance
 from streams.tallies.periods import tick_of
 from streams.tallies.plan import MAX_EVENTS
+from streams.tallies.variant_sums import UnitValue
 
 
 class Void(NamedTuple):
@@ -107,7 +107,7 @@ def void_unit(ledger: Ledger, void: Void) -> bool:
         n_full += known.observations == MAX_EVENTS
         if ledger.measurement is None:
             key = (*void.chance, metric)
-            builder.add_unit_value(key, UnitValue(*known), -1, void.vector)
+            builder.sums.add_unit_value(key, UnitValue(*known), -1, void.vector)
         else:
             ledger.measurement.take_out(builder, window, void, metric, known)
     builder.add_void(void.reason, n_full=n_full)
@@ -122,10 +122,10 @@ def _take_out_unit(ledger: Ledger, void: Void) -> None:
     if plan is None:
         return
     if plan.slices is not None:
-        add_to_slices(builder, offset, [(chance, void.dimensions)], -1)
+        add_to_slices(builder, [(chance, void.dimensions)], -1)
     variant = chance[0]
     if plan.by_period is not None and variant < plan.by_period.n_variants:
-        builder.add_assigned({(variant, tick_of(at_ms)): -1})
+        builder.sums.add_assigned({(variant, tick_of(at_ms)): -1})
     known = void.vector if plan.has_covariates else None
     for window_s in sorted(set(plan.windows.values())):
-        builder.cohort(Cohort.of(window_s, at_ms)).remove_unit(offset, chance, seen_ms, known)
+        builder.cohort(Cohort.of(window_s, at_ms)).remove_unit(chance, known)

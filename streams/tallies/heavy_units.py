@@ -17,6 +17,8 @@ HEAVY_FROM = 100
 MAX_HEAVY = 16
 """Units that a cell has, at most, a unit once for each metric: of 12 partitions 192."""
 
+_MOST_NOTED = 4 * MAX_HEAVY
+
 HeavyKey = tuple[str, str]
 """Assignment id and metric."""
 
@@ -65,6 +67,36 @@ def noted(
         each._replace(is_voided=True) if each.assignment_id in out else each
         for each in known.values()
     )
+
+
+class HeavyNotes:
+    """Heavy units in the making: what was noted since the last `freeze`."""
+
+    __slots__ = ("_units", "_voided")
+
+    def __init__(self) -> None:
+        self._units: dict[HeavyKey, HeavyUnit] = {}
+        self._voided: set[str] = set()
+
+    def note(self, unit: HeavyUnit) -> None:
+        """Note how many observations of a metric a unit has that has many."""
+        self._units[unit.key] = unit
+        if len(self._units) > _MOST_NOTED:
+            self._units = {each.key: each for each in heaviest(self._units.values())}
+
+    def void(self, assignment_id: str, known: Iterable[HeavyUnit]) -> None:
+        """Note that a unit was voided, if it is one of these, or was noted.
+
+        Args:
+            assignment_id: Its assignment.
+            known: The heaviest units so far.
+        """
+        if any(each.assignment_id == assignment_id for each in (*known, *self._units.values())):
+            self._voided.add(assignment_id)
+
+    def freeze(self, known: tuple[HeavyUnit, ...]) -> tuple[HeavyUnit, ...]:
+        """Return the heaviest units of those so far and of what was noted."""
+        return noted(known, self._units, self._voided) if self._units or self._voided else known
 
 
 def _rank(unit: HeavyUnit) -> tuple[int, str, str]:

@@ -7,8 +7,8 @@ these, those by variant too: each vector is multiplied out once.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Hashable, Mapping
-from typing import TypeVar
+from collections.abc import Hashable, Iterable, Mapping
+from typing import NamedTuple, TypeVar
 
 from streams.model.vectors import FEATURE_ONE, Vector
 from streams.tallies.cell import VariantTally
@@ -24,7 +24,91 @@ _KeyT = TypeVar("_KeyT", bound=Hashable)
 _NOBODY = VariantTally()
 
 
-def gram_sums(contexts: Mapping[tuple[_KeyT, Vector], int]) -> dict[_KeyT, Entries]:
+class VectorTallies(NamedTuple):
+    """Sums over the vectors of new units.
+
+    Attributes:
+        grams: Matrices of the variants that have new units with features, with those so far.
+        covariates: `overlap_features` and `overlap_gram` of those variants, likewise.
+        moments, positive_moments: What new values add to the fields of these names.
+        overlap_moments: What they add to `overlap_moment`.
+    """
+
+    grams: Mapping[int, Entries]
+    covariates: Mapping[int, tuple[Entries, Entries]]
+    moments: Mapping[Metric, Entries]
+    positive_moments: Mapping[Metric, Entries]
+    overlap_moments: Mapping[Metric, Entries]
+
+
+class VectorSums:
+    """Sums over vectors in the making: what has come since the last `freeze`."""
+
+    __slots__ = ("_contexts", "_conversions", "_rewards", "_weighted_contexts", "_weighted_rewards")
+
+    def __init__(self) -> None:
+        self._contexts: dict[tuple[int, Vector], int] = {}
+        self._weighted_contexts: dict[tuple[Chance, Vector], int] = {}
+        self._rewards: dict[tuple[int, str, Vector], int] = {}
+        self._conversions: dict[tuple[int, str, Vector], int] = {}
+        self._weighted_rewards: dict[tuple[MetricKey, Vector], int] = {}
+
+    def add_units(self, units: Iterable[tuple[Chance, Vector]], count: int, plan: Plan) -> None:
+        """Add the vectors of units.
+
+        Args:
+            units: Chance and vector of each.
+            count: How many units each of them stands for.
+            plan: The plan of the experiment.
+        """
+        if plan.weighted_covariates:
+            weighted = self._weighted_contexts
+            for unit in units:
+                weighted[unit] = weighted.get(unit, 0) + count
+            return
+        contexts = self._contexts
+        for chance, vector in units:
+            context = chance[0], vector
+            contexts[context] = contexts.get(context, 0) + count
+
+    def add_value(
+        self, key: MetricKey, vector: Vector, value: int, converted: int, plan: Plan
+    ) -> None:
+        """Add what units with a vector have of a metric.
+
+        Args:
+            key: Chance and metric.
+            vector: Their features.
+            value: What is added to their values, in micro-units.
+            converted: How many of them have a value above 0 by that.
+            plan: The plan of the experiment.
+        """
+        reward = key[0], key[-1], vector
+        self._conversions[reward] = self._conversions.get(reward, 0) + converted
+        if plan.weighted_covariates:
+            place = key, vector
+            self._weighted_rewards[place] = self._weighted_rewards.get(place, 0) + value
+        else:
+            self._rewards[reward] = self._rewards.get(reward, 0) + value
+
+    def freeze(self, known: Mapping[int, VariantTally], plan: Plan) -> VectorTallies:
+        """Return what was added, with the tallies so far where it says so."""
+        conversions = _moments_of(self._conversions)
+        if not plan.weighted_covariates:
+            matrices = _grams(_gram_sums(self._contexts), known)
+            return VectorTallies(matrices, {}, _moments_of(self._rewards), conversions, {})
+        by_chance = _gram_sums(self._weighted_contexts)
+        by_key = _moment_sums(self._weighted_rewards)
+        return VectorTallies(
+            _grams(_grams_by_variant(by_chance), known),
+            _overlap_covariates(by_chance, known, plan),
+            _moments_by_metric(by_key),
+            conversions,
+            _overlap_moments(by_key, plan),
+        )
+
+
+def _gram_sums(contexts: Mapping[tuple[_KeyT, Vector], int]) -> dict[_KeyT, Entries]:
     """Return the matrices of new units, by key.
 
     Args:
@@ -36,7 +120,7 @@ def gram_sums(contexts: Mapping[tuple[_KeyT, Vector], int]) -> dict[_KeyT, Entri
     return {key: sums.freeze().gram for key, sums in found.items()}
 
 
-def moment_sums(values: Mapping[tuple[_KeyT, Vector], int]) -> dict[_KeyT, Entries]:
+def _moment_sums(values: Mapping[tuple[_KeyT, Vector], int]) -> dict[_KeyT, Entries]:
     """Return the sums of vector times value, by key.
 
     Args:
@@ -48,7 +132,7 @@ def moment_sums(values: Mapping[tuple[_KeyT, Vector], int]) -> dict[_KeyT, Entri
     return {key: sums.freeze().moment for key, sums in found.items()}
 
 
-def moments_of(values: Mapping[tuple[int, str, Vector], int]) -> dict[Metric, Entries]:
+def _moments_of(values: Mapping[tuple[int, str, Vector], int]) -> dict[Metric, Entries]:
     """Return the sums of vector times value, by variant and metric."""
     found: defaultdict[Metric, LinearSums] = defaultdict(LinearSums)
     for (variant, name, vector), value in values.items():
@@ -56,7 +140,7 @@ def moments_of(values: Mapping[tuple[int, str, Vector], int]) -> dict[Metric, En
     return {key: sums.freeze().moment for key, sums in found.items()}
 
 
-def grams_by_variant(by_chance: Mapping[Chance, Entries]) -> dict[int, Entries]:
+def _grams_by_variant(by_chance: Mapping[Chance, Entries]) -> dict[int, Entries]:
     """Return the matrices of the variants."""
     found: dict[int, Entries] = {}
     for (variant, _, _), gram in by_chance.items():
@@ -64,7 +148,7 @@ def grams_by_variant(by_chance: Mapping[Chance, Entries]) -> dict[int, Entries]:
     return found
 
 
-def moments_by_metric(by_key: Mapping[MetricKey, Entries]) -> dict[Metric, Entries]:
+def _moments_by_metric(by_key: Mapping[MetricKey, Entries]) -> dict[Metric, Entries]:
     """Return the sums of vector times value of the metrics of the variants."""
     found: dict[Metric, Entries] = {}
     for (variant, _, _, name), moment in by_key.items():
@@ -72,7 +156,7 @@ def moments_by_metric(by_key: Mapping[MetricKey, Entries]) -> dict[Metric, Entri
     return found
 
 
-def grams(added: Mapping[int, Entries], known: Mapping[int, VariantTally]) -> dict[int, Entries]:
+def _grams(added: Mapping[int, Entries], known: Mapping[int, VariantTally]) -> dict[int, Entries]:
     """Return the matrices of the variants that have new units with features.
 
     Args:
@@ -85,7 +169,7 @@ def grams(added: Mapping[int, Entries], known: Mapping[int, VariantTally]) -> di
     }
 
 
-def overlap_covariates(
+def _overlap_covariates(
     by_chance: Mapping[Chance, Entries], known: Mapping[int, VariantTally], plan: Plan
 ) -> dict[int, tuple[Entries, Entries]]:
     """Return `overlap_features` and `overlap_gram` of the variants that have new covariates.
@@ -110,7 +194,7 @@ def overlap_covariates(
     return found
 
 
-def overlap_moments(by_key: Mapping[MetricKey, Entries], plan: Plan) -> dict[Metric, Entries]:
+def _overlap_moments(by_key: Mapping[MetricKey, Entries], plan: Plan) -> dict[Metric, Entries]:
     """Return what values add to `overlap_moment`, by variant and metric.
 
     Args:

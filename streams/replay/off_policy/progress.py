@@ -93,7 +93,7 @@ class Progress:
         self._assigned.add_units(self._next(), counts, int(times[0]), int(times[-1]), contexts)
         if self._log.by_period:
             ticks = map(tick_of, times.tolist())
-            self._assigned.add_assigned(Counter(zip(variants, ticks, strict=True)))
+            self._assigned.sums.add_assigned(Counter(zip(variants, ticks, strict=True)))
 
     def observe(self, observations: IntArray) -> None:
         """Add observations of units that were added."""
@@ -118,7 +118,9 @@ class Progress:
             known = None if vector == INTERCEPT else vector  # as a receipt without features
             self._observed.add_value(self._next(), key, bounded, change, at_ms, known, value)
             if log.by_period:
-                self._observed.add_period_value(variant, bounded, change, assigned_at_ms, at_ms)
+                self._observed.sums.add_period_value(
+                    variant, bounded, change, assigned_at_ms, at_ms
+                )
 
     def tally(self) -> Tally:
         """Return the sum of all that was added."""

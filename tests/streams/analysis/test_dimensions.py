@@ -47,11 +47,13 @@ def tally_of(found: Experiment, counts: Counts, weights: tuple[int, ...] | None 
         chance = (variant, HALF, b"")
         if weights is not None:
             chance = variant, weights[variant] << 16, pack_weights(weights)
-        for sums in (assigned, *assigned.slices(values)):
-            sums.add_units(1, {chance: units}, 2_000, 3_000)
-        for sums in (observed, *observed.slices(values)):
-            for _ in range(clicks):
-                sums.add_value(1, (*chance, "click"), None, MICRO, 3_000)
+        assigned.add_units(1, {chance: units}, 2_000, 3_000)
+        for sums in assigned.slices(values):
+            sums.add_units({chance: units})
+        for _ in range(clicks):
+            observed.add_value(1, (*chance, "click"), None, MICRO, 3_000)
+            for sums in observed.slices(values):
+                sums.add_value((*chance, "click"), None, MICRO)
     return merge([cell for cell in (assigned.freeze(), observed.freeze()) if cell is not None])
 
 
@@ -166,10 +168,12 @@ def test_a_ratio_and_a_quantile_by_device():
     for variant in (0, 1):
         for number in range(60):
             chance, views, clicks = (variant, HALF, b""), 2 + number % 3, 1 + variant * (number % 2)
-            for sums in (observed, *observed.slices(MOBILE)):
-                sums.add_units(1, {chance: 1}, 2_000, 3_000)
+            observed.add_event(1, 2_000)
+            observed.add_event(1, 3_000)
+            for sums in (observed.sums, *observed.slices(MOBILE)):
+                sums.add_units({chance: 1})
                 for metric, value in (("view", views), ("click", clicks)):
-                    sums.add_value(1, (*chance, metric), None, value * MICRO, 3_000)
+                    sums.add_value((*chance, metric), None, value * MICRO)
                 x, y = clicks * MICRO, views * MICRO
                 sums.add_product((*chance, ("click", "view")), (x * y, x * x * y, x * y * y))
     cell = observed.freeze()

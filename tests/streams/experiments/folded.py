@@ -133,13 +133,13 @@ def _add_units(
     contexts = {} if vector is None else {(chance, vector): count}
     builder.add_units(1, {chance: count}, at_ms, at_ms, contexts)
     for each in builder.slices(dimensions):
-        each.add_units(1, {chance: count}, at_ms, at_ms)
+        each.add_units({chance: count})
     periods = plan.by_period
     if periods is not None and chance[0] < periods.n_variants:
-        builder.add_assigned({(chance[0], tick_of(at_ms)): count})
+        builder.sums.add_assigned({(chance[0], tick_of(at_ms)): count})
     for window_s in sorted(set(plan.windows.values())):
         cohort = builder.cohort(Cohort.of(window_s, at_ms))
-        cohort.add_units(1, {chance: count}, at_ms, at_ms, contexts if plan.has_covariates else {})
+        cohort.add_units({chance: count}, contexts if plan.has_covariates else {})
 
 
 def _chance(pick: Any, defined: ExperimentDefinition, index: int) -> Chance:

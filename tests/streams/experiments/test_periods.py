@@ -45,11 +45,11 @@ def tally(rows, propensities=(HALF, HALF), delay_ms=0):
         for variant, (units, conversions) in enumerate(row):
             p = propensities[variant]
             assigned.add_units(tick, {(variant, p, b""): units}, at_ms, at_ms)
-            assigned.add_assigned({(variant, tick_of(at_ms)): units})
+            assigned.sums.add_assigned({(variant, tick_of(at_ms)): units})
             for _ in range(conversions):
                 key = variant, p, b"", "click"
                 observed.add_value(tick, key, None, MICRO, at_ms + delay_ms)
-                observed.add_period_value(variant, None, MICRO, at_ms, at_ms + delay_ms)
+                observed.sums.add_period_value(variant, None, MICRO, at_ms, at_ms + delay_ms)
     return merge(cell for each in (assigned, observed) if (cell := each.freeze()) is not None)
 
 
@@ -147,10 +147,10 @@ def test_a_kind_that_all_units_have_and_the_newest_have_not_is_not_used(kind, va
         at_ms = tick * TICK_MS
         for variant in (0, 1):
             assigned.add_units(tick, {(variant, HALF, b""): 200}, at_ms, at_ms)
-            assigned.add_assigned({(variant, tick_of(at_ms)): 200})
+            assigned.sums.add_assigned({(variant, tick_of(at_ms)): 200})
             for _ in range(n):
                 observed.add_value(tick, (variant, HALF, b"", "click"), None, micro, at_ms)
-                observed.add_period_value(variant, None, micro, at_ms, at_ms)
+                observed.sums.add_period_value(variant, None, micro, at_ms, at_ms)
     counted = merge(cell for each in (assigned, observed) if (cell := each.freeze()) is not None)
 
     for policy in ("thompson_sampling", "ucb", "epsilon_greedy"):

@@ -46,8 +46,8 @@ def tally_of(units, *, says_all):
         if is_twice:
             observed.add_value(offset, (*chance, "click"), MICRO, MICRO, 1)
         observed.add_value(offset, (*chance, "amount"), None, amount, 1)
-        observed.add_binned((*chance, "amount"), None, amount, WINSORIZED)
-        observed.add_product((*chance, ("amount", "click")), (amount, amount, amount))
+        observed.sums.add_binned((*chance, "amount"), None, amount, WINSORIZED)
+        observed.sums.add_product((*chance, ("amount", "click")), (amount, amount, amount))
         if is_undeclared:
             observed.add_value(offset, (*chance, "other"), None, amount, 1)
     cells = [each.freeze() for each in (assigned, observed)]

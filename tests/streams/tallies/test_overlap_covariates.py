@@ -13,13 +13,14 @@ from streams.fold.writable import MAX_ENTRY_BYTES
 from streams.model.quantities import PROPENSITY_ONE, VALUE_LIMIT
 from streams.model.variant_weights import MAX_WEIGHED, overlap_weights, pack_weights
 from streams.model.vectors import FEATURE_ONE
-from streams.tallies.builder import CellBuilder, UnitValue
+from streams.tallies.builder import CellBuilder
 from streams.tallies.cell import METRIC_FIELDS, Cell, MetricTally, Source, VariantTally, merge
 from streams.tallies.chosen_variants import among
 from streams.tallies.cohorts import Cohort
 from streams.tallies.linear import triangle
 from streams.tallies.pair_sums import pack_pairs, unpack_pairs
 from streams.tallies.plan import MAX_DECLARED, Plan
+from streams.tallies.variant_sums import UnitValue
 from streams.tallies.weights import weighted
 from streams.wire.cells import decode_cell, encode_cell
 
@@ -85,7 +86,7 @@ def test_the_sums_are_those_over_the_units_that_are_left(rows, batch):
                 builders[1].add_value(offset, (*chance, "spend"), None, value, 1, vector)
             else:
                 key = (*chance, "spend")
-                builders[1].add_unit_value(key, UnitValue(value, 1, 0), count, vector)
+                builders[1].sums.add_unit_value(key, UnitValue(value, 1, 0), count, vector)
             if offset % batch == 0:
                 for each in builders:
                     each.freeze()
