@@ -167,13 +167,12 @@ class ConversionBets(Reading):
             return self.sequence.read(compared, error)
         wealth = _Wealth(self, compared, compared.conversions, error)
         at_zero = wealth.log(np.zeros_like(compared.total))
-        known = (compared.fewest > 0.0) & (compared.scale > 0.0) & (compared.time > 0.0)
-        ends = np.where(known, _ends(wealth, error, at_zero), -np.inf)
+        ends = np.where(compared.is_known, _ends(wealth, error, at_zero), -np.inf)
         return ends, _p_values(compared, at_zero)
 
 
 def _p_values(compared: Contrast, log_wealth: FloatArray) -> FloatArray:
-    return np.where(compared.fewest > 0.0, np.exp(-np.maximum(log_wealth, 0.0)), 1.0)
+    return np.where(compared.is_known, np.exp(-np.maximum(log_wealth, 0.0)), 1.0)
 
 
 class _Sums(NamedTuple):

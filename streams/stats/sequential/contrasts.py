@@ -138,6 +138,17 @@ class Contrast:
         """Whether exact inference is possible: all values are >= 0 and have a bound."""
         return bool(np.isfinite(self.max_decrement).all() and np.isfinite(self.max_increment).all())
 
+    @property
+    def is_known(self) -> NDArray[np.bool_]:
+        """Whether units of both variants are compared; if not, no end and no p-value says anything.
+
+        Units that had all of the traffic have the weight 0, and values may be seen before the
+        impressions of their units.
+        """
+        return np.asarray(
+            (self.fewest > 0.0) & (self.scale > 0.0) & (self.time > 0.0), dtype=np.bool_
+        )
+
     def take(self, chosen: NDArray[np.bool_]) -> Contrast:
         """Return the contrasts of a mask; shape (n_chosen,)."""
         nested = ("values", "quantiles", "conversions")

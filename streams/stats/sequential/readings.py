@@ -12,7 +12,6 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from streams.model.errors import InvalidParameterError
 from streams.stats.arrays import FloatArray
@@ -96,7 +95,7 @@ class ConfidenceSequence(Reading):
         """Return the lower ends of the sequence."""
         if compared.quantiles is not None:
             return compared.quantiles.lower(error)
-        known = _is_known(compared)
+        known = compared.is_known
         if compared.is_bounded:
             # The lower end fails when the sum rises too far above its mean, and rises are as tame
             # as the deepest fall is shallow.
@@ -136,12 +135,14 @@ class ConfidenceSequence(Reading):
                 sums.share * error,
                 loose_weight=_loose_weight(compared),
             )
-            return np.minimum(1.0, np.exp(-log_e) / sums.share)
+            found = np.minimum(1.0, np.exp(-log_e) / sums.share)
+            return np.where(compared.is_known, found, 1.0)
         z = z_values(compared)
         clock, narrowest = self._clock(compared)
         scaled = clock * asymptotic_tuning(error_of_both_sides(error), narrowest)
         two_sided = np.exp(0.5 * (np.log1p(scaled) - z * z * scaled / (scaled + 1.0)))
-        return np.where(z > 0.0, np.minimum(1.0, 0.5 * two_sided), 1.0)
+        is_lead = compared.is_known & (z > 0.0)
+        return np.where(is_lead, np.minimum(1.0, 0.5 * two_sided), 1.0)
 
     def tuning(self, compared: Contrast, bounds: FloatArray, error: FloatArray) -> FloatArray:
         """Return the parameter of the mixture of increments with these bounds (`log_mixture`)."""
@@ -182,10 +183,3 @@ def z_values(compared: Contrast) -> FloatArray:
     error = compared.standard_error
     is_known = (error > 0.0) & np.isfinite(error)
     return np.divide(compared.difference, error, out=np.zeros_like(error), where=is_known)
-
-
-def _is_known(compared: Contrast) -> NDArray[np.bool_]:
-    # Units that had all of the traffic have the weight 0, and compare nothing.
-    return np.asarray(
-        (compared.fewest > 0.0) & (compared.scale > 0.0) & (compared.time > 0.0), dtype=np.bool_
-    )

@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from streams.analysis.evaluate import evaluate
@@ -193,6 +193,11 @@ values = st.sampled_from([MOBILE, DESKTOP, OTHER, b"\0\1"])
 
 
 @settings(max_examples=25, deadline=None)
+@example(  # conversions of a variant whose units are not seen yet
+    counts={(0, MOBILE): (149, 38), (1, MOBILE): (0, 38)},
+    weights=(60_000, 3_000, 2_536),
+    policy="bayesian_ab",
+)
 @given(
     counts=st.dictionaries(
         st.tuples(st.integers(0, 2), values),

@@ -80,6 +80,8 @@ def check(experiment: Experiment, tally: Tally, cells: Sequence[CellPlace]) -> S
         assert 0.0 <= p_value <= 1.0, "p-value of evidence"
     assert 0.0 <= found.sample_ratio.p_value <= 1.0, "p-value of the sample ratio"
     for comparison in found.comparisons:
+        if comparison.lower is None and comparison.upper is None:
+            assert comparison.p_value == 1.0, "p-value without an interval"
         if comparison.lower is not None and comparison.upper is not None:
             assert comparison.lower <= comparison.upper, "comparison"
     payload = encode_snapshot(snapshot)

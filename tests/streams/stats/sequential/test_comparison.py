@@ -56,6 +56,15 @@ def binary(a, b, units=20_000, share=0.5):
     return fixed_contrast(plain(units, a, a, share, 1.0), plain(units, b, b, 1 - share, 1.0))
 
 
+@pytest.mark.parametrize("largest", [1.0, math.inf])
+@pytest.mark.parametrize("plan", [None, 400.0])
+def test_values_whose_units_are_not_seen_yet_say_nothing(largest, plan):
+    compared = fixed_contrast(plain(5_000, 900, 900, 0.5, largest), plain(0, 40, 40, 0.5, largest))
+
+    assert interval(compared, 0.05, plan) == (-math.inf, math.inf)
+    assert p_value(compared, 0.05, plan) == 1.0
+
+
 def continuous(a, b, units=20_000, deviation=2.0):
     def sums(mean):
         return plain(units, units * mean, units * (mean**2 + deviation**2), 0.5)
