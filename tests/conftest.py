@@ -29,6 +29,9 @@ from tests.schemas.next_version import copy_with_next_version
 KAFKA_IMAGE = "apache/kafka:4.1.1"  # both as in docker-compose.yml
 REDIS_IMAGE = "redis:8-alpine"
 
+MAX_NAME = 100
+"""Characters of a value that names a test, at most."""
+
 # A slow machine is not a wrong answer; what an example may cost is bounded by the test's timeout.
 hypothesis.settings.register_profile(
     "patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
@@ -96,6 +99,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=0.0,
         help="run new random schedules of faults for so long",
     )
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Name a long value by its length: every process of a run keeps the names of all tests."""
+    if isinstance(val, str | bytes) and len(val) > MAX_NAME:
+        return f"{argname} of {len(val)}"
+    return None
 
 
 @pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in this hook, too

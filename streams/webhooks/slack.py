@@ -89,7 +89,10 @@ def _predicate(event: Event) -> str:
 
 def _recommendation(data: Any) -> str:
     action = str(data.get("action"))
-    text = _ACTIONS.get(action, f"{action}.").format(winner=_variant(data.get("winner") or {}))
+    known = _ACTIONS.get(action)
+    # A newer engine may recommend what has no text here, and its name is no text to fill in.
+    winner = _variant(data.get("winner") or {})
+    text = f"{action}." if known is None else known.format(winner=winner)
     confidence = data.get("confidence")
     if action == "conclude_winner" and isinstance(confidence, int | float):
         text += f" Confidence {confidence:.1%}."

@@ -260,3 +260,11 @@ def test_slack_is_told_in_sentences_whose_names_have_no_effect():
         "Confidence 97.3%. Reason: WINNER_FOUND."
     )
     assert [each["name"] for each in action.data["variants"]] == ["A", "B <b>"]
+
+
+@pytest.mark.parametrize("name", ["{", "{winner.__class__}", "{0}", "conclude_all"])
+def test_slack_is_told_the_name_of_an_action_of_a_newer_engine(name):
+    event = event_of(Decision(NUMBER, name, 0, 3, {}), directory(CREATE, START), 0)
+
+    assert event is not None
+    assert orjson.loads(slack_body(event))["text"].endswith(f"another recommendation. {name}.")
