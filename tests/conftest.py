@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import secrets
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
 from typing import NoReturn
+from unittest.mock import patch
 
 import hypothesis
 import pytest
@@ -258,6 +261,30 @@ def _missing(reason: str) -> NoReturn:
     if os.environ.get("CI"):
         pytest.fail(reason)
     pytest.skip(reason)
+
+
+@pytest.fixture(autouse=True)
+def process_state(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Undo what a command that runs within the test has set for its whole process.
+
+    The log's handlers and levels, the hook of uncaught exceptions and the environment: else a test
+    would find them as the one before has left them.
+    """
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    levels = {logger: logger.level for logger in _loggers()}
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    with patch.dict(os.environ):
+        yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    for logger in _loggers():
+        logger.setLevel(levels.get(logger, logging.NOTSET))
+
+
+def _loggers() -> list[logging.Logger]:
+    known = list(logging.root.manager.loggerDict.values())
+    return [logger for logger in known if isinstance(logger, logging.Logger)]
 
 
 @pytest.fixture(autouse=True)

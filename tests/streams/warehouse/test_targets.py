@@ -28,6 +28,7 @@ from tests.streams.warehouse.worlds import save, world
 
 QUERIES = "docs/how-to/export-to-a-warehouse.md"
 KILLS = 20
+MOST_COMMITS = 6  # waited for; one more may be made before the kill
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +72,7 @@ def has_begun(commits, wanted):
 
 
 def test_killed_twenty_times_each_row_is_there_once(to, tmp_path):
-    made = world(5, piece=5)
+    made = world(5, 120, piece=5)  # 156 commits, of which 20 · 7 can be killed
     path, random = tmp_path / "log", Random(5)
     save(made, path)
     context = multiprocessing.get_context("forkserver")
@@ -79,7 +80,7 @@ def test_killed_twenty_times_each_row_is_there_once(to, tmp_path):
     context.set_forkserver_preload([export_file.__module__, *preloaded])
     commits = context.Value("i", lock=False)
     for _ in range(KILLS):
-        commits.value, wanted = 0, random.randint(1, 6)
+        commits.value, wanted = 0, random.randint(1, MOST_COMMITS)
         child = context.Process(target=export_file, args=(path, to, commits, wanted + 1))
         child.start()
         until(partial(has_begun, commits, wanted))
