@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import secrets
+import signal
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -31,6 +33,9 @@ from tests.schemas.next_version import copy_with_next_version
 
 KAFKA_IMAGE = "apache/kafka:4.1.1"  # both as in docker-compose.yml
 REDIS_IMAGE = "redis:8-alpine"
+
+SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
+"""Signals that a command of this project handles."""
 
 MAX_NAME = 100
 """Characters of a value that names a test, at most."""
@@ -264,22 +269,29 @@ def _missing(reason: str) -> NoReturn:
 
 
 @pytest.fixture(autouse=True)
-def process_state(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def process_state() -> Iterator[None]:
     """Undo what a command that runs within the test has set for its whole process.
 
-    The log's handlers and levels, the hook of uncaught exceptions and the environment: else a test
-    would find them as the one before has left them.
+    The log's handlers and levels, the hook of uncaught exceptions, the environment, handlers of
+    signals and the collector of garbage: else a test, and a process that it starts, would find them
+    as the one before has left them. It must not use `monkeypatch`, which would
+    then undo what a test has patched after every other fixture, of which some read it once more.
     """
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
     levels = {logger: logger.level for logger in _loggers()}
-    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
-    with patch.dict(os.environ):
+    handled = {number: signal.getsignal(number) for number in SIGNALS}
+    thresholds = gc.get_threshold()
+    with patch.object(sys, "excepthook", sys.excepthook), patch.dict(os.environ):
         yield
     root.handlers[:] = handlers
     root.setLevel(level)
     for logger in _loggers():
         logger.setLevel(levels.get(logger, logging.NOTSET))
+    for number, handler in handled.items():
+        signal.signal(number, handler)
+    gc.set_threshold(*thresholds)
+    gc.unfreeze()
 
 
 def _loggers() -> list[logging.Logger]:
@@ -295,10 +307,10 @@ def newest_schemas() -> Iterator[None]:
 
 
 @pytest.fixture
-def next_version(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+def next_version(tmp_path: Path) -> Iterator[None]:
     """Give every schema a further version, for codecs that are made from now on."""
     copy_with_next_version(tmp_path / "schemas")
-    monkeypatch.setattr(library, "DIRECTORY", tmp_path / "schemas")
-    library.versions.cache_clear()
-    yield
+    with patch.object(library, "DIRECTORY", tmp_path / "schemas"):
+        library.versions.cache_clear()
+        yield
     library.versions.cache_clear()

@@ -18,12 +18,6 @@ from tests.strategies import records
 CHANGES = records(LevelsChange, at_ms=st.just(1))
 
 
-@pytest.fixture(autouse=True)
-def _newest_again():
-    yield
-    SINGLE_OBJECT.write(library.newest_versions())
-
-
 def after(*changes):
     levels = SchemaLevels()
     for change in changes:
