@@ -19,7 +19,7 @@ COMMAND_VERSION = library.current("command").version
 def test_a_command_sets_up_its_process() -> None:
     configure_logging("DEBUG")
     os.environ["EXPERIMENT_LEFT_BEHIND"] = "1"
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a child would inherit it
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a child would inherit it
     collect_seldom()
 
 
@@ -31,7 +31,7 @@ def test_what_the_test_before_has_set_up_is_undone() -> None:
     assert not any(isinstance(one.formatter, EscapingFormatter) for one in root.handlers)
     assert sys.excepthook is sys.__excepthook__
     assert "EXPERIMENT_LEFT_BEHIND" not in os.environ
-    assert signal.getsignal(signal.SIGHUP) == signal.SIG_DFL
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
     assert gc.get_freeze_count() == 0
     assert gc.get_threshold() == THRESHOLDS
 

@@ -5,14 +5,10 @@ a mean loss one of at most 0.0025 deviations of the posterior. The seeds are fix
 a false alarm would have the probability 1e-6 for each number.
 """
 
+from unittest.mock import patch
+
 import numpy as np
 import pytest
-from bayesian_testing.experiments import (
-    BinaryDataTest,
-    DeltaNormalDataTest,
-    NormalDataTest,
-    PoissonDataTest,
-)
 
 from streams.stats.bayes.best import best
 from streams.stats.direction import Direction
@@ -22,6 +18,14 @@ from streams.stats.posteriors.mirrored import oriented
 from streams.stats.posteriors.normal import NormalPosterior, NormalPrior
 from streams.stats.posteriors.revenue import RevenuePosterior
 from streams.stats.sample import Sample
+
+with patch("logging.config.fileConfig"):  # it sets up the log of its whole process
+    from bayesian_testing.experiments import (
+        BinaryDataTest,
+        DeltaNormalDataTest,
+        NormalDataTest,
+        PoissonDataTest,
+    )
 
 N_DRAWS = 200_000
 DIRECTIONS = pytest.mark.parametrize("direction", Direction)
