@@ -164,10 +164,17 @@ class Child:
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """Return a port of `host` that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])
+    """Return a port of `host` that a server can listen on, and that nobody else is given soon.
+
+    A connection that its listener has closed first occupies the port for a minute (TIME_WAIT). A
+    server that names the port may listen on it all the same, since servers set SO_REUSEADDR, while
+    the kernel gives it to no socket that asks for any free port. A port that was only bound and
+    closed could be given to another process before its server, which takes seconds, has started.
+    """
+    with socket.create_server((host, 0)) as server:
+        with socket.create_connection(server.getsockname()):
+            server.accept()[0].close()
+        return int(server.getsockname()[1])
 
 
 async def accepts(host: str, port: int) -> bool:

@@ -8,14 +8,13 @@ import contextlib
 import os
 import secrets
 import signal
-import socket
 import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 from confluent_kafka.admin import AdminClient
 
-from streams.local.children import Child
+from streams.local.children import Child, free_port
 from streams.local.tansu import answers_kafka
 from tests.brokers.maven import fetched
 from tests.patience import PATIENCE_S
@@ -189,12 +188,8 @@ def _run(command: tuple[str, ...]) -> None:
 
 
 def free_ports(count: int) -> list[int]:
-    """Return different ports that nobody listened on a moment ago."""
-    with contextlib.ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind((HOST, 0))
-        return [int(probe.getsockname()[1]) for probe in probes]
+    """Return different ports that servers can listen on."""
+    return [free_port(HOST) for _ in range(count)]
 
 
 def _is_in_sync(url: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -43,8 +44,21 @@ asyncio.run(main())
 """
 
 
-def python(name: str, code: str, directory: Path, *arguments: str, grace_s: float = 5) -> Child:
+def python(
+    name: str, code: str, directory: Path, *arguments: str, grace_s: float = PATIENCE_S
+) -> Child:
     return Child(name, [sys.executable, "-c", code, *arguments], {}, directory, grace_s)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
+def test_a_free_port_is_kept_for_a_server(host):
+    """Sockets that are no servers do not get it meanwhile, whether they name it or ask for any."""
+    port = free_port(host)
+
+    with socket.socket() as other, pytest.raises(OSError, match="in use"):
+        other.bind((host, port))
+    with socket.create_server((host, port)):
+        pass
 
 
 async def test_a_child_is_ready_when_it_answers(tmp_path):
