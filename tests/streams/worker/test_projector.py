@@ -3,66 +3,81 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 from typing import cast
+
+import pytest
 
 from streams.model.generations import FIRST
 from streams.projection.writer import ProjectionWriter, SnapshotRecord
 from streams.worker.projector import Projector
+from tests.patience import until_true
 from tests.twins.projection import MemoryProjection
 
-RUN_S = 0.02
-"""Time for which a projector runs: two of its shortened heartbeats."""
+BRIEFLY_S = 0.02
+"""Time within which nothing may be written."""
 
 
-async def written_after(projector: Projector, seconds: float = 0.05) -> None:
+class Case:
+    """A projector and its Redis.
+
+    Attributes:
+        redis: Its Redis.
+        projector: The projector, which has `offered` snapshots for it.
+    """
+
+    def __init__(self, *offered: str) -> None:
+        self.redis = MemoryProjection()
+        self.projector = Projector(cast(ProjectionWriter, self.redis.writer()), "w")
+        for name in offered:
+            self.projector.offer(SnapshotRecord(name, 3, b""))
+
+    def written(self) -> list[str]:
+        """Return the experiments whose snapshots Redis holds."""
+        return sorted(self.redis.snapshots[FIRST])
+
+    async def run_until(self, condition: Callable[[], bool]) -> None:
+        running = asyncio.gather(self.projector.run(), self.projector.send_heartbeats())
+        await until_true(condition)
+        running.cancel()
+        with suppress(asyncio.CancelledError):
+            await running
+
+
+@pytest.fixture(autouse=True)
+def frequent_heartbeats(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streams.worker.projector.HEARTBEAT_INTERVAL_S", 0.01)
+
+
+async def test_snapshots_of_lost_partitions_are_not_written_into_an_emptied_redis() -> None:
+    case = Case("mine", "lost")
+    await case.run_until(lambda: case.written() == ["lost", "mine"])
+
+    case.projector.forget(["lost"])
+    case.redis.flush()
+    await case.run_until(lambda: bool(case.written()))  # all at once
+
+    assert case.written() == ["mine"]
+
+
+async def test_what_has_ended_is_removed_and_not_written_again() -> None:
+    case = Case("goes-on", "ended")
+    await case.run_until(lambda: case.written() == ["ended", "goes-on"])
+
+    case.projector.remove(["ended"])
+    await case.run_until(lambda: case.written() == ["goes-on"])
+    case.redis.flush()
+    await case.run_until(lambda: bool(case.written()))
+
+    assert case.written() == ["goes-on"]
+
+
+async def test_nothing_is_written_before_the_first_heartbeat_could_tell_that_it_was_lost() -> None:
+    case = Case("written")
     with suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await asyncio.gather(projector.run(), projector.send_heartbeats())
+        async with asyncio.timeout(BRIEFLY_S):
+            await case.projector.run()
+    assert case.written() == []
 
-
-async def test_snapshots_of_lost_partitions_are_not_written_into_an_emptied_redis(monkeypatch):
-    monkeypatch.setattr("streams.worker.projector.HEARTBEAT_INTERVAL_S", 0.01)
-    redis = MemoryProjection()
-    projector = Projector(cast(ProjectionWriter, redis.writer()), "w")
-    projector.offer(SnapshotRecord("mine", 3, b""))
-    projector.offer(SnapshotRecord("lost", 3, b""))
-    await written_after(projector)
-
-    projector.forget(["lost"])
-    redis.flush()
-    await written_after(projector)
-
-    assert list(redis.snapshots[FIRST]) == ["mine"]
-
-
-async def test_what_has_ended_is_removed_and_not_written_again(monkeypatch):
-    monkeypatch.setattr("streams.worker.projector.HEARTBEAT_INTERVAL_S", 0.01)
-    redis = MemoryProjection()
-    projector = Projector(cast(ProjectionWriter, redis.writer()), "w")
-    projector.offer(SnapshotRecord("goes-on", 3, b""))
-    projector.offer(SnapshotRecord("ended", 3, b""))
-    await written_after(projector)
-
-    projector.remove(["ended"])
-    await written_after(projector)
-    redis.flush()
-    await written_after(projector)
-
-    assert list(redis.snapshots[FIRST]) == ["goes-on"]
-
-
-async def test_nothing_is_written_before_the_first_heartbeat_could_tell_that_it_was_lost(
-    monkeypatch,
-):
-    monkeypatch.setattr("streams.worker.projector.HEARTBEAT_INTERVAL_S", 0.01)
-    redis = MemoryProjection()
-    projector = Projector(cast(ProjectionWriter, redis.writer()), "w")
-    projector.offer(SnapshotRecord("written", 3, b""))
-    with suppress(TimeoutError):
-        async with asyncio.timeout(RUN_S):
-            await projector.run()
-    assert list(redis.snapshots[FIRST]) == []
-
-    await written_after(projector)
-    assert list(redis.snapshots[FIRST]) == ["written"]
+    await case.run_until(lambda: case.written() == ["written"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import threading
 from collections.abc import Generator
 from dataclasses import dataclass, field
 
@@ -10,38 +10,46 @@ import pytest
 
 from streams.projection.receipts import Place
 from streams.worker.receipts import FREE_S, RETENTION_S, SETTLE_S, ReceiptKeeper
+from tests.patience import PATIENCE_S
 from tests.twins.receipts import MemoryReceiptStore
 
 FIRST = Place("exp_0000000000001", 0, 1)
 SECOND = Place("exp_0000000000001", 0, 2)
+RENEWALS = 5
 
 
 @dataclass
 class Log:
-    """Receipts that come to the log one after the other."""
+    """Receipts that come to the log one after the other.
+
+    Attributes:
+        waiting: Those that come.
+        speaks: The log is silent until it is set.
+    """
 
     waiting: list[dict[Place, bytes]]
     impressions: int = 0
-    silence_s: float = 0.0
+    speaks: threading.Event = field(default_factory=threading.Event)
     aliased: set[str] = field(default_factory=set)
     chosen_from_sets: set[str] = field(default_factory=set)
     displaced: dict[Place, tuple[bytes, bytes]] = field(default_factory=dict)
 
     def new(self) -> Generator[dict[Place, bytes], None, None]:
-        time.sleep(self.silence_s)
+        assert self.speaks.wait(PATIENCE_S)
         while self.waiting:
             self.impressions += 1
             yield self.waiting.pop(0)
 
 
 class Case:
-    """A keeper with its parts."""
+    """A keeper with its parts, and a log that speaks at once."""
 
     def __init__(self, *waiting: dict[Place, bytes], holder: str | None = None) -> None:
         self.now_s = 1_000.0
         self.store = MemoryReceiptStore(complete=False)
         self.store.holder = holder
         self.log = Log(list(waiting))
+        self.log.speaks.set()
         self.archived: list[str] = []
         self.lowered: list[str] = []
         self.keeper = ReceiptKeeper(
@@ -53,6 +61,20 @@ class Case:
             0.01,
             lambda: self.lowered,
         )
+
+
+def speak_after_renewals(log: Log, store: MemoryReceiptStore) -> None:
+    """Keep the log silent until its reader's lease was renewed several times."""
+    renewals, keep_lease = 0, store.keep_lease
+
+    async def renewed(worker_id: str) -> bool:
+        nonlocal renewals
+        renewals += 1
+        if renewals == RENEWALS:
+            log.speaks.set()
+        return await keep_lease(worker_id)
+
+    store.keep_lease = renewed  # type: ignore[method-assign]
 
 
 async def test_what_redis_has_lost_is_rebuilt_and_the_first_receipt_of_a_unit_holds() -> None:
@@ -84,17 +106,11 @@ async def test_what_must_be_asked_for_is_known_before_receipts_are_complete() ->
 async def test_the_lease_is_kept_while_the_log_is_silent() -> None:
     """All commands are read before the first receipt, and that may take longer than a lease."""
     case = Case({FIRST: b"one"})
-    case.log.silence_s = 0.3
-    renewals, keep_lease = [], case.store.keep_lease
+    case.log.speaks.clear()
+    speak_after_renewals(case.log, case.store)
 
-    async def renewed(worker_id: str) -> bool:
-        renewals.append(worker_id)
-        return await keep_lease(worker_id)
-
-    case.store.keep_lease = renewed  # type: ignore[method-assign]
     await case.keeper.look()
 
-    assert len(renewals) > 5
     assert case.store.receipts == {FIRST: b"one"}
 
 
