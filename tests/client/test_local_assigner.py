@@ -308,7 +308,7 @@ async def test_an_api_that_is_away_is_an_error_of_what_it_has_to_decide(tmp_path
         fixed = await server.api.run(FIXED)
         adaptive = await server.api.run({"type": "thompson_sampling", "unit": "user"})
         sink = MemorySink()
-        async with assigning(server, tmp_path / "local", sink=sink, timeout_s=0.2) as call:
+        async with assigning(server, tmp_path / "local", sink=sink) as call:
             call.assigner._client = type(call.assigner._client)(
                 "http://127.0.0.1:9", timeout_s=0.2, attempts=1
             )

@@ -52,11 +52,14 @@ def port() -> int:
 
 
 def test_a_connection_that_says_nothing_is_ended(port: int):
-    with dashboard(port, api_head_timeout_s="1"), connected(port) as client:
-        client.sendall(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX")
+    with dashboard(port, api_head_timeout_s="1") as process, connected(port):
+        process.send_signal(signal.SIGSTOP)  # its time begins when it takes the connection
+        with connected(port) as client:
+            client.sendall(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX")
+            process.send_signal(signal.SIGCONT)
 
-        assert client.recv(65_536).startswith(b"HTTP/1.1 408 ")
-        assert client.recv(65_536) == b""
+            assert client.recv(65_536).startswith(b"HTTP/1.1 408 ")
+            assert client.recv(65_536) == b""
 
 
 @pytest.mark.parametrize(

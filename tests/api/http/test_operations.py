@@ -22,6 +22,9 @@ from streams.ops.doctor.facts import ApiFacts, Facts, KafkaFacts, PartitionFacts
 from streams.planning.planned import PlanQuestion, formula_plan
 from streams.settings import Settings
 from tests.api.memory import KEYRING, Api
+from tests.patience import PATIENCE_S, until_true
+
+BRIEFLY_S = 0.5
 
 LETTER = DeadLetter(
     topic="observations",
@@ -204,11 +207,12 @@ async def test_what_takes_seconds_runs_in_another_process_and_waits_are_bounded(
 
 
 async def test_a_function_that_takes_too_long_is_ended_and_those_that_wait_are_served(monkeypatch):
-    monkeypatch.setattr("api.services.apart.TIMEOUT_S", 8.0)
+    monkeypatch.setattr("api.services.apart.TIMEOUT_S", BRIEFLY_S)
     apart = ApartProcess()
     try:
-        slow = asyncio.create_task(apart.run(time.sleep, 60.0))
-        await asyncio.sleep(0)
+        slow = asyncio.create_task(apart.run(time.sleep, 2 * PATIENCE_S))
+        await until_true(lambda: apart._pool is not None)  # its time has begun
+        monkeypatch.setattr("api.services.apart.TIMEOUT_S", PATIENCE_S)
         waiting = asyncio.create_task(apart.run(abs, -1))
         with pytest.raises(DependencyError) as refused:
             await slow

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from api.http import pages
 from api.http.handlers.flags import EVENTS_PATH
 from api.http.pages import PagePosition, experiments_page, position_of, stats_page
 from streams.experiments.statistics.variant_report import MetricReport, VariantReport
@@ -133,20 +136,27 @@ async def test_every_route_refuses_unknown_parameters(api: Api) -> None:
             assert error["path"] == "query.nonsense"
 
 
-async def test_400_experiments_are_listed_without_keeping_the_loop(api: Api) -> None:
+async def test_400_experiments_are_listed_without_keeping_the_loop(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pages, "PIECE_S", 0.0)  # a pause after every piece, however fast it was
     name = await api.create()
     one = api.projection.snapshot(name)
     many = [
         replace(one, experiment=replace(one.experiment, number=number)) for number in range(400)
     ]
 
-    page = await longest_pause_s(experiments_page(many, 200))
+    page, seconds = await pieces_s(lambda: experiments_page(many, 200))
 
-    assert len(orjson.loads(page.result)["experiments"]) == 200
-    assert page.longest_s < 0.05
+    assert len(orjson.loads(page)["experiments"]) == 200
+    assert len(seconds) == 200 + 1
+    assert max(seconds) < sum(seconds) / 4
 
 
-async def test_large_statistics_are_rendered_without_keeping_the_loop(api: Api) -> None:
+async def test_large_statistics_are_rendered_without_keeping_the_loop(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pages, "PIECE_S", 0.0)  # a pause after every piece, however fast it was
     n_variants, n_metrics = 256, 64
     name = await api.run(variants=[
         {"name": f"V{number}", "isControl": number == 0} for number in range(n_variants)
@@ -158,24 +168,26 @@ async def test_large_statistics_are_rendered_without_keeping_the_loop(api: Api) 
         variants=(VariantReport(10, 4, 0.4, 0.2, 0.6, 0.75, 0.01, metrics),) * n_variants,
     )
 
-    page = await longest_pause_s(stats_page(snapshot))
+    page, seconds = await pieces_s(lambda: stats_page(snapshot))
 
-    assert len(orjson.loads(page.result)["variants"]) == n_variants
-    assert page.longest_s < 0.05
-
-
-class Watched:
-    def __init__(self, result: bytes, longest_s: float) -> None:
-        self.result = result
-        self.longest_s = longest_s
+    assert len(orjson.loads(page)["variants"]) == n_variants
+    assert len(seconds) == n_variants + 1
+    assert max(seconds) < sum(seconds) / 4
 
 
-async def longest_pause_s(rendering) -> Watched:
-    """Run a coroutine, and return for how long at most it kept others of its loop waiting."""
-    task = asyncio.ensure_future(rendering)
-    longest_s, last_s = 0.0, time.thread_time()  # of this thread alone: the machine is shared
-    while not task.done():
-        await asyncio.sleep(0)
-        now_s = time.thread_time()
-        longest_s, last_s = max(longest_s, now_s - last_s), now_s
-    return Watched(await task, longest_s)
+async def pieces_s(
+    rendering: Callable[[], Coroutine[Any, Any, bytes]],
+) -> tuple[bytes, list[float]]:
+    """Render several times, and return the result and the seconds between two pauses in the best.
+
+    Seconds of this thread's processor time, since the machine is shared.
+    """
+    found: list[list[float]] = []
+    for _ in range(3):  # the first builds the serializers, and the collector of garbage may run
+        task = asyncio.ensure_future(rendering())
+        times_s = [time.thread_time()]
+        while not task.done():
+            await asyncio.sleep(0)
+            times_s.append(time.thread_time())
+        found.append([later - sooner for sooner, later in pairwise(times_s)])
+    return task.result(), min(found, key=max)

@@ -11,9 +11,12 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from streams.kafka import listeners
 from streams.kafka.listeners import asks_for_sasl, speaks_tls
 from streams.local.children import free_port
+from tests.patience import PATIENCE_S
 
+BRIEFLY_S = 0.1
 SASL_OFFERED, MECHANISM_UNKNOWN, NO_SASL = 0, 33, 34
 
 
@@ -31,6 +34,18 @@ def listener(answer: Callable[[socket.socket], None]) -> Iterator[str]:
         thread.start()
         yield f"127.0.0.1:{server.getsockname()[1]}"
         thread.join()
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait for an answer that comes."""
+    monkeypatch.setattr(listeners, "_PATIENCE_S", PATIENCE_S)
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait briefly for an answer that never comes."""
+    monkeypatch.setattr(listeners, "_PATIENCE_S", BRIEFLY_S)
 
 
 def say_nothing(connection: socket.socket) -> None:
@@ -56,6 +71,7 @@ def handshake_of(code: int) -> Callable[[socket.socket], None]:
     return answer
 
 
+@pytest.mark.usefixtures("patient")
 @pytest.mark.parametrize(
     ("code", "asks"), [(SASL_OFFERED, True), (MECHANISM_UNKNOWN, True), (NO_SASL, False)]
 )
@@ -64,6 +80,7 @@ def test_the_answer_to_a_sasl_handshake_says_whether_it_is_asked_for(code, asks)
         assert asks_for_sasl(address, by_tls=False) is asks
 
 
+@pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("answer", [say_nothing, close])
 @pytest.mark.parametrize("by_tls", [False, True])
 def test_silence_and_an_end_say_nothing_of_sasl(answer, by_tls):
@@ -71,9 +88,14 @@ def test_silence_and_an_end_say_nothing_of_sasl(answer, by_tls):
         assert asks_for_sasl(address, by_tls=by_tls) is None
 
 
-def test_an_end_is_no_tls_and_silence_may_be_a_broker_that_is_busy():
+@pytest.mark.usefixtures("patient")
+def test_an_end_is_no_tls():
     with listener(close) as address:
         assert speaks_tls(address) is False
+
+
+@pytest.mark.usefixtures("impatient")
+def test_silence_may_be_a_broker_that_is_busy():
     with listener(say_nothing) as address:
         assert speaks_tls(address) is None
 

@@ -88,9 +88,11 @@ def test_a_process_that_was_stopped_for_longer_than_the_limit_goes_on() -> None:
 
 
 async def test_the_lag_of_the_loop_is_measured() -> None:
+    began_s = time.monotonic()
     with LoopWatchdog(60.0, pytest.fail) as watchdog:
         await asyncio.sleep(BEAT_S / 5)
         time.sleep(2 * BEAT_S)  # noqa: ASYNC251 - what is measured
         await asyncio.sleep(0.05)
 
-        assert 0.5 * BEAT_S < watchdog.lag_s < 20 * BEAT_S
+        # The heartbeat was due within the sleep, or before it on a machine that had stopped.
+        assert BEAT_S < watchdog.lag_s < time.monotonic() - began_s
