@@ -4,27 +4,40 @@
   const plots = new Map();
   const color = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
   const variant = (index) => color(index < 8 ? `v${index}` : "vx");
-  const time = (seconds) => new Date(seconds * 1000).toISOString().slice(0, 16).replace("T", " ") + " UTC";
   const share = (value) => `${(100 * value).toFixed(1)} %`;
 
   const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
   const DAY_S = 86400;
-  // Times in UTC, whatever the zone of the browser; the day where it begins or changes.
+  // All times in UTC, whatever the zone of the browser.
+  const isoOf = (seconds) => new Date(Math.round(seconds * 1000)).toISOString();
+  // The clock as exactly as times that are `step` seconds apart need it to differ.
+  const clock = (iso, step) => {
+    if (step >= 60) return iso.slice(11, 16);
+    const decimals = [0, 1, 2].find((n) => Number.isInteger(Number((step * 10 ** n).toFixed(6)))) ?? 3;
+    return iso.slice(11, decimals ? 20 + decimals : 19);
+  };
+  // Labels of marks, with the day, or the year of days, where it begins or changes.
   const times = (_, marks, __, ___, step) => {
     let shown = "";
     return marks.map((seconds) => {
-      const iso = new Date(seconds * 1000).toISOString();
+      const iso = isoOf(seconds);
       const day = `${Number(iso.slice(8, 10))} ${MONTHS[Number(iso.slice(5, 7)) - 1]}`;
-      if (step >= DAY_S) return day;
-      const clock = iso.slice(11, step >= 60 ? 16 : step >= 1 ? 19 : 21);
-      const isNew = day !== shown;
-      shown = day;
-      return isNew ? `${clock}\n${day}` : clock;
+      const [label, of] = step >= DAY_S ? [day, iso.slice(0, 4)] : [clock(iso, step), day];
+      const isNew = of !== shown;
+      shown = of;
+      return isNew ? `${label}\n${of}` : label;
     });
+  };
+  // Pixels between marks: as many as the longest label needs, which has a fraction of a second.
+  const space = (_, __, first, last, pixels) => ((last - first) * 70 < pixels ? 96 : 70);
+  const steps = (points) => points.slice(1).map((at, index) => at - points[index]);
+  const time = (points, at) => {
+    const iso = isoOf(points[at]);
+    return `${iso.slice(0, 10)} ${clock(iso, Math.min(...steps(points)))} UTC`;
   };
 
   const axes = (format) => [
-    { values: times, stroke: color("soft"), grid: { stroke: color("border"), width: 1 }, ticks: { stroke: color("border") } },
+    { values: times, space, stroke: color("soft"), grid: { stroke: color("border"), width: 1 }, ticks: { stroke: color("border") } },
     { stroke: color("soft"), grid: { stroke: color("border"), width: 1 }, ticks: { stroke: color("border") }, size: 64, values: (_, marks) => marks.map(format) },
   ];
 
@@ -122,10 +135,10 @@
   const told = {
     difference: (data, at) => {
       const shown = (value) => (value === null ? "–" : (value > 0 ? "+" : "") + Number(value.toPrecision(3)));
-      return `${time(data.times[at])}: ${data.variant} ${shown(data.difference[at])} ${data.unit}, from ${shown(data.lower[at])} to ${shown(data.upper[at])}`;
+      return `${time(data.times, at)}: ${data.variant} ${shown(data.difference[at])} ${data.unit}, from ${shown(data.lower[at])} to ${shown(data.upper[at])}`;
     },
     traffic: (data, at) =>
-      `${time(data.times[at])}: ${data.names.map((name, index) => `${name} ${share(data.shares[index][at])}`).join(", ")}`,
+      `${time(data.times, at)}: ${data.names.map((name, index) => `${name} ${share(data.shares[index][at])}`).join(", ")}`,
   };
 
   const draw = () => {
