@@ -14,15 +14,13 @@ from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, KafkaError, KafkaExceptio
 from api.spool.entries import SpoolRecord
 from api.spool.spool import DamagedRecordError, Spool, SpoolPosition
 from streams.kafka.producers import Retirable, is_fatal, retire
+from streams.process.outages import outage
 
 MAX_IN_FLIGHT_BYTES = 32 * 2**20
 """Records that librdkafka may hold; the rest of a backlog waits in the spool, not in memory."""
 
 RETRY_PAUSE_S = 1.0
 """Pause before records that librdkafka gave up are handed to it again."""
-
-LOG_INTERVAL_S = 10.0
-"""Least seconds between two logged refusals of Kafka."""
 
 DRAIN_STEP_S = 0.1
 """Interval of the checks of a stopping process."""
@@ -101,7 +99,6 @@ class Delivery:
         self.skew_ms: int | None = None
         self.refused_s: float | None = None
         self._refusing_topic: int | None = None
-        self._logged_at_s = -LOG_INTERVAL_S
         self._spool = spool
         self._new_producer = new_producer
         self._producer = new_producer()
@@ -219,17 +216,15 @@ class Delivery:
             self._spool.trim(segment)
 
     def _log_refusal(self, topic: int, error: KafkaError) -> None:
-        """Log what Kafka refuses, at most once per `LOG_INTERVAL_S`."""
         if error.code() == KafkaError.INVALID_TIMESTAMP:
             self.clock_refusals += 1
             self.refused_s, self._refusing_topic = self._clock(), topic
-        if self._clock() - self._logged_at_s >= LOG_INTERVAL_S:
-            self._logged_at_s = self._clock()
-            _log.error(
-                "Kafka refused a record for %s, which is sent again: %s",
-                self._topics[topic],
-                error.str(),
-            )
+        _log.error(
+            "Kafka refused a record for %s, which is sent again: %s",
+            self._topics[topic],
+            error.str(),
+            extra=outage("kafka", error.name()),
+        )
 
     def _measure_skew(self, message: object) -> None:
         """Compare the clocks, where Kafka has put its own time on a record."""

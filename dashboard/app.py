@@ -43,6 +43,7 @@ from dashboard.security import Guard
 from dashboard.sessions import SessionStore
 from dashboard.static_files import StaticAssets
 from experiment_streams_client import ApiError
+from streams.process.outages import outage
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
 
@@ -150,7 +151,7 @@ async def _api_error(request: Request, error: Exception) -> Response:
         return await _to_sign_in(request, error)
     failure = failure_of(error)
     if is_unanswered(failure):
-        _log.warning("the API does not answer: %s", error)
+        _log.warning("the API does not answer: %s", error, extra=outage("api"))
     return _error(request, failure.status, failure.title, failure.text)
 
 

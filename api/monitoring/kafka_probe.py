@@ -14,6 +14,7 @@ from streams.kafka.rights import rights_of_api
 from streams.kafka.settings import KafkaSettings
 from streams.kafka.topics import describe
 from streams.model.errors import EngineError
+from streams.process.outages import outage
 
 _log = logging.getLogger(__name__)
 
@@ -45,7 +46,7 @@ class KafkaProbe:
             self._client = None
             name, what = "kafka", str(error)
         if what and what != self._said:
-            _log.error("%s", what)
+            _log.error("%s", what, extra=outage("kafka", name or ""))
         self._said = what
         return name
 

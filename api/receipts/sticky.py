@@ -22,6 +22,7 @@ from api.receipts.cache import ReceiptCache
 from api.receipts.recent import RecentUnits
 from streams.model.errors import DependencyError
 from streams.model.receipts import raw_of, text_of
+from streams.process.outages import outage
 from streams.projection.receipts import Answer, Place, Question, Standing
 
 TIMEOUT_S = 0.25
@@ -325,6 +326,8 @@ class StickyReceipts:
     def _open_circuit(self, error: Exception) -> None:
         if self._clock() >= self._circuit_open_until_s:
             _log.warning(
-                "units are decided without what Redis holds: %s", str(error) or "no answer"
+                "units are decided without what Redis holds: %s",
+                str(error) or "no answer",
+                extra=outage("redis"),
             )
         self._circuit_open_until_s = self._clock() + COOLDOWN_S

@@ -161,7 +161,7 @@ class SnapshotFollower:
             try:
                 await self.sweep()
             except DependencyError as error:
-                _log.warning("%s; going on with what is in memory", error.message)
+                _log.warning("%s; going on with what is in memory", error)
                 await asyncio.sleep(RECONNECT_S)
             else:
                 with contextlib.suppress(TimeoutError):

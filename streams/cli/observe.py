@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import time
 from collections.abc import Callable
@@ -24,6 +25,8 @@ from streams.ops.unit_observations import (
     READ_TOGETHER,
     UnitObservationResolver,
 )
+from streams.process.logs import configure_logging
+from streams.process.outages import outage
 from streams.settings import Settings
 from streams.wire.dead_letters import encode_dead_letter
 
@@ -34,6 +37,8 @@ PAUSE_S = 1.0
 """Pause before records are posted again that the API could not take."""
 
 _PASSING = {terminal.NO_ANSWER, HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS}
+
+logger = logging.getLogger(__name__)
 
 
 def register(app: typer.Typer) -> None:
@@ -73,6 +78,7 @@ def observe(
 
 def _follow(settings: Settings, topic: str, group: str, client: ExperimentClient) -> None:
     """Post the records of a topic until the process is interrupted or terminated."""
+    configure_logging(settings.log_level)
     # As by Ctrl-C: a member that leaves its group has no successor wait for its session to end.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     consumer = Consumer(
@@ -127,7 +133,7 @@ def resolve_next(
     good = [each for each in messages if each.error() is None]
     for each in messages:
         if each.error() is not None:
-            terminal.echo(f"Kafka: {each.error()}", err=True)
+            logger.warning("Kafka: %s", each.error())
     if not good:
         return
     while True:
@@ -137,11 +143,11 @@ def resolve_next(
         except ApiError as error:
             if not (error.status in _PASSING or error.status >= HTTPStatus.INTERNAL_SERVER_ERROR):
                 raise
-            terminal.echo(f"the API takes nothing now: {error}", err=True)
+            logger.warning("the API takes nothing now: %s", error, extra=outage("api"))
             time.sleep(PAUSE_S)
     if flush(30.0):
         raise DependencyError("kafka", "dead letters are not acknowledged")
     try:
         consumer.commit(asynchronous=False)
     except KafkaException as error:  # the partition is another process's now, which reads it again
-        terminal.echo(f"offsets were not committed: {error}", err=True)
+        logger.warning("offsets were not committed: %s", error)

@@ -41,6 +41,8 @@ class ClusterError(ConfigurationError):
     `KAFKA_ACCESS_DENIED`: with these settings no retry helps.
     """
 
+    dependency = "kafka"
+
     def __init__(self, code: str, message: str, path: str = "") -> None:
         super().__init__(message, f"{ENVIRONMENT_PREFIX}{path}" if path else "")
         self.code = code

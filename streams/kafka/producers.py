@@ -9,6 +9,8 @@ from typing import Any, Protocol
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from streams.process.outages import outage
+
 Delivered = Callable[[KafkaError | None, Message], None]
 
 _FATAL = frozenset(
@@ -146,7 +148,9 @@ class RenewableProducer:
 
     def _renew(self) -> None:
         old, self._is_broken = self._producer, False
-        _log.warning("a Kafka producer cannot be used any more and is replaced")
+        _log.warning(
+            "a Kafka producer cannot be used any more and is replaced", extra=outage("kafka")
+        )
         self.renewals += 1
         retire(old)
         self._is_broken = False  # what it gave back may have set it again

@@ -16,6 +16,8 @@ class LogError(EngineError):
     `LOG_INCOMPLETE`: it ends before them.
     """
 
+    dependency = "kafka"
+
 
 @dataclass(frozen=True, slots=True)
 class Span:

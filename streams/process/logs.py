@@ -7,6 +7,7 @@ import sys
 from types import TracebackType
 
 from streams.model.text import LINE_BREAK, printable
+from streams.process.outages import OutageFilter
 
 FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
@@ -34,9 +35,10 @@ class EscapingFormatter(logging.Formatter):
 
 
 def configure_logging(level: str) -> None:
-    """Log to stderr from now on, uncaught exceptions as well."""
+    """Log to stderr from now on: uncaught exceptions as well, and outages now and then."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(EscapingFormatter(FORMAT))
+    handler.addFilter(OutageFilter())
     logging.basicConfig(level=level, handlers=[handler], force=True)
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it has a line for every request
     sys.excepthook = _log_uncaught

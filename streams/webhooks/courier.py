@@ -16,6 +16,7 @@ from confluent_kafka import KafkaException
 
 from streams.kafka.records import LogError
 from streams.model.errors import DependencyError
+from streams.process.outages import outage
 from streams.webhooks import metrics
 from streams.webhooks.addresses import AddressError, AddressPolicy, target_of
 from streams.webhooks.definition import Format
@@ -281,7 +282,9 @@ class Courier:
             metrics.GIVEN_UP.inc()
             logger.error("%s; the event is given up", said)
         else:
-            logger.warning("%s, attempt %d", said, attempts + 1)
+            logger.warning(
+                "%s, attempt %d", said, attempts + 1, extra=outage(self.webhook.webhook_id)
+            )
 
     def _pause_ms(self, attempts: int, outcome: Outcome) -> int | None:
         retries_s = self._rules.retries_s

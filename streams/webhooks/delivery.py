@@ -248,7 +248,7 @@ class Delivery:
         try:
             await asyncio.to_thread(self._writer.write, *records)
         except DependencyError as error:
-            logger.warning("%s; they are written again", error.message)
+            logger.warning("%s; they are written again", error)
             return False
         return True
 

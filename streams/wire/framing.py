@@ -116,7 +116,7 @@ async def _register(registry: SchemaRegistry, timeout_s: float) -> None:
         except DependencyError as error:
             if time.monotonic() + RETRY_S > deadline_s:
                 raise
-            _log.warning("waiting for the schema registry: %s", error.message)
+            _log.warning("waiting for the schema registry: %s", error)
             await asyncio.sleep(RETRY_S)
         else:
             return

@@ -114,7 +114,7 @@ async def follow(
         try:
             await step()
         except (DependencyError, KafkaError, LogError, TimeoutError) as error:
-            logger.warning("%s, trying again in %.1f s", error or type(error).__name__, pause)
+            logger.warning("%r, trying again in %.1f s", error, pause)
             changed.set()
             await asyncio.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE_S)

@@ -344,7 +344,7 @@ class Publisher:
             if spent() <= LARGE_EVALUATION_S:  # not earlier: a step would overtake this delivery
                 self._large.discard(known.number)
         except (DependencyError, KafkaError, LogError, TimeoutError) as error:
-            logger.warning("%s, trying again", error or type(error).__name__)
+            logger.warning("%r, trying again", error)
             self._restore({(partition, known.number): None})
             stage.answers = [*answers, *stage.answers]
         except Exception:

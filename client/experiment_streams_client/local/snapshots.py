@@ -17,6 +17,7 @@ from streams.experiments.shared_unit_conflicts import refused_in_layers
 from streams.experiments.snapshot import Snapshot
 from streams.model.errors import ConfigurationError, EngineError
 from streams.model.receipts import Keyring
+from streams.process.outages import OutageFilter, outage
 from streams.wire.snapshots import read_serving_state
 
 WAIT_S = 20.0
@@ -29,6 +30,7 @@ GATHER_S = 0.2
 """Least seconds between two calls: busy experiments change many times a second."""
 
 _log = logging.getLogger(__name__)
+_log.addFilter(OutageFilter())  # the log is the caller's, so its handlers have none
 
 
 class LocalExperiment:
@@ -145,7 +147,7 @@ class LocalExperiments:
             try:
                 self.read(WAIT_S)
             except Exception as error:  # noqa: BLE001 - decisions go on by what is known
-                _log.warning("the experiments are not followed: %s", error)
+                _log.warning("the experiments are not followed: %s", error, extra=outage("api"))
                 pause_s = PAUSE_S
             else:
                 pause_s = GATHER_S
