@@ -36,16 +36,23 @@ Rendered from `streams/cli` by `python -m scripts.render_cli`; a test compares t
 
 def render() -> str:
     """Return the page: one section for each command, in the order of `experiment --help`."""
-    return "\n".join((INTRODUCTION, *_sections(typer.main.get_command(app), "experiment")))
+    found = leaves(typer.main.get_command(app), "experiment")
+    return "\n".join((INTRODUCTION, *(_section(command, path) for path, command in found)))
 
 
-def _sections(command: Any, path: str) -> Iterator[str]:
+def leaves(command: Any, path: str) -> Iterator[tuple[str, Any]]:
+    """Yield every command without commands of its own, with its words.
+
+    Args:
+        command: The command or group.
+        path: Its words.
+    """
     subcommands = getattr(command, "commands", None)
     if subcommands is None:
-        yield _section(command, path)
+        yield path, command
         return
     for name, subcommand in subcommands.items():
-        yield from _sections(subcommand, f"{path} {name}")
+        yield from leaves(subcommand, f"{path} {name}".strip())
 
 
 def _section(command: Any, path: str) -> str:

@@ -8,10 +8,11 @@ from contextlib import suppress
 from confluent_kafka import KafkaException, Producer
 
 from schemas import catalogue
-from streams.kafka.admin import partitions_of_topics
+from streams.kafka.answers import denied
 from streams.kafka.records import LogSource, all_records
 from streams.kafka.settings import KafkaSettings
 from streams.kafka.source import KafkaSource
+from streams.kafka.topics import describe
 from streams.model.errors import DependencyError, EventError
 from streams.model.generations import ChangeKind, GenerationChange, Generations
 from streams.wire.generations import decode_generation_change, encode_generation_change
@@ -38,11 +39,25 @@ def generations_of(settings: KafkaSettings) -> tuple[Generations, int]:
     """Return the same of an installation, whose topics need not all be there.
 
     Raises:
-        LogError, DependencyError: the log of generations cannot be read.
+        ClusterError, LogError, DependencyError: the log of generations cannot be read.
     """
-    if catalogue.GENERATIONS.full_name(settings.topic_prefix) not in partitions_of_topics(settings):
-        return Generations(), 0
-    return read_generations(KafkaSource(settings))
+    return read_generations(KafkaSource(settings)) if has_log(settings) else (Generations(), 0)
+
+
+def has_log(settings: KafkaSettings) -> bool:
+    """Return whether an installation has a log of generations; one without any has the first only.
+
+    A list of all topics would not do: Kafka leaves out of it what this process may not see.
+
+    Raises:
+        ClusterError: this process may not see it, so another generation may be active.
+        DependencyError: Kafka does not answer.
+    """
+    name = settings.topic_name(catalogue.GENERATIONS)
+    described = describe(settings, [name])
+    if described.denied:
+        raise denied(settings, f"READ on topic {name}")
+    return name in described.topics
 
 
 def taken(generations: Generations, offset: int, value: bytes | None) -> Generations:

@@ -7,8 +7,7 @@ import time
 from contextlib import suppress
 
 from schemas import catalogue
-from streams.kafka.admin import partitions_of_topics
-from streams.kafka.generations import PARTITION, append
+from streams.kafka.generations import PARTITION, append, has_log
 from streams.kafka.records import LogSource, all_records
 from streams.kafka.settings import KafkaSettings
 from streams.kafka.source import KafkaSource
@@ -36,11 +35,9 @@ def levels_of(settings: KafkaSettings) -> SchemaLevels:
     """Return the levels of an installation; its topics may not exist yet.
 
     Raises:
-        LogError, DependencyError: the log of generations cannot be read.
+        ClusterError, LogError, DependencyError: the log of generations cannot be read.
     """
-    if catalogue.GENERATIONS.full_name(settings.topic_prefix) not in partitions_of_topics(settings):
-        return SchemaLevels()
-    return read_levels(KafkaSource(settings))
+    return read_levels(KafkaSource(settings)) if has_log(settings) else SchemaLevels()
 
 
 def levels_after(levels: SchemaLevels, value: bytes | None) -> SchemaLevels:

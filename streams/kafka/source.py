@@ -31,14 +31,16 @@ class KafkaSource:
     last batch plus one.
 
     Attributes:
-        settings: Where Kafka is, and the prefix of the topics.
+        settings: Where Kafka is, and the prefix of topics and groups.
+        prefix: Prefix of the topics, where it is another than that of the settings.
     """
 
     settings: KafkaSettings
+    prefix: str | None = None
 
     def spans(self, topic: str) -> Mapping[int, Span]:
         """Return what is there of every partition, by reading the last batch of each."""
-        name = self.settings.topic_prefix + topic
+        name = self._full_name(topic)
         with self._consumer(name) as consumer:
             spans: dict[int, Span] = {}
             for partition in self._partitions(consumer, name):
@@ -59,7 +61,7 @@ class KafkaSource:
         self, topic: str, partition: int, begin: int, end: int
     ) -> Iterator[Sequence[StoredRecord]]:
         """Yield the records in [begin, end)."""
-        name = self.settings.topic_prefix + topic
+        name = self._full_name(topic)
         if begin >= end:
             return
         with self._consumer(name) as consumer:
@@ -84,6 +86,10 @@ class KafkaSource:
                     patience.renew()  # however long the caller took
                 elif patience.is_over():
                     raise incomplete(topic, partition, end, position)
+
+    def _full_name(self, topic: str) -> str:
+        prefix = self.settings.topic_prefix if self.prefix is None else self.prefix
+        return prefix + topic
 
     def _ends(self, consumer: Consumer, name: str, tails: Mapping[int, int]) -> dict[int, int]:
         """Return the offset after the last record of each partition, from near its end on.

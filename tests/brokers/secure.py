@@ -6,7 +6,6 @@ import asyncio
 import subprocess
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from confluent_kafka.admin import (
@@ -21,33 +20,14 @@ from confluent_kafka.admin import (
 
 from streams.local.tansu import answers_kafka
 from tests.brokers.kafka import HOST, START_TIMEOUT_S, KafkaCluster, free_ports
+from tests.brokers.rights import Right, rights_table
 from tests.patience import PATIENCE_S
 
 ADMIN = "admin"
 PASSWORD = "correct-horse-battery"
-USERS = (
-    ADMIN, "topics", "worker", "api", "ads", "operator", "archive", "replay", "resend", "rebuild",
-    "drop", "webhooks",
-)  # fmt: skip
+USERS = (ADMIN, *rights_table())
 MECHANISMS = ("SCRAM-SHA-256", "SCRAM-SHA-512")
 _MODULE = "org.apache.kafka.common.security"
-
-
-@dataclass(frozen=True, slots=True)
-class Right:
-    """Operations on one resource, as the rights table has them.
-
-    Attributes:
-        kind: `topic` or `group`.
-        name: Its name, or the beginning of it.
-        operations: As `kafka-acls.sh` spells them.
-        is_prefix: Whether `name` is the beginning of a name.
-    """
-
-    kind: str
-    name: str
-    operations: tuple[str, ...]
-    is_prefix: bool = False
 
 
 class SecureCluster(KafkaCluster):

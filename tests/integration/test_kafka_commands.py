@@ -16,7 +16,8 @@ from streams.model.errors import DependencyError
 from streams.model.events import Command, CommandKind
 from streams.settings import Settings
 from streams.wire.commands import encode_command
-from tests.brokers.secure import ADMIN, PASSWORD, Right, SecureCluster, secure_cluster
+from tests.brokers.rights import Right
+from tests.brokers.secure import ADMIN, PASSWORD, SecureCluster, secure_cluster
 
 pytestmark = pytest.mark.kafka
 

@@ -5,17 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import re
 import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
 from confluent_kafka import KafkaError, Message, Producer
+from confluent_kafka.admin import NewTopic
 from pydantic import SecretStr
 from typer.testing import CliRunner
 
@@ -23,10 +22,11 @@ from api.services.webhooks import WebhookService
 from schemas.catalogue import COMMANDS, DECISIONS, TOPICS, WEBHOOKS
 from streams.cli.main import app
 from streams.kafka.answers import admin_client
-from streams.kafka.positions import WEBHOOKS_GROUP
-from streams.kafka.rights import check_webhooks, log_group, rights_of_webhooks
+from streams.kafka.rights import check_webhooks
 from streams.kafka.source import KafkaSource
+from streams.local.children import Child
 from streams.model.errors import EngineError
+from streams.model.events import LETTER_VALUE_BYTES
 from streams.settings import Settings
 from streams.webhooks.configuration import policy_of
 from streams.webhooks.courier import now_ms
@@ -34,7 +34,8 @@ from streams.webhooks.definition import WebhookRequest
 from streams.webhooks.log import WebhookReader, WebhookWriter
 from streams.webhooks.sealing import seals_of
 from streams.webhooks.signing import new_secret
-from tests.brokers.secure import ADMIN, PASSWORD, Right, SecureCluster, secure_cluster
+from tests.brokers.rights import PREFIX, Right, command_of, commands_table, rights_table
+from tests.brokers.secure import ADMIN, PASSWORD, SecureCluster, secure_cluster
 from tests.integration.api_process import api_of, run_experiment
 from tests.integration.engine_ledger import environment, workers_of
 from tests.integration.test_promotion import CONFIG as PROMOTING
@@ -46,8 +47,6 @@ from tests.streams.webhooks.receiver import receiving
 
 pytestmark = pytest.mark.kafka
 
-PAGE = Path(__file__).parents[2] / "docs" / "reference" / "security.md"
-PREFIX = "shop-"
 SENDING = {
     "webhook_keys": SecretStr(KEY),
     "webhook_allowed_networks": "127.0.0.0/8",
@@ -58,29 +57,20 @@ SENDING = {
 
 @dataclass(frozen=True)
 class Installation:
+    """A cluster that knows every user of the table.
+
+    Attributes:
+        cluster: The cluster.
+        settings: The settings of its administrator.
+        ran: Commands that were run, and succeeded.
+    """
+
     cluster: SecureCluster
     settings: Settings
+    ran: set[str] = field(default_factory=set)
 
     def of(self, user: str, **changes: Any) -> Settings:
         return self.settings.model_copy(update={"sasl_username": user, **changes})
-
-
-def rights_table() -> dict[str, list[Right]]:
-    """Return the rights of every user of the page's table."""
-    rows = re.findall(r"^\| `(\w+)` \|[^|]*\| ([^|]+) \|$", PAGE.read_text(), re.MULTILINE)
-    return {user: [_right(text) for text in cell.split("; ")] for user, cell in rows}
-
-
-def _right(text: str) -> Right:
-    operations, kind, name = re.fullmatch(
-        r"([A-Z_, ]+) on (topic|group) `([^`]+)`", text.strip()
-    ).groups()  # type: ignore[union-attr]
-    return Right(
-        kind,
-        name.replace("P", PREFIX, 1).rstrip("*"),
-        tuple(operations.split(", ")),
-        name.endswith("*"),
-    )
 
 
 @pytest.fixture
@@ -102,18 +92,59 @@ async def installation(settings, tmp_path) -> AsyncIterator[Installation]:
         yield Installation(cluster, own)
 
 
-async def run(monkeypatch, settings: Settings, *arguments: str) -> Any:
-    with monkeypatch.context() as patch:
-        for name, value in environment(settings).items():
-            patch.setenv(name, value)
-        return await asyncio.to_thread(CliRunner().invoke, app, list(arguments))
+@dataclass(frozen=True)
+class Done:
+    """Exit code and output of a command."""
+
+    exit_code: int
+    stdout: str
+    stderr: str
+
+
+TAKING_SIGNALS = {"export", "replay rebuild switch", "replay rebuild drop"}
+"""Commands that need a main thread, and so a process of their own."""
+
+
+async def run(monkeypatch, installation: Installation, user: str, *arguments: str) -> Done:
+    """Run a command as a user."""
+    command, settings = command_of(arguments), installation.of(user)
+    if command in TAKING_SIGNALS:
+        done = await asyncio.to_thread(_in_process_of_its_own, settings, arguments)
+    else:
+        with monkeypatch.context() as patch:
+            for name, value in environment(settings).items():
+                patch.setenv(name, value)
+            found = await asyncio.to_thread(CliRunner().invoke, app, list(arguments))
+        done = Done(found.exit_code, found.stdout, f"{found.stderr}{found.exception or ''}")
+    if done.exit_code == 0:
+        installation.ran.add(command)
+    return done
+
+
+def _in_process_of_its_own(settings: Settings, arguments: tuple[str, ...]) -> Done:
+    done = subprocess.run(
+        [sys.executable, "-m", "streams.cli", *arguments],
+        env=os.environ | environment(settings),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+async def succeed(monkeypatch, installation: Installation, *arguments: str) -> Done:
+    """Run a command as the user of its row of the table; it succeeds."""
+    user = commands_table()[command_of(arguments)]
+    done = await run(monkeypatch, installation, user, *arguments)
+    assert done.exit_code == 0, (user, arguments, done)
+    return done
 
 
 async def test_every_process_works_with_its_rights_and_names_the_one_that_is_taken(
     installation, tmp_path, monkeypatch
 ):
-    created = await run(monkeypatch, installation.of("topics"), "topics", "create")
-    assert created.exit_code == 0, created.output
+    await succeed(monkeypatch, installation, "topics", "create")
 
     with workers_of(installation.of("worker"), tmp_path) as workers:
         workers.start()
@@ -131,82 +162,151 @@ async def test_every_process_works_with_its_rights_and_names_the_one_that_is_tak
             await until_found(counted)
             # It has no letter yet, so nothing but its right keeps anybody from saying so.
             await _names_what_is_taken(
-                monkeypatch, installation, "operator", "dead-letters", ("dead-letters", "list")
+                monkeypatch, installation, "dead-letters", ("dead-letters", "list")
             )
-            commands: tuple[tuple[str, tuple[str, ...]], ...] = (
-                ("operator", ("doctor", "--json", "--api", api)),
-                ("operator", ("dead-letters", "list", "--json")),
-                ("archive", ("archive", "run", "--to", str(tmp_path / "archive"), "--json")),
-                ("replay", ("replay", "verify", "--json")),
-                ("replay", ("replay", "what-if", "--experiment", name, "--prior", "1,9")),
+            export = "export", "--api", api, "--to"  # no embedded stack runs there
+            archive = "archive", "run", "--to"
+            commands: tuple[tuple[str, ...], ...] = (
+                ("doctor", "--json", "--api", api),
+                ("dead-letters", "list", "--json"),
+                ("schemas", "status"),
+                ("schemas", "enable"),
+                ("receipts", "status"),
+                ("receipts", "rebuild"),
+                ("import", "open-bandit", "--limit", "20", "--api", api),
+                (*archive, str(tmp_path / "archive"), "--json"),
+                (*export, f"parquet:{tmp_path / 'rows'}"),
+                ("replay", "verify", "--json"),
+                ("replay", "what-if", "--experiment", name, "--prior", "1,9"),
+                ("evaluate", name),
+                ("replay", "rebuild", "status"),
             )
-            for user, arguments in commands:
-                done = await run(monkeypatch, installation.of(user), *arguments)
-                assert done.exit_code == 0, (user, arguments, done.output)
+            for arguments in commands:
+                await succeed(monkeypatch, installation, *arguments)
+            await _observes_a_topic(monkeypatch, installation, api, name, tmp_path)
 
+            # More than a letter holds: who shows it or sends it again reads it where it was.
             poison = Producer({"bootstrap.servers": installation.cluster.internal_url})
-            poison.produce(f"{PREFIX}observations", b"{")
+            poison.produce(f"{PREFIX}observations", b"{" + bytes(LETTER_VALUE_BYTES))
             assert poison.flush(20) == 0
+            place = await _place_of_letter(monkeypatch, installation, "observations")
+            shown = await succeed(monkeypatch, installation, "dead-letters", "show", place)
+            assert "no longer" not in shown.stdout
+            resend = ("dead-letters", "resend", place)
+            resent = await succeed(monkeypatch, installation, *resend)
+            assert "1 sent again, 0 refused" in resent.stderr
+            taken_from: tuple[tuple[str, tuple[str, ...]], ...] = (
+                ("commands", (*archive, str(tmp_path / "a"))),
+                *(
+                    (topic, (*export, f"parquet:{tmp_path / topic}"))
+                    for topic in (
+                        "commands", "impressions", "observations", "generations", "posteriors",
+                    )
+                ),
+                ("generations", ("schemas", "status")),
+                ("impressions", ("receipts", "rebuild")),
+                ("tallies", ("replay", "verify")),
+                ("commands", ("replay", "what-if", "--experiment", name)),
+                ("dead-letters", ("dead-letters", "list")),
+                ("dead-letters", resend),
+                ("observations", resend),
+            )  # fmt: skip
+            for topic, arguments in taken_from:
+                await _names_what_is_taken(monkeypatch, installation, topic, arguments)
+            await _rebuilds_and_drops_a_generation(monkeypatch, installation, export, tmp_path)
+    started = {"worker", "api"}
+    elsewhere = {"webhooks run"}
+    assert installation.ran | started | elsewhere == commands_table().keys()
 
-            async def is_listed() -> bool:
-                listed = await run(
-                    monkeypatch, installation.of("operator"), "dead-letters", "list", "--json"
-                )
-                return "INVALID_JSON" in listed.stdout
 
-            await until_found(is_listed)
-            resend = ("dead-letters", "resend", "--code", "INVALID_JSON", "--yes")
-            resent = await run(monkeypatch, installation.of("resend"), *resend)
-            assert resent.exit_code == 0, resent.output
-            assert "1 sent again" in resent.stderr
-            taken_from: tuple[tuple[str, str, tuple[str, ...]], ...] = (
-                ("archive", "commands", ("archive", "run", "--to", str(tmp_path / "a"))),
-                ("replay", "tallies", ("replay", "verify")),
-                ("replay", "commands", ("replay", "what-if", "--experiment", name)),
-                ("operator", "dead-letters", ("dead-letters", "list")),
-                ("resend", "dead-letters", resend),
-                ("resend", "observations", resend),
-            )
-            for user, right, arguments in taken_from:
-                await _names_what_is_taken(monkeypatch, installation, user, right, arguments)
-            await _rebuilds_and_drops_a_generation(installation)
+async def _place_of_letter(monkeypatch, installation, topic):
+    """Return the place of a dead letter of a topic, once there is one."""
+    found: list[str] = []
+
+    async def is_listed() -> bool:
+        listed = await succeed(
+            monkeypatch, installation, "dead-letters", "list", "--topic", topic, "--json"
+        )
+        found.extend(json.loads(line)["place"] for line in listed.stdout.splitlines())
+        return bool(found)
+
+    await until_found(is_listed)
+    return found[0]
 
 
-async def _names_what_is_taken(monkeypatch, installation, user, topic, arguments):
+async def _observes_a_topic(monkeypatch, installation, api, experiment, tmp_path):
+    """Have a sender's topic read: of two records one becomes a dead letter, and one counts."""
+    admin = installation.cluster.admin()
+    admin.create_topics([NewTopic("conversions", 1, 1)])["conversions"].result(PATIENCE_S)
+    sender = Producer({"bootstrap.servers": installation.cluster.internal_url})
+    good = {"experiment": experiment, "userId": "u", "metric": "click", "value": 1}
+    for value in (b"{no JSON", json.dumps(good).encode()):
+        sender.produce("conversions", value)
+    assert sender.flush(PATIENCE_S) == 0
+    arguments = "observe", "--topic", "conversions", "--api", api
+    user = commands_table()[command_of(arguments)]
+    command = sys.executable, "-m", "streams.cli", *arguments
+    variables = os.environ | environment(installation.of(user))
+    process = Child("observe", command, variables, tmp_path, PATIENCE_S)
+    await process.start()
+    try:
+        place = await _place_of_letter(monkeypatch, installation, "conversions")
+        assert place.startswith("conversions:")
+    finally:
+        await process.stop()
+    assert await process.ended() == "exited with code 0"
+    installation.ran.add(command_of(arguments))
+
+
+async def _names_what_is_taken(monkeypatch, installation, topic, arguments):
     """Take a right on a topic from a user, see it named with the topic, and give it back."""
+    user = commands_table()[command_of(arguments)]
     [taken] = [each for each in rights_table()[user] if each.name == f"{PREFIX}{topic}"]
     installation.cluster.revoke(user, taken)
-    refused = await _refused(monkeypatch, installation.of(user), arguments)
-    assert refused.exit_code == 2, refused.output
+    refused = await _refused(monkeypatch, installation, user, arguments)
+    assert refused.exit_code == 2, refused
     assert "KAFKA_ACCESS_DENIED" in refused.stderr
     assert taken.operations[0] in refused.stderr.upper()
     assert f"{PREFIX}{topic}" in refused.stderr
     installation.cluster.grant(user, [taken])
 
 
-async def _rebuilds_and_drops_a_generation(installation):
-    for user, arguments in (
-        ("rebuild", ("start", "--processes", "1")),
-        ("drop", ("drop", "2")),
-    ):
-        done = await asyncio.to_thread(
-            subprocess.run,
-            [sys.executable, "-m", "streams.cli", "replay", "rebuild", *arguments],
-            env=os.environ | environment(installation.of(user)),
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE_S,
-            check=False,
-        )
-        assert done.returncode == 0, (arguments, done.stdout, done.stderr)
+async def _rebuilds_and_drops_a_generation(monkeypatch, installation, export, tmp_path):
+    start = "replay", "rebuild", "start", "--processes", "1"
+    await succeed(monkeypatch, installation, "replay", "rebuild", "status")
+    user = commands_table()[command_of(start)]
+    command = sys.executable, "-m", "streams.cli", *start, "--switch"
+    variables = os.environ | environment(installation.of(user))
+    builder = Child("rebuild", command, variables, tmp_path, PATIENCE_S)
+    await builder.start()
+    try:
+        await until_true(lambda: "Generation 2 is active" in (tmp_path / "rebuild.log").read_text())
+        installation.ran.add(command_of(start))
+        # A generation has topics of its own, on which its readers need rights of their own.
+        again = *export, f"parquet:{tmp_path / 'g2'}"
+        own = Right("topic", f"{PREFIX}g2-posteriors", ("READ",))
+        refused = await run(monkeypatch, installation, "export", *again)
+        assert own.name in refused.stderr, refused
+        installation.cluster.grant("export", [own])
+        await until_found(lambda: _succeeds(monkeypatch, installation, again))
+        back = "replay", "rebuild", "switch", "1", "--processes", "1"
+        await succeed(monkeypatch, installation, *back)
+    finally:
+        await builder.stop()
+    await succeed(monkeypatch, installation, "replay", "rebuild", "drop", "2")
     left = installation.cluster.admin().list_topics(timeout=PATIENCE_S).topics
     assert not [each for each in left if "g2-" in each or "-v2-" in each]
 
 
-async def _refused(monkeypatch, settings, arguments):
+async def _succeeds(monkeypatch, installation, arguments):
+    user = commands_table()[command_of(arguments)]
+    return (await run(monkeypatch, installation, user, *arguments)).exit_code == 0
+
+
+async def _refused(monkeypatch, installation, user, arguments):
     """Return what comes of a command once the broker no longer lets it through."""
     deadline = time.monotonic() + 30
-    while (done := await run(monkeypatch, settings, *arguments)).exit_code == 0:
+    while (done := await run(monkeypatch, installation, user, *arguments)).exit_code == 0:
         assert time.monotonic() < deadline
     return done
 
@@ -218,8 +318,7 @@ async def _refused(monkeypatch, settings, arguments):
 async def test_a_worker_without_a_right_does_not_start_and_names_it(
     installation, monkeypatch, kind, name, operation
 ):
-    created = await run(monkeypatch, installation.of("topics"), "topics", "create")
-    assert created.exit_code == 0, created.output
+    await succeed(monkeypatch, installation, "topics", "create")
     await _does_not_start(installation, "worker", kind, name, operation)
 
 
@@ -249,8 +348,7 @@ async def _does_not_start(installation, user, kind, name, operation):
 
 
 async def test_webhooks_are_delivered_with_their_rights_and_no_others(installation, monkeypatch):
-    created = await run(monkeypatch, installation.of("topics"), "topics", "create")
-    assert created.exit_code == 0, created.output
+    await succeed(monkeypatch, installation, "topics", "create")
     engine = Engine(installation.settings)
     own, writer = installation.of("api", **SENDING), WebhookWriter(installation.of("api"))
     reader = WebhookReader(KafkaSource(own))
@@ -332,8 +430,7 @@ def _lack_of_webhooks(settings: Settings) -> str:
 async def test_a_worker_says_what_it_does_without_and_takes_it_up_once_it_may(
     installation, tmp_path, monkeypatch
 ):
-    created = await run(monkeypatch, installation.of("topics"), "topics", "create")
-    assert created.exit_code == 0, created.output
+    await succeed(monkeypatch, installation, "topics", "create")
     without = ("commands", "impressions", "observations")
     for topic in without:
         [both] = [each for each in rights_table()["worker"] if each.name == f"{PREFIX}{topic}"]
@@ -365,7 +462,7 @@ async def test_a_worker_says_what_it_does_without_and_takes_it_up_once_it_may(
             assert experiment["promotion"] is None
 
             doctor = ("doctor", "--json", "--api", str(http.base_url))
-            found = await run(monkeypatch, installation.of("operator"), *doctor)
+            found = await run(monkeypatch, installation, "operator", *doctor)
             [finding] = [
                 each
                 for each in map(json.loads, found.stdout.splitlines())
@@ -387,7 +484,7 @@ async def test_a_worker_says_what_it_does_without_and_takes_it_up_once_it_may(
                 return shown["promotion"] is not None
 
             await until_found(is_promoted)
-            well = await run(monkeypatch, installation.of("operator"), *doctor)
+            well = await run(monkeypatch, installation, "operator", *doctor)
             assert "WORKER_LACKS_RIGHTS" not in well.stdout
 
 
@@ -435,22 +532,3 @@ async def test_every_cause_of_no_entry_has_its_code_within_seconds(installation)
         installation.of("worker", sasl_mechanism="PLAIN"),
     ):
         assert admin_client(settings).list_topics(timeout=PATIENCE_S).brokers
-
-
-def test_the_page_has_a_row_for_every_user():
-    assert rights_table().keys() == {
-        "topics", "worker", "api", "ads", "operator", "archive", "replay", "resend", "rebuild",
-        "drop", "webhooks",
-    }  # fmt: skip
-    assert json.dumps([each.name for each in rights_table()["ads"]]) == f'["{PREFIX}observations"]'
-
-
-def test_the_row_of_webhooks_is_what_the_process_asks_for():
-    settings = Settings(topic_prefix=PREFIX)
-    asked = {("topic", *each) for each in rights_of_webhooks(settings).items()} | {
-        ("group", f"{PREFIX}{WEBHOOKS_GROUP}", frozenset({"READ"})),
-        ("group", log_group(settings), frozenset({"DESCRIBE"})),
-    }
-
-    row = rights_table()["webhooks"]
-    assert {(each.kind, each.name, frozenset(each.operations)) for each in row} == asked

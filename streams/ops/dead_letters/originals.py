@@ -41,8 +41,7 @@ def originals_of(settings: KafkaSettings, found: Collection[Found]) -> Originals
         record = letter.topic, letter.partition, letter.offset
         if record in wanted and letter.value is not None:
             held[record] = letter
-    # A topic of a letter has its prefix already.
-    source = KafkaSource(settings.model_copy(update={"topic_prefix": ""}))
+    source = KafkaSource(settings, prefix="")  # the name in a letter is the full one
     return {
         record: original_of(held.get(record, letter), lambda place: _stored(source, place))
         for record, letter in wanted.items()
