@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import orjson
@@ -142,12 +142,13 @@ def entries_of(payload: bytes | Sequence[Mapping[str, Any]]) -> tuple[HistoryEnt
     )
 
 
+_FIELDS = tuple(each.name for each in fields(HistoryEntry))
 _ALWAYS = frozenset({"id", "at_ms", "kind", "author"})
 
 
 def _compact(entry: HistoryEntry) -> dict[str, Any]:
     """Return an entry as a JSON object without what is empty."""
-    found = {name: value for name, value in asdict(entry).items() if value or name in _ALWAYS}
+    found = {name: value for name in _FIELDS if (value := getattr(entry, name)) or name in _ALWAYS}
     if entry.changes:
         found["changes"] = [
             {"path": each.path, "is_omitted": True}

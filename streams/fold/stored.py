@@ -7,7 +7,7 @@ says something.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import orjson
@@ -23,6 +23,8 @@ from streams.experiments.served import Served
 from streams.model.errors import DamagedEntryError, EngineError, NewerEntryError
 from streams.model.events import Answer
 from streams.model.published import from_avro
+
+_OF_ANSWERS = tuple(each.name for each in fields(Answer) if each.name != "experiment")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +85,7 @@ def encode_stored(stored: StoredExperiment) -> bytes:
             "served": None if experiment.served is None else asdict(experiment.served),
             "roster": None if experiment.roster is None else asdict(experiment.roster),
             "answers": [
-                {name: value for name, value in asdict(answer).items() if name != "experiment"}
-                for answer in stored.answers
+                {name: getattr(answer, name) for name in _OF_ANSWERS} for answer in stored.answers
             ],
             "entries": orjson.Fragment(entries_json(stored.entries)),
         }

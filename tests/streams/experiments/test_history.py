@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -113,6 +115,21 @@ def test_a_history_is_bounded_in_entries_and_in_bytes():
 @given(st.lists(records(HistoryEntry), max_size=4).map(tuple))
 def test_json_of_entries_is_inverted(entries: tuple[HistoryEntry, ...]):
     assert entries_of(entries_json(entries)) == entries
+
+
+@given(entry=records(HistoryEntry))
+def test_json_of_an_entry_has_every_field_that_says_something(entry: HistoryEntry):
+    [found] = orjson.loads(entries_json([entry]))
+
+    said = {name: value for name, value in asdict(entry).items() if value}
+    always = {"id", "at_ms", "kind", "author"}
+    assert found.keys() == said.keys() | always
+    assert {name: found[name] for name in said if name != "changes"} == {
+        name: value for name, value in said.items() if name != "changes"
+    }
+    assert [each["path"] for each in found.get("changes", ())] == [
+        each.path for each in entry.changes
+    ]
 
 
 @pytest.mark.parametrize(
