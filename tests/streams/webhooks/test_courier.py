@@ -20,7 +20,7 @@ from streams.webhooks.sealing import Confidential
 from streams.webhooks.sender import Sender
 from streams.webhooks.signing import new_secret
 from streams.webhooks.table import Webhook
-from tests.patience import patience, until_true
+from tests.patience import PATIENCE_S, patience, until_true
 from tests.streams.webhooks.receiver import Receiver, receiving
 
 POLICY = AddressPolicy(networks("127.0.0.0/8"), allows_http=True)
@@ -81,7 +81,7 @@ def faster(monkeypatch) -> Iterator[None]:
 
 
 async def test_every_event_is_delivered_and_signed_and_none_twice():
-    async with receiving() as receiver, Sender(POLICY, 5.0) as sender:
+    async with receiving() as receiver, Sender(POLICY, PATIENCE_S) as sender:
         courier = courier_of(receiver.url(), sender)
         async with delivering(courier, Decisions(300)):
             await until_true(lambda: courier.progress.state.delivered == 300)
@@ -94,7 +94,7 @@ async def test_every_event_is_delivered_and_signed_and_none_twice():
 
 async def test_a_failed_event_is_sent_again_under_the_same_id(monkeypatch):
     with faster(monkeypatch):
-        async with receiving() as receiver, Sender(POLICY, 5.0) as sender:
+        async with receiving() as receiver, Sender(POLICY, PATIENCE_S) as sender:
             receiver.answers["/"] = FAILED
             courier = courier_of(receiver.url(), sender, retries_s=(1,) * 5)
             async with delivering(courier, Decisions(1)):
@@ -108,7 +108,7 @@ async def test_a_failed_event_is_sent_again_under_the_same_id(monkeypatch):
 
 async def test_one_that_never_answers_is_disabled_and_goes_on_when_it_is_enabled(monkeypatch):
     with faster(monkeypatch):
-        async with receiving() as receiver, Sender(POLICY, 5.0) as sender:
+        async with receiving() as receiver, Sender(POLICY, PATIENCE_S) as sender:
             receiver.answers["/"] = FAILED
             courier = courier_of(receiver.url(), sender)
             async with patience():  # it ends as it is disabled
@@ -125,7 +125,7 @@ async def test_one_that_never_answers_is_disabled_and_goes_on_when_it_is_enabled
 
 
 async def test_gone_ends_it_at_once():
-    async with receiving() as receiver, Sender(POLICY, 5.0) as sender:
+    async with receiving() as receiver, Sender(POLICY, PATIENCE_S) as sender:
         receiver.answers["/"] = b"HTTP/1.1 410 Gone\r\nContent-Length: 0\r\n\r\n"
         courier = courier_of(receiver.url(), sender)
 
@@ -138,7 +138,7 @@ async def test_gone_ends_it_at_once():
 
 
 async def test_one_that_hangs_delays_no_other_and_has_few_connections():
-    async with receiving() as receiver, Sender(POLICY, 60.0) as sender:
+    async with receiving() as receiver, Sender(POLICY, PATIENCE_S) as sender:
         receiver.answers["/hangs"] = None
         hanging = courier_of(receiver.url("/hangs"), sender)
         other = courier_of(receiver.url("/"), sender)
@@ -159,7 +159,7 @@ async def test_one_that_hangs_delays_no_other_and_has_few_connections():
 
 
 async def test_a_test_is_sent_once_also_while_it_is_disabled():
-    async with receiving() as receiver, Sender(POLICY, 5.0) as sender:
+    async with receiving() as receiver, Sender(POLICY, PATIENCE_S) as sender:
         courier = courier_of(
             receiver.url(), sender, is_enabled=False, test_id="t1", format=Format.SLACK
         )
@@ -175,7 +175,7 @@ async def test_a_test_is_sent_once_also_while_it_is_disabled():
 
 async def test_no_more_events_wait_than_there_is_room_for(monkeypatch):
     monkeypatch.setattr("streams.webhooks.progress.MAX_WAITING", 10)
-    async with receiving() as receiver, Sender(POLICY, 60.0) as sender:
+    async with receiving() as receiver, Sender(POLICY, PATIENCE_S) as sender:
         receiver.answers["/"] = None
         courier = courier_of(receiver.url(), sender)
         async with delivering(courier, Decisions(100)):
@@ -186,7 +186,7 @@ async def test_no_more_events_wait_than_there_is_room_for(monkeypatch):
 
 
 async def test_a_url_that_is_not_allowed_any_more_is_not_sent_to():
-    async with receiving() as receiver, Sender(AddressPolicy(), 5.0) as sender:
+    async with receiving() as receiver, Sender(AddressPolicy(), PATIENCE_S) as sender:
         courier = courier_of(receiver.url(), sender, retries_s=())
         courier._rules = Rules(AddressPolicy(), ())
 
