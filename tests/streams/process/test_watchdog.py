@@ -16,8 +16,11 @@ from tests.patience import PATIENCE_S
 
 PROGRAM = """
 import asyncio, logging, sys, time
+from streams.process import watchdog
 from streams.process.logs import configure_logging
 from streams.process.watchdog import LoopWatchdog
+
+watchdog.GIL_FACTOR = 1_000  # or a machine that stops while the process is stopped would end it
 
 def stuck_in_nan():
     low = float("nan")
