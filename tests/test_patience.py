@@ -12,6 +12,8 @@ TESTS = Path(__file__).parent
 SHORT_S = 60.0
 POSITIONS = {
     "communicate": 1,
+    "Sender": 1,
+    "flush": 0,
     "result": 0,
     "timeout": 0,
     "until": 1,
@@ -25,18 +27,33 @@ STEPS = {"consume", "poll", "getmany", "_getmany", "retry_context"}
 """Functions that return without a result, and are called again."""
 
 
+def name_of(function: ast.expr) -> str:
+    """Return the name of a function without what it is an attribute of."""
+    return function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
+
+
 def limits(source: str) -> Iterator[tuple[int, float]]:
-    """Yield the line and the seconds of every limit that is written as a number in a call."""
+    """Yield the line and the seconds of every limit that is written as a number.
+
+    It is an argument of a call, or what is added to the time of now.
+    """
     for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.BinOp(ast.Call(clock, []), ast.Add(), ast.Constant(int() | float() as number)):
+                if name_of(clock) == "monotonic":
+                    yield node.lineno, float(number)
         if not isinstance(node, ast.Call):
             continue
         function = node.func
-        name = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
+        arguments = node.args
+        if name_of(function) == "to_thread":
+            function, *arguments = arguments
+        name = name_of(function)
         if name in STEPS:
             continue
-        position = POSITIONS.get(name, len(node.args))
-        given = [*node.args[position : position + 1]]
-        if name in POSITIONS or name in {"run", "check_output", "ready", "list_topics"}:
+        position = POSITIONS.get(name, len(arguments))
+        given = [*arguments[position : position + 1]]
+        if name in POSITIONS or name in {"run", "check_output", "get", "ready", "list_topics"}:
             given += [each.value for each in node.keywords if each.arg in KEYWORDS]
         for each in given:
             if isinstance(each, ast.Constant) and isinstance(each.value, int | float):
@@ -51,6 +68,9 @@ def limits(source: str) -> Iterator[tuple[int, float]]:
         ("async with asyncio.timeout(0.5): ...", [(1, 0.5)]),
         ("until(condition, 30)", [(1, 30.0)]),
         ("subprocess.run(command, timeout=9)", [(1, 9.0)]),
+        ("asyncio.to_thread(process.wait, 5)", [(1, 5.0)]),
+        ("asyncio.to_thread(reports.get, timeout=5)", [(1, 5.0)]),
+        ("deadline = time.monotonic() + 30", [(1, 30.0)]),
         ("process.wait(PATIENCE_S)", []),
         ("consumer.poll(1)", []),
         ("pytest.mark.timeout(900)", [(1, 900.0)]),

@@ -22,12 +22,12 @@ from streams.worker.app import make_app
 from streams.worker.outbox import CHUNK_RECORDS, Outgoing, deliver
 from streams.worker.tables import DurableTable, unpack
 from streams.worker.transport import BatchingApp
+from tests.patience import PATIENCE_S
 from tests.twins.kafka import MemoryBroker, MemoryProducer, Process
 
 TABLE = "observations-state"
 TOPIC = catalogue.OBSERVATIONS
 GENERATION = 3
-TIMEOUT_S = 20.0
 
 
 class Broker:
@@ -155,7 +155,7 @@ async def test_an_entry_is_seen_at_once_and_durable_behind_the_barrier(broker: B
     assert table.get_entry(1, b"a") == (5, b"body")
     assert await broker.changelog(1) == []
 
-    await table.barrier(1, TIMEOUT_S)
+    await table.barrier(1, PATIENCE_S)
 
     [(key, value)] = await broker.changelog(1)
     assert (key, unpack(value or b"")) == (b"a", (5, b"body"))
@@ -168,8 +168,8 @@ async def test_a_barrier_is_of_one_partition(broker: Broker) -> None:
     table.put(0, b"a", 1, b"zero")
     table.put(1, b"a", 1, b"one")
 
-    await table.barrier(0, TIMEOUT_S)
-    await table.barrier(3, TIMEOUT_S)  # there is nothing to wait for
+    await table.barrier(0, PATIENCE_S)
+    await table.barrier(3, PATIENCE_S)  # there is nothing to wait for
 
     assert [len(await broker.changelog(partition)) for partition in range(4)] == [1, 0, 0, 0]
 
@@ -180,7 +180,7 @@ async def test_another_process_recovers_what_was_durable_and_no_more(broker: Bro
         first.put(1, key, offset, b"body %d" % offset)
     first.forget(1, b"b")
     first.forget(1, b"never was there")
-    await first.barrier(1, TIMEOUT_S)
+    await first.barrier(1, PATIENCE_S)
     first.put(1, b"c", 9, b"lost")
 
     second = broker.table()
@@ -198,7 +198,7 @@ async def test_more_writes_than_go_together_keep_their_order(broker: Broker) -> 
     for offset in range(n):
         table.put(0, b"%d" % (offset % 7), offset, b"")
 
-    await table.barrier(0, TIMEOUT_S)
+    await table.barrier(0, PATIENCE_S)
 
     assert [unpack(value or b"")[0] for _, value in await broker.changelog(0)] == list(range(n))
 
@@ -212,7 +212,7 @@ async def test_what_a_process_wrote_it_need_not_read_unless_another_wrote_betwee
 
     for table, key in ((first, b"a"), (first, b"b"), (other, b"c"), (first, b"d")):
         table.put(1, key, 1, key)
-        await table.barrier(1, TIMEOUT_S)
+        await table.barrier(1, PATIENCE_S)
 
     assert first.persisted_offset(tp) == 1
     assert other.persisted_offset(tp) == -1
@@ -227,9 +227,9 @@ async def test_an_older_entry_that_a_frozen_worker_wrote_last_does_not_win(broke
     follower.put(1, b"a", 9, b"new")
     follower.put(1, b"b", 9, b"first")
     for table in (follower, frozen):
-        await table.barrier(1, TIMEOUT_S)
+        await table.barrier(1, PATIENCE_S)
     follower.put(1, b"b", 9, b"second")  # of the same offset the later one is right
-    await follower.barrier(1, TIMEOUT_S)
+    await follower.barrier(1, PATIENCE_S)
 
     fresh = broker.table()
     await broker.recover(fresh, 1)
@@ -240,7 +240,7 @@ async def test_an_older_entry_that_a_frozen_worker_wrote_last_does_not_win(broke
 async def test_what_was_read_before_a_rebalance_is_not_taken(broker: Broker) -> None:
     table = broker.table()
     table.put(1, b"a", 5, b"body")
-    await table.barrier(1, TIMEOUT_S)
+    await table.barrier(1, PATIENCE_S)
     late = broker.table()
 
     take(late, 1, await broker.logged(catalogue.changelog(TABLE).name, 1), GENERATION - 1)
@@ -255,7 +255,7 @@ async def test_partitions_of_others_are_dropped_and_recovered_from_the_beginning
     table = broker.table()
     for partition in (0, 1):
         table.put(partition, b"a", 5, b"body")
-        await table.barrier(partition, TIMEOUT_S)
+        await table.barrier(partition, PATIENCE_S)
     name = table.changelog_topic_name
 
     await table.on_rebalance({TP(name, 0), TP("another topic", 1)}, {TP(name, 1)}, set())
@@ -275,7 +275,7 @@ async def test_records_for_other_topics_go_by_their_key_with_their_time(broker: 
     delivered = await deliver(
         topic,
         [Outgoing(key, b"to " + key, timestamp_ms=at_ms) for key in keys],
-        TIMEOUT_S,
+        PATIENCE_S,
     )
 
     assert [each.partition for each in delivered] == [partition_of(key, 4) for key in keys]

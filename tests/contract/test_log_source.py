@@ -109,7 +109,7 @@ class Kafka:
         producer = Producer(self.settings.confluent_config() | {"linger.ms": 20})
         for key, value, timestamp in rows:
             producer.produce(self.topic, value, key, partition=partition, timestamp=timestamp)
-        assert producer.flush(20) == 0
+        assert producer.flush(PATIENCE_S) == 0
 
     def skip(self, partition: int) -> None:
         producer = Producer(
@@ -119,7 +119,7 @@ class Kafka:
         producer.init_transactions()
         producer.begin_transaction()
         producer.produce(self.topic, b"aborted", partition=partition)
-        producer.flush(20)
+        producer.flush(PATIENCE_S)
         producer.abort_transaction()
         until(lambda: self._end(partition) == end)  # its marker comes behind the answer
 

@@ -15,8 +15,10 @@ from streams.kafka.admin import create_topics
 from streams.kafka.records import all_records
 from streams.kafka.source import KafkaSource
 from streams.settings import Settings
+from tests.patience import PATIENCE_S
 from tests.twins.producer import MemoryKafka
 
+BRIEFLY_S = 0.1
 ROOM = 3
 
 
@@ -74,7 +76,7 @@ def test_records_are_delivered_in_order_and_reported_by_the_next_call(
         subject.there.produce(subject.topic, value, partition=0, on_delivery=report)
     assert reports == []
 
-    left = subject.there.flush(20.0)
+    left = subject.there.flush(PATIENCE_S)
 
     assert (left, reports) == (0, [(None, value) for value in values])
     assert subject.delivered() == values
@@ -90,7 +92,7 @@ def test_without_a_broker_so_many_records_wait_and_no_more(
     with pytest.raises(BufferError):
         subject.away.produce(subject.topic, b"more", partition=0, on_delivery=report)
 
-    assert subject.away.flush(0.1) == ROOM
+    assert subject.away.flush(BRIEFLY_S) == ROOM
     assert reports == []
 
 
@@ -105,5 +107,5 @@ def test_what_is_purged_is_reported_as_failed_once(subject: Subject, reports, re
 
     assert sorted(value for _, value in reports) == [b"0", b"1", b"2"]
     assert {error.code() for error, _ in reports if error} == {KafkaError._PURGE_QUEUE}
-    assert subject.away.flush(0.1) == 0
+    assert subject.away.flush(PATIENCE_S) == 0
     subject.away.produce(subject.topic, b"again", partition=0, on_delivery=report)

@@ -46,7 +46,6 @@ PARTITIONS = 4
 MOST_WORKERS = 3
 FROZEN_BROKER_S = 3.0
 SETTLE_S = 240.0
-LEAVE_S = 15.0
 # Asked to leave, a worker ends well, gives up a batch, or was still loading its code.
 LEFT = {0, 70, -signal.SIGTERM}
 DAY_MS = 86_400_000
@@ -241,7 +240,7 @@ class FaultScenario:
     async def _leave(self) -> None:
         leaving = self._worker()
         leaving.terminate()
-        ending = await asyncio.to_thread(leaving.wait, LEAVE_S)
+        ending = await asyncio.to_thread(leaving.wait, PATIENCE_S)
         assert ending in LEFT, self._workers.log()
 
     async def _freeze_broker(self) -> None:

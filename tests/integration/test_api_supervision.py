@@ -106,14 +106,18 @@ async def test_records_that_cannot_be_sent_or_read_are_passed_by_and_the_rest_is
 
 
 PROGRAM = """
-import asyncio, sys, time
+import asyncio, sys
+from pathlib import Path
 from api import app
 from streams.process import background
 
 background.LONGEST_PAUSE_S = 0.2
 
 async def broken(*_):
-    await asyncio.sleep(1)
+    asked = Path(sys.argv[2])
+    before = asked.stat().st_size
+    while asked.stat().st_size == before:
+        await asyncio.sleep(0.02)
     if sys.argv[1] == "hangs":
         stuck()
     raise ZeroDivisionError("injected")
@@ -150,7 +154,9 @@ async def test_an_api_whose_loop_hangs_or_whose_task_never_heals_ends_with_70(
             "PYTHONPATH": str(Path.cwd()),
         }
     )
-    process = Child("api", (sys.executable, "-c", PROGRAM, how), variables, tmp_path)
+    asked = tmp_path / "asked"  # it fails once for each time that it was asked how it is
+    asked.touch()
+    process = Child("api", (sys.executable, "-c", PROGRAM, how, str(asked)), variables, tmp_path)
     await process.start()
     named: set[str] = set()
     async with httpx.AsyncClient(trust_env=False, timeout=2) as http:
@@ -158,6 +164,8 @@ async def test_an_api_whose_loop_hangs_or_whose_task_never_heals_ends_with_70(
             with contextlib.suppress(httpx.TransportError):
                 answer = await http.get(f"http://127.0.0.1:{port}/ready")
                 named.update(answer.json()["missing"])
+                with asked.open("a") as times:
+                    times.write("x")
             await asyncio.sleep(0.1)
 
     assert await process.ended() == "exited with code 70"

@@ -52,7 +52,7 @@ class Log:
                 name, value, key, partition=partition, timestamp=timestamp_ms + index
             )
             records.append(StoredRecord(len(records), timestamp_ms + index, key, value))
-        assert self.producer.flush(20) == 0
+        assert self.producer.flush(PATIENCE_S) == 0
 
 
 @pytest.fixture

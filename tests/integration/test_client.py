@@ -21,6 +21,7 @@ from experiment_streams_client import (
     Stats,
 )
 from tests.integration.up_process import up
+from tests.patience import PATIENCE_S
 
 CONFIG: dict[str, Any] = {
     "name": "Hero",
@@ -32,7 +33,6 @@ VARIANTS: list[dict[str, Any]] = [
     {"name": "A", "isControl": True, "weight": 0.5, "config": {"adId": "ad_1"}},
     {"name": "B", "weight": 0.5, "config": {"adId": "ad_2"}},
 ]
-COUNT_TIMEOUT_S = 20
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def running(client: ExperimentClient) -> Experiment:
 
 def until(client: ExperimentClient, experiment_id: str, counted: Callable[[Stats], bool]) -> Stats:
     """Return the statistics once they are as expected."""
-    deadline = time.monotonic() + COUNT_TIMEOUT_S
+    deadline = time.monotonic() + PATIENCE_S
     while not counted(stats := client.get_experiment_stats(experiment_id)):
         assert time.monotonic() < deadline, stats
         time.sleep(0.05)

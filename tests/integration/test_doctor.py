@@ -13,7 +13,7 @@ from streams.cli.main import app
 from streams.kafka.admin import create_topics
 from tests.integration.api_process import api_of
 from tests.integration.engine_ledger import Ledger, environment, workers_of
-from tests.patience import until
+from tests.patience import PATIENCE_S, until
 
 EXPERIMENT = 7
 
@@ -58,7 +58,7 @@ async def test_it_finds_nothing_where_all_is_well_and_then_what_was_done(setting
             )
 
             worker.terminate()
-            await asyncio.to_thread(worker.wait, 10)
+            await asyncio.to_thread(worker.wait, PATIENCE_S)
             for _ in range(3):
                 ledger.assign(EXPERIMENT, 1)
             ledger.producer.flush()

@@ -63,7 +63,7 @@ def packing(settings):
         producer.produce(
             settings.topic_prefix + topic, value, key, partition=partition, on_delivery=note
         )
-        assert producer.flush(30) == 0
+        assert producer.flush(PATIENCE_S) == 0
 
     return send
 

@@ -188,7 +188,7 @@ async def test_every_process_works_with_its_rights_and_names_the_one_that_is_tak
             # More than a letter holds: who shows it or sends it again reads it where it was.
             poison = Producer({"bootstrap.servers": installation.cluster.internal_url})
             poison.produce(f"{PREFIX}observations", b"{" + bytes(LETTER_VALUE_BYTES))
-            assert poison.flush(20) == 0
+            assert poison.flush(PATIENCE_S) == 0
             place = await _place_of_letter(monkeypatch, installation, "observations")
             shown = await succeed(monkeypatch, installation, "dead-letters", "show", place)
             assert "no longer" not in shown.stdout
@@ -305,7 +305,7 @@ async def _succeeds(monkeypatch, installation, arguments):
 
 async def _refused(monkeypatch, installation, user, arguments):
     """Return what comes of a command once the broker no longer lets it through."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE_S
     while (done := await run(monkeypatch, installation, user, *arguments)).exit_code == 0:
         assert time.monotonic() < deadline
     return done

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 
-from streams.process.exits import EXIT_CODE, LOG_PATIENCE_S
+from streams.process.exits import EXIT_CODE
 from streams.projection.connection import connect
 from streams.projection.exits import exits
 from streams.projection.keys import Keys
 from streams.settings import Settings
+from tests.patience import PATIENCE_S
 
 PROGRAM = """
 import sys
@@ -29,7 +29,7 @@ def end(url: str, namespace: str, kind: str) -> subprocess.CompletedProcess[str]
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=PATIENCE_S,
     )
 
 
@@ -55,8 +55,6 @@ async def test_without_an_end_every_kind_is_at_0(settings: Settings):
 
 
 def test_a_redis_that_does_not_answer_keeps_no_process_alive():
-    began = time.monotonic()
     ended = end("redis://127.0.0.1:1/0", "x", "worker")
 
     assert ended.returncode == EXIT_CODE
-    assert time.monotonic() - began < LOG_PATIENCE_S + 20  # most of it is the start

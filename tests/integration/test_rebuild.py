@@ -164,12 +164,11 @@ async def test_a_generation_is_built_and_served_while_assignments_go_on(
                     while b"is active" not in log.read_bytes():
                         assert build.poll() is None, log.read_text()
                         await asyncio.sleep(0.1)
-                before = traffic.assigned
                 assert active_generation(ledger) == 2
                 stopped = await asyncio.to_thread(old.stop)
                 assert stopped == [0]
-                await asyncio.sleep(1)
-                assert traffic.assigned > before
+                before = traffic.assigned
+                await asyncio.to_thread(until, lambda: traffic.assigned > before)
                 # The old one does not come back when Redis forgets which is active.
                 ledger.redis.delete(*ledger.redis.keys(f"{settings.namespace}:*"))
                 await asyncio.to_thread(until, lambda: active_generation(ledger) == 2)

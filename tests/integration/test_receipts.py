@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import AsyncIterator
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,19 @@ async def assign(http: httpx.AsyncClient, name: str, **context: Any) -> dict[str
     assert answer.status_code == 200, answer.text
     found: dict[str, Any] = answer.json()
     return found
+
+
+async def sticky(http: httpx.AsyncClient, name: str, **context: Any) -> set[str]:
+    """Return the receipts that a unit has had once Redis gives it one again."""
+    receipts: set[str] = set()
+
+    async def is_sticky() -> bool:
+        found = await assign(http, name, **context)
+        receipts.add(found["id"])
+        return bool(found["reason"] == "STICKY")
+
+    await until_found(is_sticky)
+    return receipts
 
 
 async def counted(http: httpx.AsyncClient, name: str, units: int) -> None:
@@ -183,9 +197,8 @@ async def test_without_redis_a_unit_has_one_receipt_in_all_processes(
         await valkey.start()
         await valkey.ready(lambda: answers_redis(settings.redis_url), timeout_s=PATIENCE_S)
         await until_found(lambda: is_complete(settings))
-        await asyncio.sleep(2.0)
         after = {
-            (name, client): await assign(client, name, userId="during")
+            (name, client): await sticky(client, name, userId="during")
             for name in names
             for client in clients
         }
@@ -196,8 +209,7 @@ async def test_without_redis_a_unit_has_one_receipt_in_all_processes(
             assert held[name]["id"] == before[name]
             assert held[name]["reason"] == "STICKY"
             for client in clients:
-                assert after[name, client]["id"] == without[name][0]["id"]
-                assert after[name, client]["reason"] == "STICKY"
+                assert after[name, client] == {without[name][0]["id"]}
             await counted(http, name, 2)
 
 
@@ -208,18 +220,20 @@ async def test_a_late_user_counts_from_the_first_assignment_and_once_after_the_w
     async with stack(given, tmp_path, n_apis=1) as (_, _, _, (http,)):
         name = await run_experiment(http, unit="user", type=kind, attributionWindow=3)
         await asyncio.sleep(4.0)  # more than a window after the start
-        first = await assign(http, name, userId="late")
-        click = {"assignmentId": first["id"], "metric": "click", "value": 1}
-        taken = await http.post("/observations", json=click)
+        for n_units in count(1):
+            late = f"late-{n_units}"
+            first = await assign(http, name, userId=late)
+            click = {"assignmentId": first["id"], "metric": "click", "value": 1}
+            if (await http.post("/observations", json=click)).status_code == 202:
+                break  # else the machine has stopped for the window in between
         await asyncio.sleep(4.0)
-        again = await assign(http, name, userId="late")
+        again = await assign(http, name, userId=late)
         refused = await http.post("/observations", json=click)
 
-        assert taken.status_code == 202, taken.text
         assert (again["id"], again["reason"]) == (first["id"], "STICKY")
         assert refused.status_code == 422
         assert refused.json()["error"]["code"] == "EXPIRED_RECEIPT"
-        await counted(http, name, 1)
+        await counted(http, name, n_units)
 
         async def observations() -> bool:
             stats = (await http.get(f"/experiments/{name}/stats")).json()

@@ -157,7 +157,7 @@ async def roll_workers(
         await living(ledger, workers, len(workers.running()))
         await traffic.progress()
         old.terminate()
-        assert await asyncio.to_thread(old.wait, 8) == 0, workers.log()
+        assert await asyncio.to_thread(old.wait, PATIENCE_S) == 0, workers.log()
         await living(ledger, workers, len(workers.running()))
         await traffic.progress()
 
@@ -268,5 +268,5 @@ async def test_every_count_is_exact_while_one_release_replaces_another(
         await traffic.progress()
         await is_exact(settings, ledger, traffic, release)
         late = workers.start()
-        assert await asyncio.to_thread(late.wait, 30) == 2, workers.log()
+        assert await asyncio.to_thread(late.wait, PATIENCE_S) == 2, workers.log()
         assert "newer than what this release reads" in workers.log()

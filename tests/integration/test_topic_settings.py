@@ -134,7 +134,7 @@ async def test_what_a_broker_makes_of_its_own_is_noticed_though_its_partitions_f
         name = f"{settings.topic_prefix}commands"
         careless = Producer({"bootstrap.servers": cluster.url})
         careless.produce(name, b"made by this")
-        assert await asyncio.to_thread(careless.flush, 30) == 0
+        assert await asyncio.to_thread(careless.flush, PATIENCE_S) == 0
         changes = {"kafka_url": cluster.url, "partitions": 1}
 
         refused = await asyncio.to_thread(run, "topics", "create", **changes)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import signal
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import httpx
 import psutil
@@ -13,13 +12,6 @@ import pytest
 
 from tests.integration.up_process import STOP_TIMEOUT_S, Up, command, starting, up
 from tests.patience import PATIENCE_S, until
-
-
-def wait_until(condition: Callable[[], bool], timeout_s: float = 60) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not come true in time"
-        time.sleep(0.05)
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +47,7 @@ def test_up_is_usable_when_it_says_so_and_leaves_no_process(tmp_path):
 
 def test_ctrl_c_while_it_starts_leaves_no_process(tmp_path):
     with starting(tmp_path) as stack:
-        wait_until((stack.data / "api.log").exists)
+        until((stack.data / "api.log").exists)
         family = stack.family()
 
         stack.process.send_signal(signal.SIGINT)
@@ -68,7 +60,7 @@ def test_ctrl_c_while_it_starts_leaves_no_process(tmp_path):
 
 def test_nothing_survives_a_supervisor_that_is_killed(tmp_path):
     with starting(tmp_path) as stack:
-        wait_until((stack.data / "api.log").exists)
+        until((stack.data / "api.log").exists)
         family = stack.family()
 
         stack.process.kill()
@@ -97,7 +89,7 @@ def test_what_dies_is_started_again(long_lived, name):
     dead.kill()
     dead.wait(timeout=PATIENCE_S)
 
-    wait_until(lambda: has_child(long_lived, name) and long_lived.is_ready())
+    until(lambda: has_child(long_lived, name) and long_lived.is_ready())
     assert f"{name} was ended by signal 9" in (long_lived.data.parent / "stderr").read_text()
     assert long_lived.process.poll() is None
 

@@ -105,7 +105,7 @@ async def test_a_kill_loses_nothing_and_repeats_have_the_same_id(settings: Setti
             "webhook_keys": SecretStr(KEY),
             "webhook_allowed_networks": "127.0.0.0/8",
             "webhook_allow_http": True,
-            "webhook_retries_s": "1,1,1,1,1,1,1,1",
+            "webhook_retries_s": "1,1,2,4,8,16,32,32,32",  # longer than all before it is mended
         }
     )
     await asyncio.to_thread(create_topics, settings)

@@ -18,7 +18,7 @@ from streams.local.children import free_port
 from tests.patience import PATIENCE_S
 
 READY_TIMEOUT_S = PATIENCE_S
-STOP_TIMEOUT_S = 10
+STOP_TIMEOUT_S = PATIENCE_S
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,7 +88,7 @@ async def test_the_client_of_browsers(tmp_path: Path) -> None:
                 first = await asyncio.to_thread(reports.get, timeout=PATIENCE_S)
                 await until_streaming(server)
                 await server.api.http.post("/experiments/title/pause")
-                changed = await asyncio.to_thread(reports.get, timeout=20)
+                changed = await asyncio.to_thread(reports.get, timeout=PATIENCE_S)
     flags = first["flags"]
 
     assert {name: flags[name]["value"] for name in VALUES} == VALUES
