@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from streams.warehouse.opening import opened
 from streams.warehouse.target import Commit, Place, StoredState, Target
 from tests.patience import PATIENCE_S
 from tests.streams.warehouse.worlds import WORLD_INPUTS, load
+
+FEW_ROWS = 4
 
 
 def export(
@@ -61,4 +64,24 @@ class Counting:
 
 def export_file(path: Path, to: str, commits: Any, most: int) -> None:
     """Export a saved log a few rows at a time, and count the commits."""
-    export(load(path), to, commit_rows=4, wrapped=lambda target: Counting(target, commits, most))
+    wrapped = partial(Counting, commits=commits, most=most)
+    export(load(path), to, commit_rows=FEW_ROWS, wrapped=wrapped)
+
+
+class Discarding:
+    """A target that keeps nothing, and counts the commits."""
+
+    n_commits = 0
+
+    def states(self) -> Mapping[Place, StoredState]:
+        return {}
+
+    def commit(self, commit: Commit) -> None:
+        self.n_commits += 1
+
+
+def commits_of(log: LogSource, to: str) -> int:
+    """Return how many commits `export_file` makes in all; nothing is written."""
+    discarding = Discarding()
+    export(log, to, commit_rows=FEW_ROWS, wrapped=lambda _: discarding)
+    return discarding.n_commits

@@ -23,7 +23,7 @@ from tests.documents import executed
 from tests.patience import until
 from tests.streams.warehouse.expected import METRIC_TOTALS, VARIANT_TOTALS, totals
 from tests.streams.warehouse.postgres import postgres, schema_of
-from tests.streams.warehouse.runs import export, export_file
+from tests.streams.warehouse.runs import commits_of, export, export_file
 from tests.streams.warehouse.worlds import save, world
 
 QUERIES = "docs/how-to/export-to-a-warehouse.md"
@@ -72,8 +72,9 @@ def has_begun(commits, wanted):
 
 
 def test_killed_twenty_times_each_row_is_there_once(to, tmp_path):
-    made = world(5, 120, piece=5)  # 156 commits, of which 20 · 7 can be killed
+    made = world(5, 120, piece=5)
     path, random = tmp_path / "log", Random(5)
+    assert commits_of(made.log, to) > KILLS * (MOST_COMMITS + 1)  # or none would be left
     save(made, path)
     context = multiprocessing.get_context("forkserver")
     preloaded = [f"streams.warehouse.{name}" for name in ("parquet", "postgresql")]
