@@ -15,21 +15,21 @@ from api.services.logged_context import logged_context
 from api.services.remembered import ReceiptStore, RememberedUnits
 from api.snapshots.cache import ExperimentCache
 from api.snapshots.running import AnsweringExperiment, RunningExperiment, ShippedExperiment
-from streams.experiments.admission import kept_out
+from streams.experiments.admission import KeptOut
 from streams.experiments.assignment_reason import Reason
-from streams.experiments.config import UnitKind
 from streams.experiments.eligible_variants import Eligible
 from streams.experiments.hash_assignment import (
     Decision,
     decide_by_hash,
-    fallback_key,
+    held_out_of,
     outside,
     receipt_of,
     time_of,
     unit_key,
 )
-from streams.experiments.holdouts import Holdout, holding
+from streams.experiments.holdouts import holding
 from streams.experiments.promotion_state import Phase
+from streams.experiments.unit_kind import UnitKind
 from streams.model.errors import EngineError, InputError, ReceiptError
 from streams.model.events import Observation, OutsideRequests
 from streams.model.experiment_keys import is_key, key_number
@@ -238,12 +238,11 @@ class AssignmentService:
         running: RunningExperiment,
         context: AssignmentContext,
         eligible: Eligible | None,
-        holdout: Holdout,
-        lasting: str,
+        kept: KeptOut,
     ) -> bytes:
-        """Return the answer to a unit that is held out, by the id by which that was decided."""
+        """Return the answer to a unit that is held out."""
         at_ms = time_of(running.assigner, context.timestamp, self._now_ms())
-        receipt = self._units_of_holdouts.receipt(running, holdout, lasting, context, at_ms)
+        receipt = self._units_of_holdouts.receipt(running, kept, context, at_ms)
         decision = outside(running.assigner, eligible, Reason.HOLDOUT)
         answer = self._outside(running, decision)
         if receipt is None:
@@ -257,15 +256,10 @@ class AssignmentService:
 
         A unit with two ids may be in by the other one, which is known where receipts are.
         """
-        assigner = running.assigner
-        key = unit_key(assigner.unit_kind, context)
-        if assigner.ignores(key) or running.id in self._sticky.aliased:
+        if running.id in self._sticky.aliased:
             return None
-        former = fallback_key(assigner, key, context)
-        holdout = kept_out(assigner.admission, running.holdouts, key, former, context)
-        if holdout is None:
-            return None
-        return self._held_out(running, context, eligible, holdout, former or key)
+        found = held_out_of(running.assigner, running.holdouts, context)
+        return None if found is None else self._held_out(running, context, eligible, found)
 
     async def _held_out_by_any_id(
         self, running: RunningExperiment, context: AssignmentContext, eligible: Eligible | None
@@ -278,9 +272,8 @@ class AssignmentService:
             return None
         assigner = running.assigner
         key = unit_key(assigner.unit_kind, context)
-        fallback = fallback_key(assigner, key, context)
-        holdout = kept_out(assigner.admission, running.holdouts, key, fallback, context)
-        if holdout is None:
+        kept = held_out_of(assigner, running.holdouts, context)
+        if kept is None:
             return None
         place = Place(running.id, assigner.phase, assigner.unit(key))
         known = await self._sticky.first(ReceiptQuery(place, None), lambda: None)
@@ -290,7 +283,7 @@ class AssignmentService:
             unit = None
         if unit is not None and holding(running.holdouts, unit) is None:
             return None
-        return self._held_out(running, context, eligible, holdout, fallback or key)
+        return self._held_out(running, context, eligible, kept)
 
     def _count_for_holdouts(
         self, running: RunningExperiment, lasting: str, unit: int, context: AssignmentContext

@@ -22,11 +22,11 @@ from api.outbox import ImpressionRow
 from api.services.assign import AssignmentService
 from api.snapshots.cache import ExperimentCache
 from api.strict_json import decode_json
-from streams.experiments.config import UnitKind
 from streams.experiments.definition import ExperimentDefinition
 from streams.experiments.exposure import Exposure
 from streams.experiments.lifecycle import Status
 from streams.experiments.snapshot import Snapshot
+from streams.experiments.unit_kind import UnitKind
 from streams.model.errors import (
     DependencyError,
     EngineError,

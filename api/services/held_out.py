@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from typing import Protocol
 
 from api.snapshots.running import RunningExperiment
-from streams.experiments.holdouts import Holdout
+from streams.experiments.admission import KeptOut
+from streams.experiments.unit_kind import UnitKind
 from streams.model.events import EXPOSED, EXPOSURE, Observation
 from streams.model.receipts import CLOCK_SKEW_MS, Keyring
 from streams.policies.bucketing import lasting_unit
@@ -25,7 +26,8 @@ class HeldOutUnits:
 
     A unit counts from the first time that it would take part in an experiment that the holdout
     covers, whether it is held out or not: where units count from their assignment, that is an
-    assignment, and else an exposure, which the caller reports.
+    assignment, and else an exposure, which the caller reports. None counts by an experiment on
+    impressions, on either side: what is observed of an impression names no unit that comes again.
     """
 
     def __init__(self, keyring: Keyring, log: ExposureLog) -> None:
@@ -35,21 +37,22 @@ class HeldOutUnits:
     def receipt(
         self,
         running: RunningExperiment,
-        holdout: Holdout,
-        lasting: str,
+        kept: KeptOut,
         request: RequestAttributes,
         at_ms: int,
     ) -> str | None:
-        """Return the receipt of a unit that is held out; None if it would not take part anyway.
+        """Return the receipt of a unit that is held out; None if it does not count here.
 
         Args:
             running: The experiment it asks for.
-            holdout: Holds it out.
-            lasting: Its id.
+            kept: By which holdout, and which id of the unit.
             request: The request.
             at_ms: Time of the request.
         """
+        holdout, lasting = kept
         assigner = running.assigner
+        if assigner.unit_kind is UnitKind.IMPRESSION:
+            return None
         if assigner.admission is not None:
             excluded = assigner.admission.exclusion(lasting, None, request)
             if excluded is not None:
@@ -68,7 +71,8 @@ class HeldOutUnits:
             unit: Its hash.
             at_ms: Time of the request.
         """
-        if not running.assigner.counts_assignments:
+        assigner = running.assigner
+        if assigner.unit_kind is UnitKind.IMPRESSION or not assigner.counts_assignments:
             return
         self._log.add_observations(
             Observation(

@@ -11,13 +11,13 @@ from api.receipts.sticky import FirstReceipt, ReceiptQuery
 from api.services.remembered import ReceiptStore
 from api.snapshots.cache import ExperimentCache
 from api.snapshots.running import RunningExperiment
-from streams.experiments.config import UnitKind
 from streams.experiments.hash_assignment import receipt_of
 from streams.experiments.holdouts import holding
 from streams.experiments.lifecycle import Experiment, Status
 from streams.experiments.promotion_state import Phase
 from streams.experiments.roster import fixed_weights
 from streams.experiments.snapshot import Allocation, Snapshot
+from streams.experiments.unit_kind import UnitKind
 from streams.model.errors import DependencyError, EventError, ExperimentNotFoundError, quoted
 from streams.model.events import UnitObservation
 from streams.model.receipts import Keyring

@@ -7,13 +7,13 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from api.snapshots.running import AnsweringExperiment, RunningExperiment, compiled
-from streams.experiments.config import UnitKind
 from streams.experiments.exposure import Exposure, exposure_not_used
 from streams.experiments.holdouts import Holdout
 from streams.experiments.lifecycle import Experiment, Status
 from streams.experiments.measurement_plan import accepted_of
 from streams.experiments.shared_unit_conflicts import refusal, refused_in_layers
 from streams.experiments.snapshot import Snapshot
+from streams.experiments.unit_kind import UnitKind
 from streams.model.errors import (
     DependencyError,
     EngineError,
@@ -57,7 +57,7 @@ class ExperimentCache:
         self._snapshots: dict[str, Snapshot] = {}
         self._answering: dict[str | None, AnsweringExperiment] = {}  # by id, and by key
         self._refused: dict[str, Experiment] = {}  # those whose units another one of the layer has
-        self._holdouts: dict[str, tuple[UnitKind, Holdout]] = {}  # those that hold units out
+        self._holdouts: dict[str, Holdout] = {}  # those that hold units out
         # Ids of what assigns or is paused, by unit and metric: an observation by unit that names no
         # experiment must not ask each of a thousand.
         self._observed: defaultdict[tuple[UnitKind, str], dict[str, None]] = defaultdict(dict)
@@ -280,7 +280,7 @@ class ExperimentCache:
         if found is None:
             del self._holdouts[experiment.id]
         else:
-            self._holdouts[experiment.id] = experiment.definition.config.unit, found
+            self._holdouts[experiment.id] = found
         self._cover()
 
     def _cover(self) -> None:
@@ -293,9 +293,8 @@ class ExperimentCache:
         if not self._holdouts:
             return ()
         experiment = self._snapshots[name].experiment
-        unit = experiment.definition.config.unit
-        found = (each for kind, each in self._holdouts.values() if kind is unit)
-        covering = (each for each in found if each.covers(experiment.number))
+        number, unit = experiment.number, experiment.definition.config.unit
+        covering = (each for each in self._holdouts.values() if each.holds_out_of(number, unit))
         return tuple(sorted(covering, key=lambda each: each.key))
 
     def _compiled(self, snapshot: Snapshot, running: AnsweringExperiment | None) -> None:

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from streams.experiments.config import ExperimentConfig, UnitKind
+from streams.experiments.config import ExperimentConfig
 from streams.experiments.measurement_plan import bounds_of
+from streams.experiments.unit_kind import UnitKind
 from streams.stats.arrays import FloatArray
 from streams.stats.sequential.comparison import (
     UNPLANNED_RATES,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from streams.experiments.assignment_reason import Reason
-from streams.experiments.config import UnitKind
 from streams.experiments.definition import ExperimentDefinition
-from streams.experiments.holdouts import Holdout, holding
+from streams.experiments.holdouts import Holdout
+from streams.experiments.ignored_units import comparable, comparable_all
+from streams.experiments.unit_kind import UnitKind
 from streams.policies.bucketing import lasting_unit
 from streams.targeting.attributes import RequestAttributes
 
@@ -33,7 +34,7 @@ class Admission:
     assign: what everybody is served takes nothing from others.
     """
 
-    __slots__ = ("_control", "_forced", "_is_of_impressions", "_layer", "_targeting")
+    __slots__ = ("_control", "_forced", "_ignored", "_is_of_impressions", "_layer", "_targeting")
 
     def __init__(self, definition: ExperimentDefinition) -> None:
         config = definition.config
@@ -45,6 +46,7 @@ class Admission:
             for unit, name in config.overrides.items()
         }
         self._targeting = config.targeting
+        self._ignored = comparable_all(config.ignored_units)
         self._layer = None if config.layer is None else config.layer.part
 
     @property
@@ -58,7 +60,8 @@ class Admission:
         """Return how a request that does not take part is answered; None for one that may.
 
         Args:
-            unit_key: Id of its unit; None where every request is one.
+            unit_key: Id of its unit; None where every request is one. There the layer goes by the
+                user, and a request without one is in no part of it.
             former_key: Id that the unit had before; None for none. The layer goes by it, so that a
                 unit stays where it was.
             request: The request.
@@ -66,11 +69,16 @@ class Admission:
         excluded = self.exclusion_of_served(unit_key, request)
         if excluded is not None or self._layer is None:
             return excluded
-        lasting = unit_key if former_key is None else former_key
-        # Of impressions there is no layer.
-        if lasting is not None and not self._layer.has(lasting.encode()):
+        lasting = former_key
+        if lasting is None:
+            lasting = request.user_id if self._is_of_impressions else unit_key
+        if lasting is None or self._ignores(lasting) or not self._layer.has(lasting.encode()):
             return Exclusion(Reason.NOT_IN_LAYER, self._control)
         return None
+
+    def _ignores(self, unit_key: str) -> bool:
+        """Return whether the id of a request stands for no unit; of others that is known."""
+        return self._is_of_impressions and comparable(unit_key) in self._ignored
 
     def exclusion_of_served(
         self, unit_key: str | None, request: RequestAttributes
@@ -99,22 +107,43 @@ def admission_of(definition: ExperimentDefinition) -> Admission | None:
     return Admission(definition) if any(demands) else None
 
 
+class KeptOut(NamedTuple):
+    """A request that is kept out of an experiment.
+
+    Attributes:
+        holdout: The holdout.
+        lasting: The id by which it holds the unit of the request.
+    """
+
+    holdout: Holdout
+    lasting: str
+
+
 def kept_out(
     admission: Admission | None,
     holdouts: Sequence[Holdout],
-    unit_key: str | None,
     former_key: str | None,
     request: RequestAttributes,
-) -> Holdout | None:
-    """Return the holdout that keeps a unit out of an experiment; None if none does.
+    ignores: Callable[[str], bool],
+) -> KeptOut | None:
+    """Return which holdout keeps a request out of an experiment; None if none does.
+
+    Each goes by the id that the request has of its own unit, also where every impression is a unit
+    of the experiment. A request without that id is kept out by none.
 
     Args:
         admission: Of the experiment; an override precedes a holdout.
         holdouts: Those that cover the experiment.
-        unit_key, former_key, request: As of `Admission.exclusion`.
+        former_key: Id that the unit had before, by which they go; None for none.
+        request: The request.
+        ignores: Returns whether an id stands for no unit.
     """
-    lasting = unit_key if former_key is None else former_key
-    found = None if lasting is None else holding(holdouts, lasting_unit(lasting))
-    if found is None or admission is None or admission.override(unit_key, request) is None:
-        return found
+    for holdout in holdouts:
+        key = request.user_id if holdout.unit_kind is UnitKind.USER else request.session_id
+        if key is not None and ignores(key):
+            key = None
+        lasting = key if former_key is None else former_key
+        if lasting is not None and holdout.holds(lasting_unit(lasting)):
+            is_forced = admission is not None and admission.override(key, request) is not None
+            return None if is_forced else KeptOut(holdout, lasting)
     return None

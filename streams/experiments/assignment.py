@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from streams.experiments.admission import Admission, admission_of
-from streams.experiments.config import ExperimentConfig, UnitKind
+from streams.experiments.config import ExperimentConfig
 from streams.experiments.contextual import scorer_of
 from streams.experiments.covariates import CovariateSpace
 from streams.experiments.dimensions import DimensionSpace
@@ -16,6 +16,7 @@ from streams.experiments.ignored_units import comparable, comparable_all
 from streams.experiments.lifecycle import Experiment
 from streams.experiments.promotion_state import Phase
 from streams.experiments.snapshot import Snapshot
+from streams.experiments.unit_kind import UnitKind
 from streams.model.errors import ExperimentNotRunningError
 from streams.model.vectors import Vector, pack
 from streams.policies.bucketing import (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import StrEnum
 from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, Field, SerializeAsAny, StringConstraints, model_validator
@@ -26,6 +25,7 @@ from streams.experiments.promotion_state import DEFAULT_CONTROL_SHARE, MAX_CONTR
 from streams.experiments.schedule import HoldOn, ScheduleSpec
 from streams.experiments.shared_units import LayerSpec
 from streams.experiments.statistics.metric_model import MetricRole
+from streams.experiments.unit_kind import UnitKind
 from streams.model.errors import quoted
 from streams.model.experiment_keys import KEY_PATTERN, is_key
 from streams.model.ids import is_experiment_id
@@ -108,14 +108,6 @@ Overrides = Annotated[
     dict[Annotated[str, StringConstraints(min_length=1, max_length=MAX_UNIT_ID)], Name],
     Field(max_length=MAX_OVERRIDES),
 ]
-
-
-class UnitKind(StrEnum):
-    """Unit of randomisation."""
-
-    IMPRESSION = "impression"
-    USER = "user"
-    SESSION = "session"
 
 
 class ExperimentConfig(InputModel):
@@ -286,10 +278,9 @@ class ExperimentConfig(InputModel):
             raise problem("COVARIATES_NOT_CONTEXTUAL", message, "covariates")
         check_covariates(self.covariates)
         check_dimensions(self.dimensions)
-        for name in ("holdout", "layer"):
-            if self.unit is UnitKind.IMPRESSION and getattr(self, name) is not None:
-                message = "every impression is another unit, which no other experiment knows"
-                raise problem("NEEDS_LASTING_UNIT", message, name)
+        if self.unit is UnitKind.IMPRESSION and self.holdout is not None:
+            message = "every impression is another unit, which no other experiment knows"
+            raise problem("NEEDS_LASTING_UNIT", message, "holdout")
         held = () if self.schedule is None else self.schedule.hold_on
         if HoldOn.GUARDRAIL in held and not self.guardrail_metrics:
             raise problem("HOLD_NOT_USED", "there are no guardrailMetrics", "schedule.holdOn")
@@ -399,6 +390,11 @@ class ExperimentConfig(InputModel):
         if spec.prior is not None and spec.model_kind is MetricKind.BINARY and is_of_policy:
             message = f"{self.type} has the prior of {name}: priorAlpha and priorBeta"
             raise problem("PRIOR_OF_POLICY", message, f"{path}.prior")
+
+    @property
+    def layer_unit(self) -> UnitKind:
+        """Unit that its layer divides; of impressions the user who makes the request."""
+        return UnitKind.USER if self.unit is UnitKind.IMPRESSION else self.unit
 
     @property
     def counted_metrics(self) -> tuple[str, ...]:

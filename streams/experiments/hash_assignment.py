@@ -6,13 +6,15 @@ stands for no unit, override, holdout, targeting, layer, enrollment, allocation 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
+from streams.experiments.admission import KeptOut, kept_out
 from streams.experiments.assignment import Assigner, Assignment
 from streams.experiments.assignment_reason import Reason
-from streams.experiments.config import UnitKind
 from streams.experiments.eligible_variants import Eligible
+from streams.experiments.holdouts import Holdout
+from streams.experiments.unit_kind import UnitKind
 from streams.model.errors import InputError
 from streams.model.receipts import CLOCK_SKEW_MS, Receipt
 from streams.model.times import unit_hint
@@ -83,7 +85,7 @@ def decide_by_hash(
         if assigner.ignores(key):
             return outside(assigner, eligible, Reason.INVALID_UNIT)
     if assigner.admission is not None:
-        former = None if key is None else fallback_key(assigner, key, request)
+        former = fallback_key(assigner, key, request)
         excluded = assigner.admission.exclusion(key, former, request)
         if excluded is not None:
             return outside(assigner, eligible, *excluded)
@@ -153,7 +155,22 @@ def _missing(kind: UnitKind) -> InputError:
     )
 
 
-def fallback_key(assigner: Assigner, key: str, request: AssignmentRequest) -> str | None:
+def held_out_of(
+    assigner: Assigner, holdouts: Sequence[Holdout], request: AssignmentRequest
+) -> KeptOut | None:
+    """Return which of the holdouts of an experiment keeps a request out of it; None for none.
+
+    Raises:
+        InputError: the request names no unit, and the experiment is not on impressions.
+    """
+    kind = assigner.unit_kind
+    if kind is not _IMPRESSION and assigner.ignores(unit_key(kind, request)):
+        return None
+    former = fallback_key(assigner, None, request)
+    return kept_out(assigner.admission, holdouts, former, request, assigner.ignores)
+
+
+def fallback_key(assigner: Assigner, key: str | None, request: AssignmentRequest) -> str | None:
     """Return the other id of a unit; None if there is none, or it stands for no unit."""
     fallback = request.fallback_unit_id
     if fallback is None or fallback == key or assigner.ignores(fallback):

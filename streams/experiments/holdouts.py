@@ -14,6 +14,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
+from streams.experiments.unit_kind import UnitKind
 from streams.model.errors import InputError
 from streams.model.experiment_keys import KEY_PATTERN, holdout_number, named_experiment
 from streams.model.ids import ExperimentNumber
@@ -104,16 +105,34 @@ class Holdout:
         spec: What it is.
         version: Version of the experiment when it started.
         started_at_ms: When it started.
+        unit_kind: Its unit, a user or a session.
 
     Attributes:
         key: Its key.
-        number, started_at_ms: As above.
+        number, started_at_ms, unit_kind: As above.
     """
 
-    __slots__ = ("_end", "_numbers", "_state", "_version", "key", "number", "started_at_ms")
+    __slots__ = (
+        "_end",
+        "_numbers",
+        "_state",
+        "_version",
+        "key",
+        "number",
+        "started_at_ms",
+        "unit_kind",
+    )
 
-    def __init__(self, number: int, spec: HoldoutSpec, version: int, started_at_ms: int) -> None:
+    def __init__(
+        self,
+        number: int,
+        spec: HoldoutSpec,
+        version: int,
+        started_at_ms: int,
+        unit_kind: UnitKind = UnitKind.USER,
+    ) -> None:
         self.number = number
+        self.unit_kind = unit_kind
         self.key = spec.key
         self._version = version
         self.started_at_ms = started_at_ms
@@ -128,12 +147,24 @@ class Holdout:
         )
 
     def covers(self, experiment: int) -> bool:
-        """Return whether it covers an experiment by its unit.
+        """Return whether it covers an experiment, if that has such a unit.
 
         Args:
             experiment: The experiment as a 64-bit number.
         """
         return self._numbers is None or experiment in self._numbers
+
+    def holds_out_of(self, experiment: int, unit_kind: UnitKind) -> bool:
+        """Return whether its units can be held out of an experiment.
+
+        An impression is a request of a unit, of any kind that the request names.
+
+        Args:
+            experiment: The experiment as a 64-bit number.
+            unit_kind: Its unit.
+        """
+        is_of_its_units = unit_kind in {self.unit_kind, UnitKind.IMPRESSION}
+        return is_of_its_units and self.covers(experiment)
 
     def holds(self, unit: int) -> bool:
         """Return whether a unit is held out.

@@ -123,7 +123,8 @@ class Experiment:
         spec = self.definition.config.holdout
         if spec is None or self.status is not Status.RUNNING or self.started_at_ms is None:
             return None
-        return Holdout(self.number, spec, self.started_version, self.started_at_ms)
+        unit = self.definition.config.unit
+        return Holdout(self.number, spec, self.started_version, self.started_at_ms, unit)
 
     @property
     def phase(self) -> Phase:

@@ -101,9 +101,9 @@ def _check_layer(definition: ExperimentDefinition, other: Experiment) -> None:
     ours, theirs = definition.config.layer, other.definition.config.layer
     if ours is None or theirs is None or ours.key != theirs.key:
         return
-    their_unit = other.definition.config.unit
-    if definition.config.unit is not their_unit:
-        message = f"{other.id} is in this layer and randomises by {their_unit}"
+    their_unit = other.definition.config.layer_unit
+    if definition.config.layer_unit is not their_unit:
+        message = f"{other.id} is in this layer, which divides {their_unit}s"
         raise InputError("LAYER_UNITS_DIFFER", message, "config.layer.key")
     (begin, end), (their_begin, their_end) = ours.ends, theirs.ends
     if begin < their_end and their_begin < end:

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 from streams.experiments.admission import Exclusion, admission_of, kept_out
 from streams.experiments.assignment_reason import Reason
-from streams.experiments.config import UnitKind
 from streams.experiments.eligible_variants import EligibleVariants
 from streams.experiments.holdouts import Holdout
 from streams.experiments.ignored_units import comparable, comparable_all
 from streams.experiments.lifecycle import Experiment
+from streams.experiments.unit_kind import UnitKind
 from streams.model.errors import ExperimentNotRunningError
 from streams.targeting.attributes import RequestAttributes
 
@@ -61,19 +61,21 @@ class Shipping:
         """
         if self._admission is None and not holdouts:
             return self._shipped
+        former_key = self._unit(fallback_unit_id)
+        if kept_out(self._admission, holdouts, former_key, request, self._ignores) is not None:
+            return Exclusion(Reason.HOLDOUT, self._control)
+        if self._admission is None:
+            return self._shipped
         unit_key = None
         if self._unit_kind is not UnitKind.IMPRESSION:
             is_user = self._unit_kind is UnitKind.USER
             unit_key = self._unit(request.user_id if is_user else request.session_id)
-        if holdouts and self._unit_kind is not UnitKind.IMPRESSION:
-            former_key = self._unit(fallback_unit_id)
-            if kept_out(self._admission, holdouts, unit_key, former_key, request) is not None:
-                return Exclusion(Reason.HOLDOUT, self._control)
-        if self._admission is None:
-            return self._shipped
         excluded = self._admission.exclusion_of_served(unit_key, request)
         return self._shipped if excluded is None else excluded
 
     def _unit(self, key: str | None) -> str | None:
         """Return an id, or None for one that stands for no unit."""
-        return None if key is None or comparable(key) in self._ignored else key
+        return None if key is None or self._ignores(key) else key
+
+    def _ignores(self, key: str) -> bool:
+        return comparable(key) in self._ignored

@@ -14,10 +14,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from schemas.codec import Codec
-from streams.experiments.config import UnitKind
 from streams.experiments.exposure import Exposure
 from streams.experiments.holdouts import Holdout
 from streams.experiments.lifecycle import Experiment, Status
+from streams.experiments.unit_kind import UnitKind
 from streams.fold.experiment_state import ExperimentState
 from streams.fold.observation_records import ReadRecords, read_records
 from streams.fold.records import LogRecord

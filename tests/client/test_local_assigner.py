@@ -148,6 +148,44 @@ async def test_of_experiments_with_a_holdout_the_api_is_asked(tmp_path: Path) ->
             await until_true(lambda: not known.by_name[name].is_covered)
 
 
+async def test_impressions_are_held_out_here_as_by_the_api(tmp_path: Path) -> None:
+    async with served(tmp_path / "api") as server:
+        name = await server.api.run({"type": "thompson_sampling", "key": "hero"})
+        for key, unit in (("h", "user"), ("s", "session")):
+            body = {"key": key, "share": 0.3, "unit": unit, "experiments": ["hero"]}
+            assert (await server.api.http.post("/holdouts", json=body)).status_code == 201
+        contexts = [
+            *({"user_id": f"u{n}"} for n in range(10)),
+            *({"user_id": f"u{n}", "session_id": f"s{n}"} for n in range(10)),
+            *({"session_id": f"s{n}"} for n in range(10)),
+            *({"user_id": f"x{n}", "fallback_unit_id": f"u{n}"} for n in range(10)),
+            {},
+        ]
+
+        async def held_by_the_api(context: dict[str, str]) -> bool:
+            names = {"user_id": "userId", "session_id": "sessionId"}
+            body = {names.get(each, "fallbackUnitId"): value for each, value in context.items()}
+            answer = await server.api.http.post(f"/experiments/{name}/assign", json=body)
+            return bool(answer.json()["reason"] == "HOLDOUT")
+
+        async with assigning(server, tmp_path / "local") as call:
+
+            def is_shipped_here() -> bool:
+                return call.assigner.experiments.by_name[name].experiment.shipped is not None
+
+            for is_shipped in (False, True):
+                for context in contexts:
+                    found = await call("assign", name, **context)
+                    assert (found.reason == "HOLDOUT") is await held_by_the_api(context), context
+                assert (call.assigner.asked, call.assigner.decided) == (
+                    0,
+                    len(contexts) * (1 + is_shipped),
+                )
+                body = {"winnerVariantId": f"{name}_v1", "controlShare": 0}
+                await server.api.http.post(f"/experiments/{name}/conclude", json=body)
+                await until_true(is_shipped_here)
+
+
 async def test_what_others_decide_is_asked_once_for_each_unit(tmp_path: Path) -> None:
     async with served(tmp_path / "api") as server:
         name = await server.api.run({"type": "thompson_sampling", "unit": "user"})

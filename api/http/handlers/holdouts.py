@@ -21,6 +21,7 @@ from streams.experiments.definition import ExperimentDefinition
 from streams.experiments.holdouts import ALL, HoldoutSpec, variants_of
 from streams.experiments.lifecycle import Experiment
 from streams.experiments.served import Serve
+from streams.experiments.unit_kind import UnitKind
 from streams.model.errors import InputError
 from streams.model.events import CommandKind
 from streams.model.experiment_keys import named_experiment
@@ -122,7 +123,7 @@ def _definition(services: Services, asked: HoldoutRequest) -> ExperimentDefiniti
 
     Raises:
         InputError: as `HoldoutSpec`, or an experiment that it names is not there, where it is named
-            by its id (`UNKNOWN_EXPERIMENT`), or randomises by another unit
+            by its id (`UNKNOWN_EXPERIMENT`), or randomises by a unit of another kind
             (`HOLDOUT_UNIT_DIFFERS`).
     """
     spec = parse(
@@ -144,7 +145,7 @@ def _definition(services: Services, asked: HoldoutRequest) -> ExperimentDefiniti
 
 
 def _covered(services: Services, asked: HoldoutRequest, spec: HoldoutSpec) -> list[Experiment]:
-    """Return the experiments that are there and that a holdout covers."""
+    """Return the experiments that are there and by which units of a holdout count."""
     if ALL in spec.experiments:
         known = (each.experiment for each in services.experiments.all())
         return [each for each in known if each.definition.config.unit == asked.unit]
@@ -158,7 +159,9 @@ def _covered(services: Services, asked: HoldoutRequest, spec: HoldoutSpec) -> li
                 raise InputError("UNKNOWN_EXPERIMENT", f"there is no experiment {name}", path)
             continue  # one with this key may be created later
         config = snapshot.experiment.definition.config
-        if config.unit != asked.unit or config.holdout is not None:
+        if config.unit is UnitKind.IMPRESSION:
+            continue
+        if config.unit is not UnitKind(asked.unit) or config.holdout is not None:
             message = f"{name} randomises by {config.unit}, and the holdout is of {asked.unit}s"
             raise InputError("HOLDOUT_UNIT_DIFFERS", message, path)
         found.append(snapshot.experiment)

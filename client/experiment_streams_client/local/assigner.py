@@ -29,9 +29,16 @@ from experiment_streams_client.local.journal import Journal
 from experiment_streams_client.local.snapshots import WAIT_S, LocalExperiment, LocalExperiments
 from streams.experiments.assignment import Assigner
 from streams.experiments.assignment_reason import Reason
-from streams.experiments.config import UnitKind
-from streams.experiments.hash_assignment import Decision, decide_by_hash, receipt_of, unit_key
+from streams.experiments.hash_assignment import (
+    Decision,
+    decide_by_hash,
+    held_out_of,
+    outside,
+    receipt_of,
+    unit_key,
+)
 from streams.experiments.ignored_units import MAX_UNIT_ID
+from streams.experiments.unit_kind import UnitKind
 from streams.model.errors import EngineError, quoted
 from streams.model.events import OutsideRequests
 from streams.model.quantities import PROPENSITY_ONE
@@ -204,6 +211,8 @@ class LocalAssigner:
         eligible = None
         if request.eligible is not None:
             eligible = assigner.variants.read(tuple(request.eligible))
+        if answering.holdouts and held_out_of(assigner, answering.holdouts, request) is not None:
+            return self._not_counted(known, outside(assigner, eligible, Reason.HOLDOUT))
         decision = decide_by_hash(
             assigner,
             request,
@@ -216,10 +225,7 @@ class LocalAssigner:
             return self._kept(known, assigner, request)
         assignment = decision.assignment
         if assignment is None:
-            place = assigner.number, decision.reason.value
-            with self._lock:
-                self._outside_counts[place] = self._outside_counts.get(place, 0) + 1
-            return self._outside(known, decision)
+            return self._not_counted(known, decision)
         logged = ""
         if request.device or request.location or request.features:
             logged = logged_context(request)
@@ -236,6 +242,12 @@ class LocalAssigner:
         )
         return _new_tuple(LocalAssignment, answer)
 
+    def _not_counted(self, known: LocalExperiment, decision: Decision) -> LocalAssignment:
+        place = known.number, decision.reason.value
+        with self._lock:
+            self._outside_counts[place] = self._outside_counts.get(place, 0) + 1
+        return self._outside(known, decision)
+
     def _outside(self, known: LocalExperiment, decision: Decision) -> LocalAssignment:
         self.decided += 1
         variant = known.variants[decision.variant]
@@ -250,7 +262,9 @@ class LocalAssigner:
     def _shipped(
         self, known: LocalExperiment, shipped: ShippedExperiment, request: LocalRequest
     ) -> LocalAssignment:
-        reason, variant = shipped.shipping.decide(request, request.fallback_unit_id)
+        reason, variant = shipped.shipping.decide(
+            request, request.fallback_unit_id, shipped.holdouts
+        )
         if request.eligible is not None and reason is not Reason.FORCED:
             eligible = shipped.shipping.variants.read(tuple(request.eligible))
             variant = variant if variant in eligible else eligible.first

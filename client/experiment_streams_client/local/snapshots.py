@@ -15,6 +15,7 @@ from experiment_streams_client.calls.base import Call
 from experiment_streams_client.clients import ExperimentClient
 from streams.experiments.shared_unit_conflicts import refused_in_layers
 from streams.experiments.snapshot import Snapshot
+from streams.experiments.unit_kind import UnitKind
 from streams.model.errors import ConfigurationError, EngineError
 from streams.model.receipts import Keyring
 from streams.process.outages import OutageFilter, outage
@@ -43,7 +44,7 @@ class LocalExperiment:
         experiment: The experiment.
         holdout: The holdout that it is; None for every other experiment.
         is_asked_for: Whether all its users and sessions have to be asked for.
-        is_covered: Whether a holdout covers it: the API logs who counts for that.
+        is_covered: Whether its units count for a holdout, which the API logs.
         is_signed_here: Whether its receipts are signed by the key of this process.
         number, unit: Of the experiment.
         variants: Id of the experiment, id, name and configuration of each variant.
@@ -174,19 +175,20 @@ class LocalExperiments:
             else:
                 keys[name] = snapshot.experiment.key
         asked_for = set(answer["askedFor"])
-        holdouts = [
-            (each.unit, each.holdout) for each in by_id.values() if each.holdout is not None
-        ]
+        holdouts = [each.holdout for each in by_id.values() if each.holdout is not None]
         refused = refused_in_layers(each.experiment for each in by_id.values())
         by_name: dict[str, LocalExperiment] = {}
         for name, experiment in by_id.items():
             if experiment.number in refused:
                 experiment.answering = None  # the API says which one has its units
             experiment.is_asked_for = name in asked_for
-            experiment.is_covered = any(
-                unit is experiment.unit and holdout.covers(experiment.number)
-                for unit, holdout in holdouts
+            covering = tuple(
+                each for each in holdouts if each.holds_out_of(experiment.number, experiment.unit)
             )
+            # Of impressions nobody counts for a holdout, so it is decided here who is held out.
+            experiment.is_covered = bool(covering) and experiment.unit is not UnitKind.IMPRESSION
+            if experiment.answering is not None:
+                experiment.answering.holdouts = covering
             by_name[name] = experiment
             if (key := keys[name]) is not None:
                 by_name[key] = experiment

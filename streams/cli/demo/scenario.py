@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from math import exp
 from typing import Any
 
-from streams.experiments.config import UnitKind
+from streams.experiments.unit_kind import UnitKind
 
 RETURNING_VISITORS = 400
 """Size of the pool that visitors are drawn from: small enough that many come again."""

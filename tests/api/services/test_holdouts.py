@@ -18,6 +18,7 @@ UNITS = [f"user_{n}" for n in range(60)]
 HELD = next(unit for unit in UNITS if HOLDOUT.holds(lasting_unit(unit)))
 FREE = next(unit for unit in UNITS if not HOLDOUT.holds(lasting_unit(unit)))
 AB = {"type": "bayesian_ab"}
+ADAPTIVE = {"type": "thompson_sampling"}
 MOBILE = {"==": [{"var": "device"}, "mobile"]}
 
 
@@ -99,7 +100,7 @@ async def test_named_experiments_other_units_and_the_end(api: Api) -> None:
     hero = await api.run({**AB, "key": "hero"})
     other = await api.run(AB)
     by_session = await api.run({**AB, "unit": "session", "key": "to-come"})
-    by_impression = await api.run({"type": "thompson_sampling"})
+    by_impression = await api.run(ADAPTIVE)
 
     assert (await assign(api, "hero", userId=HELD))["reason"] == "HOLDOUT"
     assert (await assign(api, other, userId=HELD))["reason"] == "ASSIGNED"
@@ -113,6 +114,45 @@ async def test_named_experiments_other_units_and_the_end(api: Api) -> None:
     assert (await assign(api, hero, userId=HELD))["reason"] == "ASSIGNED"
     archived = await api.http.post("/holdouts/all-2026/archive")
     assert archived.json()["status"] == "archived"
+
+
+async def test_an_impression_is_held_out_by_its_user_and_counts_on_neither_side(api: Api) -> None:
+    await begin(api)
+    name = await api.run(ADAPTIVE)
+
+    for unit in UNITS:
+        found = await assign(api, name, userId=unit)
+        is_held = HOLDOUT.holds(lasting_unit(unit))
+        assert found["reason"] == ("HOLDOUT" if is_held else "ASSIGNED")
+        assert (found["id"] is None) is is_held
+        assert not is_held or found["variantName"] == "A"
+    for context in ({}, {"sessionId": HELD}, {"userId": "null"}):
+        assert (await assign(api, name, **context))["reason"] == "ASSIGNED"
+    assert (await assign(api, name, userId=FREE, fallbackUnitId=HELD))["reason"] == "HOLDOUT"
+    assert list(api.topics.observations()) == []
+
+    await api.http.delete("/holdouts/all-2026")
+    assert (await assign(api, name, userId=HELD))["reason"] == "ASSIGNED"
+
+
+async def test_an_impression_is_held_out_by_its_session_where_that_is_the_unit(api: Api) -> None:
+    name = await api.run({**ADAPTIVE, "key": "hero"})
+    await begin(api, unit="session", experiments=["hero"])
+
+    assert (await assign(api, name, sessionId=HELD))["reason"] == "HOLDOUT"
+    assert (await assign(api, name, userId=HELD, sessionId=FREE))["reason"] == "ASSIGNED"
+    conclusion = {"winnerVariantId": f"{name}_v1", "controlShare": 0}
+    await api.http.post(f"/experiments/{name}/conclude", json=conclusion)
+    assert (await assign(api, name, sessionId=HELD))["reason"] == "HOLDOUT"
+    assert (await assign(api, name, userId=HELD))["reason"] == "SHIPPED"
+
+
+async def test_the_metric_of_a_holdout_is_of_experiments_by_which_units_count(api: Api) -> None:
+    for _ in range(2):
+        await api.run({**ADAPTIVE, "primaryMetric": "view"})
+    await api.run({**AB, "primaryMetric": "revenue"})
+
+    assert (await begin(api))["primaryMetric"] == "revenue"
 
 
 async def test_what_is_shipped_is_withheld_too(api: Api) -> None:

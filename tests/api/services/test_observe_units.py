@@ -10,9 +10,9 @@ import pytest
 
 from api.receipts.sticky import StickyReceipts
 from api.services.units import UnitResolver
-from streams.experiments.config import UnitKind
 from streams.experiments.lifecycle import Status
 from streams.experiments.snapshot import Allocation
+from streams.experiments.unit_kind import UnitKind
 from streams.model.errors import DependencyError, EventError
 from streams.model.events import UnitObservation
 from streams.model.ids import experiment_id

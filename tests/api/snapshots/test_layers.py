@@ -38,3 +38,18 @@ async def test_the_one_that_started_first_assigns_and_the_other_is_refused(api: 
     assert (await assign(api, "first")).status_code == 200
     await api.http.post(f"/experiments/{first}/conclude", json={"serve": "none"})
     assert (await assign(api, "second")).status_code == 200
+
+
+async def test_a_user_is_in_one_experiment_of_a_layer_whatever_their_units_are(api: Api) -> None:
+    by_user = await api.run({**AB, "layer": HALF})
+    other = {"key": "page", "range": [0.5, 1]}
+    by_impression = await api.run({"type": "thompson_sampling", "layer": other})
+
+    for number in range(40):
+        body = {"experimentIds": [by_user, by_impression], "units": [{"userId": f"u{number}"}]}
+        [row] = (await api.http.post("/assign", json=body)).json()["assignments"]
+        assert {each["reason"] for each in row} == {"ASSIGNED", "NOT_IN_LAYER"}
+    logged = len(api.topics.impressions())
+    nobody = await api.http.post(f"/experiments/{by_impression}/assign", json={"sessionId": "s"})
+    assert (nobody.json()["reason"], nobody.json()["id"]) == ("NOT_IN_LAYER", None)
+    assert len(api.topics.impressions()) == logged

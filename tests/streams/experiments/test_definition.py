@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.experiments.config import UnitKind
 from streams.experiments.definition import parse_definition
+from streams.experiments.unit_kind import UnitKind
 from streams.model.errors import InputError
 from tests.streams.experiments.definitions import CONFIG, FIXED, VARIANTS, refusal, variants
 

@@ -94,6 +94,8 @@ PROMOTED = Promotion(1, 3_000, False, False, 5, 9)
         (replace(experiment(1, Status.CONCLUDED, **layer(0, 1)), promotion=PROMOTED),
          "LAYER_OVERLAP"),
         (experiment(1, unit="session", **layer(0.5, 1)), "LAYER_UNITS_DIFFER"),
+        (experiment(1, unit="impression", **layer(0.5, 1)), None),  # of the same users
+        (experiment(1, unit="impression", **layer(0.2, 1)), "LAYER_OVERLAP"),
         (experiment(1, **layer(0.5, 1)), None),
         (experiment(1, **layer(0, 1, key="cart")), None),
         (experiment(1), None),
