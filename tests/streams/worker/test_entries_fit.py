@@ -216,9 +216,8 @@ text = st.text(max_size=300) | st.sampled_from(["\ud800", "\x1b" * 5_000, "€" 
 def test_a_dead_letter_fits_whatever_its_record_was(size, key, code, message, path, step):
     value = bytes(size)
     record = Record(5, value, key=key)
-    refusals = by_code(
-        [Refusal(index, EventError(code, message, path)) for index in range(0, 10_000, step)]
-    )
+    error = EventError(code, message, path)
+    refusals = by_code([Refusal(index, error) for index in range(0, 10_000, step)])
 
     [letter] = dead_letters(cast(Any, record), refusals)
     encoded = encode_dead_letter(letter)
