@@ -1,6 +1,6 @@
 """An ad server: eligible ads, an auction, exposures, clicks, and orders of users.
 
-`python examples/ad_server.py` listens on port 8090, beside an engine that runs the experiment of
+`python examples/ad_server.py` listens on port 8070, beside an engine that runs the experiment of
 `hero_ad.yaml`. `docs/tutorials/ad-server.md` goes through it.
 """
 
@@ -22,7 +22,7 @@ from experiment_streams_client import DEFAULT_URL, ApiError, AsyncExperimentClie
 
 ENGINE = os.environ.get("EXPERIMENT_API_URL", DEFAULT_URL)
 AD_TIMEOUT_S = float(os.environ.get("AD_TIMEOUT_S", "0.1"))
-PORT = int(os.environ.get("AD_SERVER_PORT", "8090"))
+PORT = int(os.environ.get("AD_SERVER_PORT", "8070"))
 
 choices = AsyncExperimentClient(ENGINE, timeout_s=AD_TIMEOUT_S, attempts=1)  # a page waits
 events = AsyncExperimentClient(ENGINE)  # what happened must arrive

@@ -11,7 +11,7 @@ from http import HTTPStatus
 
 import httpx
 
-AD_SERVER = f"http://127.0.0.1:{os.environ.get('AD_SERVER_PORT', '8090')}"
+AD_SERVER = f"http://127.0.0.1:{os.environ.get('AD_SERVER_PORT', '8070')}"
 USERS = 200
 ONE_CLICKS_OF = 5
 TIMEOUT_S = 60.0

@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx
 
 from streams.local.children import free_port
+from streams.settings import Settings
 from tests.documents import ROOT, executed
 from tests.integration.up_process import up
 from tests.patience import until
@@ -27,12 +28,28 @@ def test_the_ad_server_of_the_tutorial_is_the_program() -> None:
     assert block.text in program
 
 
+def test_the_ad_server_listens_where_no_process_of_the_engine_does() -> None:
+    """The test below gives it another port, and so would not see that it has the dashboard's."""
+    files = "examples/ad_server.py", "examples/browser.py"
+    ports = {
+        int(re.findall(r"""AD_SERVER_PORT['"], ['"](\d+)""", (ROOT / each).read_text("utf-8"))[0])
+        for each in files
+    }
+    [port] = ports
+    of_the_engine = {
+        field.default for name, field in Settings.model_fields.items() if name.endswith("_port")
+    }
+
+    assert port not in of_the_engine
+    assert f":{port}/ad?" in (ROOT / PAGE).read_text("utf-8")
+
+
 def test_the_tutorial_of_the_ad_server_works_as_pasted(tmp_path: Path) -> None:
     port = free_port()
     script = "\n".join(block.text for block in executed(PAGE, "bash"))
     with up(tmp_path) as stack:
         run = subprocess.run(
-            ["bash", "-euc", script.replace(":8090", f":{port}")],
+            ["bash", "-euc", script.replace(":8070", f":{port}")],
             capture_output=True,
             text=True,
             timeout=TIMEOUT_S,
