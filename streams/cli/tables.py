@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
 
 from rich.console import Group, JustifyMethod, RenderableType
@@ -15,10 +15,15 @@ from streams.experiments.statistics.variant_report import AgainstControl, Metric
 from streams.experiments.stats_response import Stats, VariantResult
 from streams.model.quantities import MICRO
 from streams.model.times import calendar_time
+from streams.stats.weighting import Weighting
 
 BAR_WIDTH = 8
 
-INTERVALS = "Intervals are 95 % credible intervals of the mean per assigned unit."
+INTERVALS = "Intervals are 95 % credible intervals of the mean per unit."
+COMPARABLE = (
+    "Weights that move give each variant units of other times: its mean is of units made "
+    "comparable, and not of the counts beside it."
+)
 LIFTS = (
     "Lifts are against the control, with 95 % credible intervals; those of a primary metric with a "
     "winner have the ends of the confidence sequence. It and p hold however often one looks."
@@ -80,10 +85,18 @@ def stats_view(stats: Stats) -> RenderableType:
         Text.assemble(
             (stats.recommended_action, "bold"),
             f"{winner}; confidence {stats.confidence:.1%}. {stats.reason}",
-            (f"\n{INTERVALS}{f' {LIFTS}' if is_compared else ''}", "dim"),
+            (f"\n{' '.join(_how_to_read(stats, is_compared=is_compared))}", "dim"),
         )
     )
     return Group(*parts)
+
+
+def _how_to_read(stats: Stats, *, is_compared: bool) -> Iterator[str]:
+    yield INTERVALS
+    if stats.evidence is not None and stats.evidence.weighting != Weighting.PLAIN:
+        yield COMPARABLE
+    if is_compared:
+        yield LIFTS
 
 
 def variants_table(stats: Stats) -> Table:

@@ -76,6 +76,20 @@ def test_stats_shows_which_units_are_compared(api, stats, monkeypatch):
     assert "! the primary metric has no conversionWindow" in api.run("stats", EXPERIMENT_ID).stdout
 
 
+def test_stats_says_of_which_units_the_means_are(api, stats):
+    said = {}
+    for weighting in ("plain", "overlap", "inverse"):
+        stats["evidence"]["weighting"] = weighting
+        api.answers[LINE] = (200, stats)
+        said[weighting] = " ".join(api.run("stats", EXPERIMENT_ID).stdout.split())
+
+    assert all("95 % credible intervals of the mean per unit." in each for each in said.values())
+    assert [each for each in said if "units made comparable" in said[each]] == [
+        "overlap",
+        "inverse",
+    ]
+
+
 def test_stats_shows_how_a_promoted_winner_does(api, stats, monkeypatch):
     monkeypatch.setenv("COLUMNS", "160")
     [guardrail] = stats["evidence"]["guardrails"]
