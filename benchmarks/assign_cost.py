@@ -102,9 +102,11 @@ def steps(batch: int) -> dict[str, float]:
     context = parse(AssignmentContext, body)
     key = randomness.draw()
     assignment = assigner.assign(key, 1)
-    receipt = Receipt(1, 1, 1 << 30, 2, 1_764_000_000_000, assignment.unit, 86_400)
+    receipt = Receipt(1, 1, 1 << 30, 2, 1_764_000_000_000, assignment.receipt.unit, 86_400)
     text = keyring.sign(receipt)
-    row = ImpressionRow(1, False, 1, 1 << 30, 2, 1, assignment.unit, logged_context(context))
+    row = ImpressionRow(
+        1, False, 1, 1 << 30, 2, 1, assignment.receipt.unit, logged_context(context)
+    )
     rows = [row] * batch
     groups = groups_of(rows)
     impressions = ImpressionBatch(1, 0, 0, groups)

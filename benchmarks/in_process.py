@@ -42,7 +42,7 @@ from api.snapshots.feed import FORMAT, PROOF
 from benchmarks.stack import snapshot
 from experiment_streams_client.local import Keyring, LocalAssigner, LocalRequest
 from experiment_streams_client.local.delivery import SealedBatch
-from streams.experiments.hash_assignment import Decision, decide_by_hash, receipt_of
+from streams.experiments.hash_assignment import Decision, decide_by_hash
 from streams.wire.snapshots import serving_state
 
 KEYRING = Keyring({1: bytes(range(32))})
@@ -158,15 +158,13 @@ def _steps(made: LocalAssigner, users: Iterator[str]) -> dict[str, Callable[[], 
     inner = running.assigner
 
     def decide() -> Decision | None:
-        return decide_by_hash(
-            inner, LocalRequest(next(users)), None, _now_ms, bytes, is_asked_for=False
-        )
+        return decide_by_hash(inner, LocalRequest(next(users)), None, _now_ms, bytes, False)
 
     def sign() -> str:
         decision = decide()
         assert decision is not None  # noqa: S101
-        assert decision.assignment is not None  # noqa: S101
-        return KEYRING.sign(receipt_of(inner, decision.assignment))
+        assert decision.receipt is not None  # noqa: S101
+        return KEYRING.sign(decision.receipt)
 
     return {"decide": decide, "decide and sign": sign}
 

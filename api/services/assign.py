@@ -23,7 +23,6 @@ from streams.experiments.hash_assignment import (
     decide_by_hash,
     held_out_of,
     outside,
-    receipt_of,
     time_of,
     unit_key,
 )
@@ -182,24 +181,23 @@ class AssignmentService:
         is_asked_for = running.id in self._sticky.aliased
         is_asked_for |= running.id in self._sticky.chosen_from_sets
         decision = decide_by_hash(
-            assigner, context, eligible, self._now_ms, self._draws.draw, is_asked_for=is_asked_for
+            assigner, context, eligible, self._now_ms, self._draws.draw, is_asked_for
         )
         if decision is None:
             if eligible is not None and assigner.phase is Phase.TRIAL:
                 self._sticky.note_set(running.id)
             return None
-        assignment = decision.assignment
-        if assignment is None:
+        _, variant, receipt = decision
+        if receipt is None:
             return self._outside(running, decision)
         logged = logged_context(context)
-        receipt = receipt_of(assigner, assignment)
         self._add(receipt, logged, is_repeatable=assigner.unit_kind is not _IMPRESSION)
         if running.holdouts:
             at_ms = time_of(assigner, context.timestamp, self._now_ms())
             self._units_of_holdouts.expose(running, receipt.unit, at_ms)
         self.answered[_ASSIGNED] += 1
         text = self._keyring.sign(receipt)
-        return running.rendering.assigned(text, assignment.variant, receipt.propensity)
+        return running.rendering.assigned(text, variant, receipt.propensity)
 
     def _shipped(
         self, shipped: ShippedExperiment, context: AssignmentContext, asked_for: frozenset[str]

@@ -18,7 +18,6 @@ from streams.experiments.hash_assignment import (
     fallback_key,
     is_uncounted,
     outside,
-    receipt_of,
     time_of,
     unit_key,
 )
@@ -102,8 +101,7 @@ class _Candidate:
         is_aliased: Whether units of the experiment have two ids.
         is_presumed: Whether it is taken to have had it before, until the log was read for it.
         is_stopped: Whether the variant takes no new units, so that it would be one too many.
-        receipt: Receipt of the assignment.
-        text: The same, signed; None if it is not to be kept.
+        text: Its receipt, signed; None if it is not to be kept.
     """
 
     key: str
@@ -113,7 +111,6 @@ class _Candidate:
     is_aliased: bool
     is_presumed: bool
     is_stopped: bool
-    receipt: Receipt
     text: str | None
 
 
@@ -166,7 +163,7 @@ class RememberedUnits:
         may_be_in = not assignment.enrolled and assigner.may_be_in(first_key)
         presumed = self._presumed(running, first_key, context, drawn, may_be_in)
         assignment = presumed or assignment
-        unit, other = assignment.unit, None
+        unit, other = assignment.receipt.unit, None
         is_aliased = fallback is not None or running.id in self._sticky.aliased
         if fallback is not None:
             unit, other = assigner.unit(key), assigner.unit(fallback)
@@ -174,7 +171,6 @@ class RememberedUnits:
             return outside(assigner, eligible, Reason.NOT_ENROLLED)
         if is_uncounted(assigner, assignment, eligible):
             return Decision(Reason.REDRAWN, assignment.variant, None)
-        receipt = receipt_of(assigner, assignment)
         # Among other variants, or by another id, the hash would give another receipt.
         is_needed = assigner.is_remembered or running.id in self._sticky.chosen_from_sets
         is_stopped = assignment.enrolled and not assigner.shows(assignment.variant)
@@ -187,8 +183,7 @@ class RememberedUnits:
             is_aliased,
             presumed is not None,
             is_stopped,
-            receipt,
-            self._keyring.sign(receipt) if is_kept else None,
+            self._keyring.sign(assignment.receipt) if is_kept else None,
         )
 
     def _query(self, running: RunningExperiment, candidate: _Candidate) -> ReceiptQuery:
@@ -203,7 +198,7 @@ class RememberedUnits:
 
     def _standby(self, assigner: Assigner, candidate: _Candidate) -> str | None:
         """Return the receipt of a unit while it is not known what is kept of it."""
-        text, receipt = candidate.text, candidate.receipt
+        text, receipt = candidate.text, candidate.assignment.receipt
         at_ms = assigner.standby_time_ms(receipt.assigned_at_ms)
         if text is None or not assigner.is_remembered or at_ms == receipt.assigned_at_ms:
             return text
@@ -228,7 +223,7 @@ class RememberedUnits:
             variant, _ = self._redraw(assigner, candidate.key, context, eligible)
             return Decision(Reason.REDRAWN, variant, None)
         reason = _reason_of(standing, is_presumed=candidate.is_presumed)
-        receipt = candidate.receipt
+        receipt = candidate.assignment.receipt
         if text is None:  # only the hash decides
             text = self._keyring.sign(receipt)
         elif text != candidate.text:

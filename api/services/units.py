@@ -11,7 +11,6 @@ from api.receipts.sticky import FirstReceipt, ReceiptQuery
 from api.services.remembered import ReceiptStore
 from api.snapshots.cache import ExperimentCache
 from api.snapshots.running import RunningExperiment
-from streams.experiments.hash_assignment import receipt_of
 from streams.experiments.holdouts import holding
 from streams.experiments.lifecycle import Experiment, Status
 from streams.experiments.promotion_state import Phase
@@ -239,7 +238,7 @@ class UnitResolver:
         assignment = assign(unit_id, self._now_ms(), was_in=was_in)
         if not assignment.enrolled:
             return None
-        return self._keyring.sign(receipt_of(running.assigner, assignment))
+        return self._keyring.sign(assignment.receipt)
 
     async def _kept(self, place: Place) -> str | None:
         unavailable = self._sticky.unavailable

@@ -21,8 +21,11 @@ MAX_ENTRY_BYTES = 128 * 2**20
 MAX_TOPIC = 7
 """Largest topic number that is looked for behind a damaged entry."""
 
+ADDRESS = ">BH"
+"""Format of what precedes a payload: topic and partition."""
+
 _HEADER = struct.Struct(">II")
-_ADDRESS = struct.Struct(">BH")
+_ADDRESS = struct.Struct(ADDRESS)
 _CHUNK_BYTES = 2**18
 HEAD_BYTES = _HEADER.size + _ADDRESS.size
 
@@ -51,11 +54,13 @@ def encode_entry(record: tuple[int, int, bytes]) -> tuple[bytes, bytes, bytes]:
     return _HEADER.pack(len(payload), crc32(payload, crc32(address))), address, payload
 
 
-def whole_entry(record: tuple[int, int, bytes]) -> bytes:
-    """Return the entry of a short record; it copies the payload, and takes half the time."""
-    topic, partition, payload = record
-    body = _ADDRESS.pack(topic, partition) + payload
-    return _HEADER.pack(len(payload), crc32(body)) + body
+def whole_entry(body: bytes) -> bytes:
+    """Return the entry of a short record; it copies the payload, and takes half the time.
+
+    Args:
+        body: Topic and partition (`ADDRESS`), and the payload.
+    """
+    return _HEADER.pack(len(body) - _ADDRESS.size, crc32(body)) + body
 
 
 def entries(

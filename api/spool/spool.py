@@ -179,8 +179,8 @@ class Spool:
             self._rotate()
         return positions
 
-    def make_room(self, size: int, reserve: int = 0) -> None:
-        """Have room for an entry in the mapped segment, by a new one if need be.
+    def make_room(self, size: int, reserve: int = 0) -> int:
+        """Have room for an entry in the mapped segment, by a new one if need be; return how much.
 
         Args:
             size: Bytes of the entry.
@@ -196,18 +196,16 @@ class Spool:
             self._rotate()
             if self._map is None or self._active.size + size > len(self._map):
                 raise SpoolFullError("the spool cannot begin a new file")
+        return min(len(self._map) - self._active.size, self.max_bytes - self.size_bytes)
 
     def append_mapped(self, data: bytes) -> None:
         """Append an entry to the mapped segment, which has room for it; without a system call.
 
         A system call makes all that follows slower, by more than it takes itself.
         """
-        segment = self._active
-        start = segment.size
-        end = start + len(data)
-        self._map[start:end] = data  # type: ignore[index]
-        segment.size = end
-        self.size_bytes += len(data)
+        size = self._map.write(data)  # type: ignore[union-attr]
+        self._active.size += size
+        self.size_bytes += size
 
     def seal(self) -> None:
         """Begin a new segment, unless the one being written is empty."""

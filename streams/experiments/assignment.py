@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from streams.experiments.admission import Admission, admission_of
@@ -18,10 +19,11 @@ from streams.experiments.promotion_state import Phase
 from streams.experiments.snapshot import Snapshot
 from streams.experiments.unit_kind import UnitKind
 from streams.model.errors import ExperimentNotRunningError
+from streams.model.receipts import Receipt
 from streams.model.vectors import Vector, pack
 from streams.policies.bucketing import (
     ENROLMENT_SHIFT,
-    draws,
+    drawing,
     enrolled_below,
     is_enrolled,
     promoted_draw,
@@ -45,27 +47,14 @@ class Assignment(NamedTuple):
 
     Attributes:
         variant: Index of the variant; the control for a unit that is not enrolled.
-        enrolled: Whether the unit takes part. If not, the rest means nothing.
-        propensity: Probability the variant had, numerator over 2**32; 0 for a unit not enrolled.
-        allocation_version: Version of the allocation that decided.
-        assigned_at_ms: Time the receipt carries.
-        unit: 64-bit unit hash.
-        features: What a contextual policy has seen of the request, or the covariates, packed as in
-            a receipt; empty without either.
-        weights: Weights of all variants, packed as in a receipt; empty where it has none.
-        dimensions: Values in the dimensions of the experiment, packed as in a receipt; empty where
-            it has none.
+        enrolled: Whether the unit takes part.
+        receipt: Its receipt. That of a unit that is not enrolled is never signed: its propensity is
+            0, and only its unit and its time mean something.
     """
 
     variant: int
     enrolled: bool
-    propensity: int
-    allocation_version: int
-    assigned_at_ms: int
-    unit: int
-    features: bytes = b""
-    weights: bytes = b""
-    dimensions: bytes = b""
+    receipt: Receipt
 
 
 def is_remembered(experiment: Experiment, phase: Phase) -> bool:
@@ -119,6 +108,7 @@ class Assigner:
         phase: Phase of the experiment; units are assigned afresh in each.
         attribution_window_s: Seconds during which observations count; 0 for no limit.
         first_index: Index of the first variant in receipts (`Experiment.logged_index`).
+        fixed_time_ms: Time of all its receipts; None where each has that of its request.
         started_at_ms: Start of the experiment; no unit was assigned before.
     """
 
@@ -131,7 +121,7 @@ class Assigner:
         "_contextual",
         "_covariates",
         "_dimensions",
-        "_fixed_time_ms",
+        "_draw",
         "_ignored",
         "_is_trial",
         "_peak",
@@ -145,6 +135,7 @@ class Assigner:
         "control",
         "counts_assignments",
         "first_index",
+        "fixed_time_ms",
         "is_remembered",
         "needs_log",
         "number",
@@ -167,6 +158,7 @@ class Assigner:
         promotion = experiment.promotion
         is_repeated = config.unit is not UnitKind.IMPRESSION
         self.number = experiment.number
+        self._draw = drawing(experiment.number)
         self.unit_kind = config.unit
         self.phase = experiment.phase
         self.is_remembered = is_remembered(experiment, experiment.phase)
@@ -212,10 +204,10 @@ class Assigner:
         # A unit under fixed weights and without a window has the same receipt for ever, and nothing
         # is stored for that.
         since_ms = experiment.started_at_ms if promotion is None else promotion.began_at_ms
-        self._fixed_time_ms = since_ms if is_repeated and not has_moving else None
-        windows_s = [each for each in _windows_from_assignment(config) if each]
-        window_ms = min(windows_s, default=0) * 1000
-        self._slot_ms = window_ms // SLOTS_PER_WINDOW
+        is_fixed = is_repeated and not has_moving and self._contextual is None
+        self.fixed_time_ms = since_ms if is_fixed else None
+        windows_s = filter(None, _windows_from_assignment(config))
+        self._slot_ms = min(windows_s, default=0) * 1000 // SLOTS_PER_WINDOW
         allocated_ms = snapshot.as_of_ms - snapshot.as_of_ms % ALLOCATION_SLOT_MS
         self._since_ms = since_ms
         self._standby_ms = max(since_ms, allocated_ms)
@@ -227,7 +219,8 @@ class Assigner:
 
     def unit(self, unit_key: str) -> int:
         """Return the unit hash of an id."""
-        return draws(self.number, unit_key).unit
+        unit, _, _ = self._draw(unit_key)
+        return unit
 
     def standby_time_ms(self, now_ms: int) -> int:
         """Return the time of a receipt that is given out where none can be remembered.
@@ -237,8 +230,8 @@ class Assigner:
         one, the beginning of the current eighth of a window, so that the rest of the window is
         there for observations, however long Redis is away.
         """
-        if self._fixed_time_ms is not None:
-            return self._fixed_time_ms
+        if self.fixed_time_ms is not None:
+            return self.fixed_time_ms
         if self._slot_ms:
             return max(self._since_ms, now_ms - now_ms % self._slot_ms)
         return self._standby_ms
@@ -260,7 +253,8 @@ class Assigner:
 
     def is_in(self, unit_key: str) -> bool:
         """Return whether a unit takes part by its hash, under the share in force."""
-        return is_enrolled(draws(self.number, unit_key).enrolment, self._traffic)
+        _, enrolment, _ = self._draw(unit_key)
+        return is_enrolled(enrolment, self._traffic)
 
     def may_be_in(self, unit_key: str) -> bool:
         """Return whether a unit that is not enrolled may have been, before the share was lowered.
@@ -269,7 +263,8 @@ class Assigner:
         """
         if self._peak <= self._traffic:
             return False
-        return is_enrolled(draws(self.number, unit_key).enrolment, self._peak)
+        _, enrolment, _ = self._draw(unit_key)
+        return is_enrolled(enrolment, self._peak)
 
     def shows(self, variant: int) -> bool:
         """Return whether a variant is assigned, and not stopped."""
@@ -290,34 +285,42 @@ class Assigner:
         """
         assert self._before is not None  # noqa: S101 - of a unit under fixed weights (`has_before`)
         table, version = self._before
-        unit, enrolment, draw = draws(self.number, unit_key)
+        unit, enrolment, draw = self._draw(unit_key)
         if not is_enrolled(enrolment, self._peak if was_in else self._traffic):
-            return Assignment(self.control, False, 0, version, now_ms, unit)
-        variant, at_ms = table.choose(draw), self._fixed_time_ms or now_ms
-        return Assignment(
-            variant, True, table.propensities[variant], version, at_ms, unit, b"", table.packed
+            return self._not_enrolled(unit, now_ms)
+        variant = table.choose(draw)
+        receipt = Receipt(
+            experiment=self.number,
+            variant=self.first_index + variant,
+            propensity=table.propensities[variant],
+            allocation_version=version,
+            assigned_at_ms=self.fixed_time_ms or now_ms,
+            unit=unit,
+            attribution_window_s=self.attribution_window_s,
+            weights=table.packed,
         )
+        return Assignment(variant, True, receipt)
 
     def assign(
         self,
         unit_key: str | bytes,
         now_ms: int,
-        *,
-        was_in: bool = False,
         features: Mapping[str, Any] | None = None,
         device: str | None = None,
         location: str | None = None,
         eligible: int | None = None,
+        *,
+        was_in: bool = False,
     ) -> Assignment:
         """Return the variant of a unit.
 
         Args:
             unit_key: User or session id, or 16 fresh random bytes for an impression.
             now_ms: Time of the request, in milliseconds since the epoch.
-            was_in: Whether it is taken to have been in before the share was lowered.
             features, device, location: Context of the request; for contextual policies and
                 dimensions, and `features` for covariates.
             eligible: The variants that can be shown, as for `draw_table`.
+            was_in: Whether it is taken to have been in before the share was lowered.
 
         Raises:
             InputError: a declared feature or covariate cannot be used, with its path; also
@@ -327,22 +330,31 @@ class Assigner:
         if self._contextual is not None:
             vector = self._contextual[0].encode(features, device, location)
         known = b"" if self._covariates is None else pack(self._covariates.encode(features))
-        unit, enrolment, variant_draw = draws(self.number, unit_key)
+        unit, enrolment, variant_draw = self._draw(unit_key)
         if enrolment >> ENROLMENT_SHIFT >= (self._below_peak if was_in else self._below):
-            return Assignment(self.control, False, 0, self._allocation_version, now_ms, unit)
+            return self._not_enrolled(unit, now_ms)
         table = self._table_of(vector, eligible)
         if vector is None and not self._is_trial:
             variant_draw = promoted_draw(self.number, unit_key)
         variant = table.choose(variant_draw)
-        propensity, version = table.propensities[variant], self._allocation_version
         if vector is not None:
             known = pack(vector)
-        at_ms = now_ms if vector or self._fixed_time_ms is None else self._fixed_time_ms
         values = b""
         if self._dimensions is not None:
             values = self._dimensions.encode(features, device, location)
-        found = (variant, True, propensity, version, at_ms, unit, known, table.packed, values)
-        return _new_tuple(Assignment, found)
+        fields = (
+            self.number,
+            self.first_index + variant,
+            table.propensities[variant],
+            self._allocation_version,
+            now_ms if self.fixed_time_ms is None else self.fixed_time_ms,
+            unit,
+            self.attribution_window_s,
+            table.packed,
+            known,
+            values,
+        )
+        return _new_tuple(Assignment, (variant, True, _new_tuple(Receipt, fields)))
 
     def redraw(
         self,
@@ -364,8 +376,13 @@ class Assigner:
         if self._contextual is not None:
             vector = self._contextual[0].encode(features, device, location)
         table = self._table_of(vector, eligible)
-        variant = table.choose_again(draws(self.number, unit_key).variant)
+        _, _, variant_draw = self._draw(unit_key)
+        variant = table.choose_again(variant_draw)
         return variant, table.propensities[variant]
+
+    def _not_enrolled(self, unit: int, now_ms: int) -> Assignment:
+        fields = (self.number, 0, 0, 0, now_ms, unit, 0, b"", b"", b"")
+        return _new_tuple(Assignment, (self.control, False, _new_tuple(Receipt, fields)))
 
     def _table_of(self, vector: Vector | None, eligible: int | None) -> DrawTable:
         if self._contextual is not None and vector is not None:
@@ -386,5 +403,5 @@ def _before(experiment: Experiment) -> tuple[DrawTable, int] | None:
         return None
     table = draw_table(roster.weights)
     if all(roster.weights):  # receipts of before say no weights
-        table = table._replace(packed=b"")
+        table = replace(table, packed=b"")
     return table, experiment.started_version

@@ -45,12 +45,12 @@ class Decision(NamedTuple):
     Attributes:
         reason: Why.
         variant: Index of the variant that it sees.
-        assignment: What is logged; None where nothing is.
+        receipt: What is signed and logged; None where nothing is.
     """
 
     reason: Reason
     variant: int
-    assignment: Assignment | None
+    receipt: Receipt | None
 
 
 def decide_by_hash(
@@ -59,8 +59,7 @@ def decide_by_hash(
     eligible: Eligible | None,
     now_ms: Callable[[], int],
     draw: Callable[[], bytes],
-    *,
-    is_asked_for: bool,
+    is_asked_for: bool,  # noqa: FBT001 - by position, as all are: it is called for every request
 ) -> Decision | None:
     """Return the answer to a request, or None if it depends on what its unit got before.
 
@@ -100,20 +99,23 @@ def decide_by_hash(
         return None
     else:
         key_or_draw = key
+    at_ms = assigner.fixed_time_ms
     timestamp = request.timestamp
-    assignment = assigner.assign(
+    if timestamp is not None or at_ms is None:
+        at_ms = time_of(assigner, timestamp, now_ms())
+    variant, enrolled, receipt = assigner.assign(
         key_or_draw,
-        now_ms() if timestamp is None else time_of(assigner, timestamp, now_ms()),
-        features=request.features,
-        device=request.device,
-        location=request.location,
-        eligible=None if eligible is None else eligible.bits,
+        at_ms,
+        request.features,
+        request.device,
+        request.location,
+        None if eligible is None else eligible.bits,
     )
-    if not assignment.enrolled:
+    if not enrolled:
         return outside(assigner, eligible, Reason.NOT_ENROLLED)
     if eligible is not None and not assigner.counts(eligible.bits):
-        return Decision(Reason.REDRAWN, assignment.variant, None)
-    return _new_tuple(Decision, (_ASSIGNED, assignment.variant, assignment))
+        return Decision(Reason.REDRAWN, variant, None)
+    return _new_tuple(Decision, (_ASSIGNED, variant, receipt))
 
 
 def outside(
@@ -204,21 +206,3 @@ def time_of(assigner: Assigner, timestamp: int | None, now_ms: int) -> int:
             "timestamp",
         )
     return timestamp
-
-
-def receipt_of(assigner: Assigner, assignment: Assignment) -> Receipt:
-    """Return the receipt of an assignment by an experiment."""
-    variant, _, propensity, version, at_ms, unit, features, weights, dimensions = assignment
-    fields = (
-        assigner.number,
-        assigner.first_index + variant,
-        propensity,
-        version,
-        at_ms,
-        unit,
-        assigner.attribution_window_s,
-        weights,
-        features,
-        dimensions,
-    )
-    return _new_tuple(Receipt, fields)

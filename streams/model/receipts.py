@@ -508,7 +508,7 @@ def check_form(text: str) -> None:
 
 
 def _to_text(raw: bytes) -> str:
-    return b2a_base64(raw, newline=False).rstrip(b"=").translate(_TO_URL).decode()
+    return b2a_base64(raw, newline=False).translate(_TO_URL, b"=").decode()
 
 
 def _to_bytes(text: str) -> bytes:

@@ -18,8 +18,8 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import accumulate
-from typing import NamedTuple
 
 from streams.model.errors import InvalidParameterError
 from streams.model.quantities import PROPENSITY_ONE, PROPENSITY_PER_WEIGHT
@@ -33,7 +33,8 @@ _LOW = PROPENSITY_ONE - 1
 _HALF_BITS = 32
 
 
-class DrawTable(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class DrawTable:
     """Probabilities of variants, compiled for many draws.
 
     Attributes:
@@ -142,7 +143,7 @@ class DrawTables:
 
 def _with_weights(table: DrawTable, *, is_needed: bool) -> DrawTable:
     """Return a table with the weights for receipts, or without them where they are not needed."""
-    return table if is_needed else table._replace(packed=b"")
+    return table if is_needed else replace(table, packed=b"")
 
 
 def _conditional(weights: Sequence[int], eligible: int) -> tuple[int, ...]:

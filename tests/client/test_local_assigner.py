@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import shutil
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -16,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from api.outbox import ImpressionRow
+from api.outbox import ImpressionRow, groups_of
 from api.spool.entries import intact_entries
 from experiment_streams_client.errors import ApiError
 from experiment_streams_client.local import LocalAssigner, LocalAssignment, LocalRequest
@@ -25,7 +26,7 @@ from experiment_streams_client.local.journal import Journal
 from streams.fold.impressions import ImpressionFolding
 from streams.model.errors import ConfigurationError, EngineError
 from streams.model.events import OutsideRequests
-from streams.model.receipts import Keyring
+from streams.model.receipts import Keyring, Receipt
 from streams.tallies.plan import plain
 from streams.wire.impressions import decode_impression_batch
 from streams.wire.records import SINGLE_OBJECT
@@ -368,6 +369,16 @@ def row(n: int, *, repeatable: bool = False) -> ImpressionRow:
     )
 
 
+def logged(row: ImpressionRow) -> tuple[Receipt, str, bool]:
+    """Return what is appended for a row."""
+    experiment, repeatable, variant, propensity, version, at_ms, unit, context, *texts = row
+    features, weights, dimensions = texts
+    receipt = Receipt(
+        experiment, variant, propensity, version, at_ms, unit, 60, weights, features, dimensions
+    )
+    return receipt, context, repeatable
+
+
 class Record(NamedTuple):
     offset: int
     timestamp: int
@@ -409,6 +420,59 @@ def journal(root: Path, incarnation: int) -> Journal:
     return Journal(root, incarnation, 1, PARTITIONS, 2**24)
 
 
+U64 = st.integers(0, 2**64 - 1)
+ROWS = st.builds(
+    ImpressionRow,
+    experiment=st.just(7),
+    repeatable=st.just(True),
+    variant=st.integers(0, 2**16 - 1),
+    propensity=st.integers(1, 2**32),
+    allocation_version=st.integers(0, 2**48 - 1),
+    assigned_at_ms=st.integers(0, 2**48 - 1),
+    unit=U64,
+    context=st.just("") | st.text().map(json.dumps),
+    features=st.binary(max_size=96),
+    weights=st.binary(max_size=32),
+    dimensions=st.binary(max_size=4),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(ROWS, min_size=1, max_size=9))
+def test_what_is_appended_is_read_again(rows: list[ImpressionRow]) -> None:
+    with TemporaryDirectory() as root:
+        opened = Journal(Path(root), 1, 1, 1, 2**24)
+        for each in rows:
+            opened.append(*logged(each))
+
+        [segment] = opened.sealed()
+        [batch] = opened.read(segment).batches
+
+        assert batch.groups == groups_of(rows)
+        opened.close()
+
+
+def test_the_bytes_of_entries(tmp_path: Path) -> None:
+    """Files of an earlier release are adopted, so the bytes must not change."""
+    experiment, unit = 0x0123456789ABCDEF, 0xFEDCBA9876543210
+    plain = Receipt(experiment, 2, 2**30, 7, 1_700_000_000_123, unit, 60)
+    extended = plain._replace(weights=b"\x10\x20\x20", features=b"\3\4\0", dimensions=b"\2\0")
+    opened = Journal(tmp_path, 0, 1, PARTITIONS, 2**24)
+
+    opened.append(plain, "", True)
+    opened.append(extended, '{"device":"é"}', False)
+
+    [segment] = opened.sealed()
+    _, *found = intact_entries(segment.path.read_bytes())[0]
+    fixed = "0123456789abcdef0002000000004000000000000000000000070000018bcfe5687bfedcba9876543210"
+    assert [(each.partition, each.payload.hex()) for each in found] == [
+        (3, f"01{fixed}03000000"),
+        (1, f"00{fixed}030303020304001020200200" + '{"device":"é"}'.encode().hex()),
+    ]
+    assert segment.path.read_bytes().find(bytes.fromhex("0000002fbe656788060003")) > 0
+    opened.close()
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.data())
 def test_every_impression_counts_once_wherever_the_process_dies(data: st.DataObject) -> None:
@@ -429,7 +493,7 @@ def test_every_impression_counts_once_wherever_the_process_dies(data: st.DataObj
                     continue
                 if step == "row":
                     rows.append(row(len(rows), repeatable=len(rows) % 2 == 0))
-                    opened.append(rows[-1])
+                    opened.append(*logged(rows[-1]))
                     continue
                 sink.failures = [] if step == "send" else [step]
                 with suppress(ConnectionError):

@@ -13,12 +13,10 @@ from threading import Lock
 from typing import Any, Self
 
 from api.http.models.requests import AssignmentContext
-from api.outbox import row_of
 from api.services.logged_context import logged_context
 from api.snapshots.running import ShippedExperiment
 from experiment_streams_client.clients import ExperimentClient
 from experiment_streams_client.local.assignments import (
-    NOTHING_ELSE,
     LocalAssignment,
     LocalRequest,
     checked,
@@ -34,7 +32,6 @@ from streams.experiments.hash_assignment import (
     decide_by_hash,
     held_out_of,
     outside,
-    receipt_of,
     unit_key,
 )
 from streams.experiments.ignored_units import MAX_UNIT_ID
@@ -48,6 +45,7 @@ MAX_FIRST_RECEIPTS = 65_536
 """Answers of the API that are kept, for units whose first receipt it keeps; about 25 MB."""
 
 DRAW_BYTES = 16
+_ALL_BUT_ONE = len(LocalRequest._fields) - 1
 _IMPRESSION = UnitKind.IMPRESSION
 _ASSIGNED = Reason.ASSIGNED.value
 _KEPT = frozenset({Reason.ASSIGNED, Reason.STICKY})
@@ -187,12 +185,12 @@ class LocalAssigner:
     def _decide(self, name: str, request: LocalRequest) -> LocalAssignment | None:
         """Return the answer; None where the API has to be asked."""
         known = self.experiments.by_name.get(name)
-        user_id = request.user_id
+        user_id, _, _, _, device, location, features, wanted = request
         if not (
             type(user_id) is str
             and len(user_id) <= MAX_UNIT_ID
             and user_id.isascii()
-            and request[1:] == NOTHING_ELSE
+            and request.count(None) == _ALL_BUT_ONE
         ):
             checked(request)
         if known is None:
@@ -209,8 +207,8 @@ class LocalAssigner:
             return None
         assigner = answering.assigner
         eligible = None
-        if request.eligible is not None:
-            eligible = assigner.variants.read(tuple(request.eligible))
+        if wanted is not None:
+            eligible = assigner.variants.read(tuple(wanted))
         if answering.holdouts and held_out_of(assigner, answering.holdouts, request) is not None:
             return self._not_counted(known, outside(assigner, eligible, Reason.HOLDOUT))
         decision = decide_by_hash(
@@ -219,27 +217,22 @@ class LocalAssigner:
             eligible,
             self._now_ms,
             self._draw,
-            is_asked_for=known.is_asked_for,
+            known.is_asked_for,
         )
         if decision is None:
             return self._kept(known, assigner, request)
-        assignment = decision.assignment
-        if assignment is None:
+        _, index, receipt = decision
+        if receipt is None:
             return self._not_counted(known, decision)
         logged = ""
-        if request.device or request.location or request.features:
+        if device or location or features:
             logged = logged_context(request)
-        receipt = receipt_of(assigner, assignment)
         text = self._sign(receipt)
-        self._append(row_of(receipt, logged, is_repeatable=assigner.unit_kind is not _IMPRESSION))
+        self._append(receipt, logged, assigner.unit_kind is not _IMPRESSION)
         self.decided += 1
-        answer = (
-            text,
-            *known.variants[assignment.variant],
-            True,
-            _ASSIGNED,
-            receipt.propensity / PROPENSITY_ONE,
-        )
+        experiment_id, variant_id, variant, config = known.variants[index]
+        propensity = receipt.propensity / PROPENSITY_ONE
+        answer = (text, experiment_id, variant_id, variant, config, True, _ASSIGNED, propensity)
         return _new_tuple(LocalAssignment, answer)
 
     def _not_counted(self, known: LocalExperiment, decision: Decision) -> LocalAssignment:

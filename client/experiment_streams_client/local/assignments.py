@@ -51,10 +51,6 @@ class LocalRequest(NamedTuple):
     eligible: Sequence[str] | None = None
 
 
-NOTHING_ELSE = (None,) * (len(LocalRequest._fields) - 1)
-"""Fields of a request besides its user, of one that has nothing else."""
-
-
 def checked(request: LocalRequest) -> None:
     """Refuse what the API would refuse of a request.
 
@@ -66,7 +62,7 @@ def checked(request: LocalRequest) -> None:
             type(text) is str and len(text) <= MAX_UNIT_ID and (text.isascii() or _is_unicode(text))
         ):
             raise InputError("OUT_OF_RANGE", f"must be a text of at most {MAX_UNIT_ID}", name)
-    if request[2:] != NOTHING_ELSE[1:]:
+    if any(each is not None for each in request[2:]):
         given = {name: value for name, value in request._asdict().items() if value is not None}
         try:
             AssignmentContext(**given)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from streams.analysis.evaluate import evaluate
 from streams.analysis.promotion import Obstacle, obstacles
-from streams.experiments.assignment import Assigner
+from streams.experiments.assignment import Assigner, Assignment
 from streams.experiments.lifecycle import Experiment, apply_command
 from streams.experiments.measurement_plan import plan_of
 from streams.experiments.snapshot import Snapshot
@@ -63,10 +63,14 @@ class Run:
             found = assigner.assign(self.step.to_bytes(16), 1_000 + self.step)
             if converts(self.step):
                 self.values.append(len(self.logged))
-            self.logged.append(
-                (found.variant, found.propensity, found.weights, found.assigned_at_ms)
-            )
+            self.log(found)
             self.step += 1
+
+    def log(self, assignment: Assignment) -> None:
+        receipt = assignment.receipt
+        self.logged.append(
+            (assignment.variant, receipt.propensity, receipt.weights, receipt.assigned_at_ms)
+        )
 
     def tally(self, batch: int = 1_000_000) -> Tally:
         plan = plan_of(self.experiment.definition, self.experiment.n_started)
@@ -121,9 +125,7 @@ def test_worked_example_of_one_that_is_added_and_one_that_is_stopped() -> None:
             seen[every, found.variant] += 1
             if seen[every, found.variant] % every == 0:
                 run.values.append(len(run.logged))
-            run.logged.append(
-                (found.variant, found.propensity, found.weights, found.assigned_at_ms)
-            )
+            run.log(found)
             run.step += 1
 
     phase(2_000, 2)
@@ -174,9 +176,7 @@ def test_an_added_variant_that_is_better_is_found_and_one_that_was_stopped_never
             found = assigner.assign(run.step.to_bytes(16), 1_000 + run.step)
             if run.step % (2 if found.variant == 2 else 10) == 0:
                 run.values.append(len(run.logged))
-            run.logged.append(
-                (found.variant, found.propensity, found.weights, found.assigned_at_ms)
-            )
+            run.log(found)
             run.step += 1
     assert run.evaluated().winner == 2
     assert Obstacle.NO_WINNER not in obstacles(run.evaluated())

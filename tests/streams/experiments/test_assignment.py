@@ -20,6 +20,7 @@ from streams.experiments.statistics.recommendation import ReasonCode, Recommende
 from streams.experiments.statistics.variant_report import VariantReport
 from streams.model.errors import ExperimentNotRunningError, InputError
 from streams.model.quantities import PROPENSITY_ONE
+from streams.model.receipts import Receipt
 from streams.model.vectors import unpack
 from streams.policies.bucketing import draws, promoted_draw
 from streams.policies.draw_tables import draw_table
@@ -62,21 +63,23 @@ def test_an_impression_by_hand() -> None:
 
     found = assigner.assign("user_123", 77)
 
-    assert found == (1, True, 3 * PROPENSITY_ONE // 4, 40, 77, 15901143124756564115, b"", b"", b"")
+    propensity, unit = 3 * PROPENSITY_ONE // 4, 15901143124756564115
+    receipt = Receipt(0x0123456789ABCDEF, 1, propensity, 40, 77, unit, 86_400)
+    assert found == (1, True, receipt)
     assert (assigner.is_remembered, assigner.attribution_window_s) == (False, 86_400)
 
 
 def test_a_unit_outside_gets_the_control() -> None:
     found = Assigner(snapshot(trafficAllocation=0.0)).assign("u", 1)
 
-    assert (found.variant, found.enrolled, found.propensity) == (1, False, 0)
+    assert (found.variant, found.enrolled, found.receipt.propensity) == (1, False, 0)
 
 
 def test_a_user_under_fixed_weights_has_one_receipt_whenever_it_comes() -> None:
     assigner = Assigner(snapshot(type="bayesian_ab"))
 
     assert assigner.assign("u", 5_000) == assigner.assign("u", 9_000)
-    assert assigner.assign("u", 5_000).assigned_at_ms == 1_000
+    assert assigner.assign("u", 5_000).receipt.assigned_at_ms == 1_000
     assert not assigner.is_remembered
 
 
@@ -85,7 +88,7 @@ def test_a_unit_that_comes_again_under_a_bandit_is_remembered(unit: str) -> None
     assigner = Assigner(snapshot(unit=unit))
 
     assert assigner.is_remembered
-    assert assigner.assign("u", 5_000).assigned_at_ms == 5_000
+    assert assigner.assign("u", 5_000).receipt.assigned_at_ms == 5_000
 
 
 def test_covariates_are_in_the_first_receipt_which_is_kept() -> None:
@@ -97,8 +100,9 @@ def test_covariates_are_in_the_first_receipt_which_is_kept() -> None:
 
     found = assigner.assign("u", 5_000, features={"age": 75, "spend": None, "other": "text"})
 
-    assert unpack(found.features) == ((0, 1_024), (1, 512), (4, 1_024))  # (4): spend is missing
-    assert (assigner.is_remembered, found.assigned_at_ms) == (True, 5_000)
+    # 4: spend is missing
+    assert unpack(found.receipt.features) == ((0, 1_024), (1, 512), (4, 1_024))
+    assert (assigner.is_remembered, found.receipt.assigned_at_ms) == (True, 5_000)
     for value, code in (("75", "WRONG_TYPE"), (True, "WRONG_TYPE"), (math.inf, "NOT_FINITE")):
         with pytest.raises(InputError) as refused:
             assigner.assign("u", 5_000, features={"age": value})
@@ -124,7 +128,7 @@ def test_the_propensity_is_the_weight_of_the_variant_the_draw_chooses(key, cuts)
     found = Assigner(snapshot(weights)).assign(key, 1)
 
     assert found.variant == draw_table(weights).choose(draws(5, key).variant)
-    assert found.propensity == weights[found.variant] << 16 > 0
+    assert found.receipt.propensity == weights[found.variant] << 16 > 0
 
 
 @given(key=st.text(min_size=1), low=st.floats(0, 1), high=st.floats(0, 1))
@@ -155,5 +159,6 @@ def test_a_promoted_winner_is_drawn_afresh_and_under_its_own_index() -> None:
 
     assert (assigner.first_index, assigner.is_remembered) == (256, False)
     assert found.variant == draw_table((49_152, 16_384)).choose(promoted_draw(5, "u"))
-    assert found.assigned_at_ms == 7_000
-    assert found.unit == draws(5, "u").unit
+    assert found.receipt.variant == 256 + found.variant
+    assert found.receipt.assigned_at_ms == 7_000
+    assert found.receipt.unit == draws(5, "u").unit

@@ -167,10 +167,11 @@ def test_an_assignment_has_the_propensity_of_its_context(kind):
         counts = Counter(each.variant for each in chosen[device])
         assert counts[best] > 2_850  # of 2,970 expected: 22 deviations
         for each in chosen[device]:
-            weight = scorer.weights(unpack(each.features))[each.variant]
-            assert each.propensity == weight * PROPENSITY_ONE // 65_536
-    assert {each.features for each in chosen["tablet"]} == {b""}
-    assert {each.allocation_version for each in chosen["mobile"]} == {found.allocation.version}
+            weight = scorer.weights(unpack(each.receipt.features))[each.variant]
+            assert each.receipt.propensity == weight * PROPENSITY_ONE // 65_536
+    assert {each.receipt.features for each in chosen["tablet"]} == {b""}
+    versions = {each.receipt.allocation_version for each in chosen["mobile"]}
+    assert versions == {found.allocation.version}
 
 
 def test_features_of_the_request_stand_above_its_fields():
@@ -178,7 +179,7 @@ def test_features_of_the_request_stand_above_its_fields():
 
     found = assigner.assign("u", 9, features={"device": "mobile", "age": 75}, device="desktop")
 
-    assert unpack(found.features) == ((0, 1024), (1, 1024), (3, 512))
+    assert unpack(found.receipt.features) == ((0, 1024), (1, 1024), (3, 512))
 
 
 def test_a_feature_that_cannot_be_used_is_refused_also_of_those_who_do_not_take_part():
@@ -193,7 +194,7 @@ def test_a_feature_that_cannot_be_used_is_refused_also_of_those_who_do_not_take_
 def test_a_snapshot_without_a_model_assigns_by_its_weights():
     assigner = Assigner(replace(snapshot(), model=None))
 
-    assert assigner.assign("u", 9, device="mobile").features == b""
+    assert assigner.assign("u", 9, device="mobile").receipt.features == b""
 
 
 def test_other_policies_publish_no_model():
@@ -210,7 +211,7 @@ def test_other_policies_publish_no_model():
     )
 
     assert plain.model is None
-    assert Assigner(plain).assign("u", 9, features={"age": "old"}).features == b""
+    assert Assigner(plain).assign("u", 9, features={"age": "old"}).receipt.features == b""
 
 
 def test_the_share_of_units_with_an_unknown_value_is_counted_exactly():

@@ -146,8 +146,8 @@ def test_an_assignment_carries_the_values_and_its_variant_does_not_depend_on_the
 
     found = sliced.assign("u", 1, device="desktop")
 
-    assert found.dimensions == b"\2"
-    assert found._replace(dimensions=b"") == plain.assign("u", 1)
+    assert found.receipt.dimensions == b"\2"
+    assert found.receipt._replace(dimensions=b"") == plain.assign("u", 1).receipt
     assert sliced.unknown_dimensions == b"\0"
 
 

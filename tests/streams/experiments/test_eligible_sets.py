@@ -52,7 +52,7 @@ def test_conditional_propensities_are_observed_shares_under_thompson_sampling():
                 p = each / PROPENSITY_ONE
                 excess[size, variant] += (variant == found.variant) - p
                 variance[size, variant] += p * (1.0 - p)
-            chance = found.variant, found.propensity, found.weights
+            chance = found.variant, found.receipt.propensity, found.receipt.weights
             chances[chance] += 1
             if draw.random() < RATES[found.variant]:
                 observed.add_value(look, (*chance, "click"), None, MICRO, look)
