@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from streams.experiments.exposure import WINDOWS_BY_EXPOSURE
 from streams.fold.buckets import deadlines
-from streams.fold.deduplication import SEEN, entry
+from streams.fold.deduplication import SEEN, entries_of
 from streams.fold.exposures import by_exposure, count_exposed, is_by_exposure
 from streams.fold.measuring import CountedObservation
 from streams.fold.metric_slots import check_slot, take_slot
@@ -209,7 +209,7 @@ def count_new_units(
     pieces = _pieces(experiments[order], by_bucket[order])
     order = chosen[order]
     units, values = rows.keys[order].tolist(), rows.read.values[order].tolist()
-    entries = list(map(entry, values, rows.events[order].tolist()))
+    entries = entries_of(values, rows.events[order].tolist())
     all_names = rows.read.names
     names = [all_names[metric] for metric in rows.read.metrics[order].tolist()]
     keys = list(

@@ -13,7 +13,7 @@ The entries live in a memory that forgets the oldest ones: `streams.fold.window_
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from enum import Enum, IntEnum
 from typing import Final, NamedTuple
 
@@ -47,6 +47,11 @@ _BINARIES = (0, MICRO)
 def entry(value: int, event: int) -> int:
     """Return what stands for a unit whose only observation is this one."""
     return value << _TOTAL_SHIFT | event
+
+
+def entries_of(values: Iterable[int], events: Iterable[int]) -> list[int]:
+    """Return the `entry` of each of many units."""
+    return [value << _TOTAL_SHIFT | event for value, event in zip(values, events, strict=True)]
 
 
 class Duplicate(Enum):

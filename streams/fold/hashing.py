@@ -31,9 +31,10 @@ def hashes_of(texts: Sequence[bytes]) -> NDArray[np.uint64]:
 
     All digests become numbers at once: 0.23 us each instead of 0.34.
     """
+    new_state = _BLANK.copy
     digests = []
     for text in texts:
-        state = _BLANK.copy()
+        state = new_state()
         state.update(text)
         digests.append(state.digest())
     hashes = np.frombuffer(b"".join(digests), ">u8").astype(np.uint64) & np.uint64(KEY_MASK)

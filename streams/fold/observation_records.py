@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from operator import attrgetter
 
 import numpy as np
@@ -137,14 +139,14 @@ def chunks(records: Sequence[LogRecord], last_offset: int) -> Iterator[tuple[int
     start, count = 0, len(records)
     while start < count and records[start].offset <= last_offset:
         start += 1
-    if COST_OF_OTHERS * sum(map(len, filter(None, map(_value, records)))) > CHUNK_BYTES:
-        size = 0
-        for stop in range(start, count):
-            value = records[stop].value or b""
-            added = len(value) if value.startswith(PLAIN_START) else COST_OF_OTHERS * len(value)
-            size += added
-            if size > CHUNK_BYTES and stop > start:
-                yield start, stop
-                start, size = stop, added
-    if start < count:
-        yield start, count
+    values = [value or b"" for value in map(_value, records)]
+    costs = [
+        len(value) if value.startswith(PLAIN_START) else COST_OF_OTHERS * len(value)
+        for value in values
+    ]
+    ends = list(accumulate(costs))
+    while start < count:
+        stop = bisect_right(ends, CHUNK_BYTES + ends[start] - costs[start])
+        stop = max(stop, start + 1)
+        yield start, stop
+        start = stop

@@ -238,22 +238,22 @@ def _statistics(sums: Sequence[int]) -> Statistics:
 def _add_weights(found: dict[KeyT, list[int]], key: KeyT, weights: UnitWeights, count: int) -> None:
     """Add the weights of some equal units to the sums of a key."""
     one, inverse, inverse_squared, overlap, overlap_squared = weights
+    if count != 1:  # among many chances most have one unit, and by pair the numbers are long
+        one *= count
+        inverse *= count
+        inverse_squared *= count
+        overlap *= count
+        overlap_squared *= count
     sums = found.get(key)
     if sums is None:
-        found[key] = [
-            one * count,
-            inverse * count,
-            inverse_squared * count,
-            overlap * count,
-            overlap_squared * count,
-        ]
+        found[key] = [one, inverse, inverse_squared, overlap, overlap_squared]
         return
     # For every chance of every metric: a loop takes twice as long.
-    sums[0] += one * count
-    sums[1] += inverse * count
-    sums[2] += inverse_squared * count
-    sums[3] += overlap * count
-    sums[4] += overlap_squared * count
+    sums[0] += one
+    sums[1] += inverse
+    sums[2] += inverse_squared
+    sums[3] += overlap
+    sums[4] += overlap_squared
 
 
 def _metric(known: Mapping[int, VariantTally], key: Metric) -> MetricTally:

@@ -48,11 +48,9 @@ def read_plain_observations(
     values: Sequence[bytes | None],
 ) -> tuple[ObservationColumns, NDArray[np.bool_]]:
     """Return the observations of plain records, and which of the records those are."""
-    sizes = np.fromiter((len(value or b"") for value in values), np.int64, len(values))
-    if sizes.max(initial=0) > PLAIN_BYTES:
-        values = [value if value and len(value) <= PLAIN_BYTES else None for value in values]
-        sizes[sizes > PLAIN_BYTES] = 0
-    joined = b"".join(value or b"" for value in values) + _SLACK
+    short = [value if value and len(value) <= PLAIN_BYTES else b"" for value in values]
+    sizes = np.fromiter(map(len, short), np.int64, len(short))
+    joined = b"".join([*short, _SLACK])
     data = np.frombuffer(joined, np.uint8)
     ends = sizes.cumsum()
     starts = ends - sizes
