@@ -45,7 +45,7 @@ class OutageFilter(logging.Filter):
     """A filter that thins records about outages, and passes all others.
 
     A record is about an outage if it was logged with `outage`, if an argument of it or its
-    exception is the error of a dependency or a timeout, or if the client of one has logged it.
+    exception is the error of a dependency or a timeout, or if the client of one warns of it.
 
     Args:
         clock: Monotonic seconds.
@@ -109,6 +109,8 @@ def _outage_of(record: logging.LogRecord) -> _Outage | None:
             return "", type(value).__name__
         elif (dependency := _LIBRARIES.get(_library(type(value).__module__))) is not None:
             return dependency, type(value).__name__
+    if record.levelno < logging.WARNING:  # as that a consumer has joined its group
+        return None
     library = _LIBRARIES.get(_library(record.name))
     return None if library is None else (library, record.levelname)
 
