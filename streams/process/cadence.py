@@ -4,11 +4,15 @@ A key that was not handled for an interval is due as soon as it changes, and wha
 interval after that is due at its end. So a change never waits for longer than the interval, the
 last one is never left behind, and a key that changes all the time costs no more than one handling
 an interval. The keys are independent: a busy one does not make an idle one wait.
+
+Where a handling has a cost of its own, as a request has, the ends of intervals are put on a grid:
+then busy keys share their handlings, and an idle one still has one of its own at once.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Collection, Hashable, Iterable
 from contextlib import suppress
@@ -29,22 +33,36 @@ class Cadence(Generic[K]):
     Args:
         interval_s: Shortest time between two handlings of a key, in seconds; 0 for none.
         clock: Monotonic seconds.
+        grid_s: Seconds of which the end of an interval is a multiple, rounded up; 0 for any time.
     """
 
-    def __init__(self, interval_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        interval_s: float,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        grid_s: float = 0.0,
+    ) -> None:
         self._interval_s = interval_s
         self._clock = clock
+        self._grid_s = grid_s
         self._handled_s: dict[K, float] = {}  # in order of time
 
-    def due(self, changed: Iterable[K]) -> list[K]:
+    def due(
+        self, changed: Iterable[K], head_start_s: Callable[[K], float] = lambda _: 0.0
+    ) -> list[K]:
         """Return those that are due, the one that was handled longest ago first.
 
         Those of which no handling is known come before all others, in the order given. So where
         less is handled than is due, an idle key is served at once, and busy ones take turns.
+
+        Args:
+            changed: Keys that have changed.
+            head_start_s: Seconds by which a key counts as handled earlier than it was.
         """
         now = self._clock()
         due = [key for key in changed if self._due_at(key) <= now]
-        return sorted(due, key=self._due_at)
+        return sorted(due, key=lambda key: self._handled_at(key) - head_start_s(key))
 
     def wait_s(self, changed: Collection[K]) -> float | None:
         """Return the seconds until the first is due, 0 if one is; None if nothing has changed."""
@@ -68,8 +86,14 @@ class Cadence(Generic[K]):
         for key in keys:
             self._handled_s.pop(key, None)
 
+    def _handled_at(self, key: K) -> float:
+        return self._handled_s.get(key, -math.inf)
+
     def _due_at(self, key: K) -> float:
-        return self._handled_s.get(key, float("-inf")) + self._interval_s
+        end = self._handled_at(key) + self._interval_s
+        if not self._grid_s or end == -math.inf:
+            return end
+        return math.ceil(end / self._grid_s) * self._grid_s
 
 
 async def until_due(changed: asyncio.Event, wait_s: Callable[[], float | None]) -> None:

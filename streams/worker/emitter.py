@@ -16,7 +16,7 @@ from streams.process.cadence import Cadence
 from streams.tallies.cell import Cell
 from streams.wire.cells import encode_cell
 from streams.worker.outbox import Outgoing, deliver
-from streams.worker.pacing import STEP_INTERVAL_S, TimeBudget, follow
+from streams.worker.pacing import GRID_S, TimeBudget, follow
 
 LARGE_CELL_S = 0.01
 """Cells that take longer to encode have a time budget: some 1,000 variants times metrics."""
@@ -26,6 +26,9 @@ LARGE_CELL_SHARE = 0.2
 256 variants times 16 metrics, at 50 ms, is sent every half second."""
 
 LARGE_CELL_BURST_S = 0.1
+
+STEPS_AT_MOST = 0.8
+"""Share of the time for steps, most of which is waiting for the broker."""
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +58,7 @@ class CellEmitter:
         self._topic = topic
         self._codec = codec
         self._partition_of = partition_of
-        self._cadence: Cadence[Place] = Cadence(interval_s)
+        self._cadence: Cadence[Place] = Cadence(interval_s, grid_s=GRID_S)
         self._timeout = timeout_s
         self._unsent: dict[Place, Cell] = {}
         self._removed: dict[Place, None] = {}
@@ -87,7 +90,7 @@ class CellEmitter:
 
     async def run(self) -> None:
         """Send what is queued, indefinitely."""
-        await follow(self._changed, self._send, interval_s=STEP_INTERVAL_S, wait_s=self._wait_s)
+        await follow(self._changed, self._send, at_most=STEPS_AT_MOST, wait_s=self._wait_s)
 
     def _wait_s(self) -> float | None:
         return 0.0 if self._removed else self._cadence.wait_s(self._unsent)

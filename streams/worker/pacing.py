@@ -15,9 +15,9 @@ from streams.model.errors import DependencyError
 from streams.process.cadence import until_due
 from streams.process.exits import die
 
-STEP_INTERVAL_S = 0.02
-"""Shortest time between two steps that handle keys as they become due: those that become due
-meanwhile share a step, and its requests."""
+GRID_S = 0.02
+"""Grid of the times at which busy keys become due: they share a step, and its requests. An idle key
+has a step at once."""
 
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 2.0
@@ -82,7 +82,7 @@ async def follow(
     changed: asyncio.Event,
     step: Callable[[], Awaitable[None]],
     *,
-    interval_s: float,
+    interval_s: float = 0.0,
     at_most: float = 0.5,
     wait_s: Callable[[], float | None] | None = None,
 ) -> None:

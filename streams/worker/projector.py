@@ -106,7 +106,7 @@ class Projector:
     async def run(self) -> None:
         """Write what is queued, from the first heartbeat on."""
         await self.is_known.wait()
-        await follow(self._changed, self._write, interval_s=0.0)
+        await follow(self._changed, self._write)
 
     async def send_heartbeats(self) -> None:
         """Send heartbeats indefinitely, and write everything again after Redis has lost it."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
@@ -29,7 +28,6 @@ from streams.kafka.records import LogError
 from streams.model.errors import DependencyError
 from streams.model.events import Answer
 from streams.model.ids import experiment_id
-from streams.process.cadence import Cadence
 from streams.process.exits import die
 from streams.projection.writer import HistoryRecord, SnapshotRecord
 from streams.wire.commands import encode_command
@@ -42,21 +40,10 @@ from streams.worker.generation_follower import LOOK_S, GenerationFollower
 from streams.worker.last_snapshots import LastSnapshots
 from streams.worker.logged_decisions import LoggedDecisions
 from streams.worker.outbox import Outgoing, deliver
-from streams.worker.pacing import STEP_INTERVAL_S, TimeBudget, follow
+from streams.worker.pacing import TimeBudget, follow
 from streams.worker.point_recorder import PointRecorder
 from streams.worker.projector import Projector
-
-EVALUATION_INTERVAL_S = 0.1
-"""Shortest time between two evaluations of one experiment, at any traffic. One that was not
-evaluated for that long is evaluated as soon as it changes."""
-
-EVALUATION_SHARE = 0.25
-"""Processor time of evaluations, as a share of one core. If more has changed than fits, the
-experiment that was evaluated longest ago comes first: busy ones take turns, and an idle one does
-not wait for them."""
-
-STEP_S = 0.02
-"""Time after which a step publishes what it has evaluated, and leaves the rest to the next."""
+from streams.worker.turns import Place, Turns
 
 LARGE_EVALUATION_S = 0.25
 """Evaluations that take longer run one at a time in a thread, on a time budget of their own: their
@@ -66,11 +53,9 @@ LARGE_COMPARED = 512
 """Variants times declared metrics from which even the first evaluation runs in a thread: on a busy
 machine it may take that long."""
 
-LARGE_SHARE = 0.1
-"""Share of the time for all large evaluations together."""
-
-EVALUATION_BURST_S = 0.1
-"""Evaluation time allowed at once after a pause."""
+REST_AT_MOST_S = 0.01
+"""Longest rest between two evaluations of a step. It is as long as the first of them took: what is
+on its way meanwhile, above all its snapshot, needs several turns of the event loop in a row."""
 
 STEPS_AT_MOST = 0.8
 """Share of the time for steps, most of which is waiting or other tasks between evaluations."""
@@ -168,13 +153,7 @@ class Publisher:
         self._read_at = -1, -1
         self._failing: dict[int, Snapshot | None] = {}
         self._is_taking_over = False
-        self._cadence: Cadence[tuple[int, int]] = Cadence(EVALUATION_INTERVAL_S)
-        self._began_s = -math.inf
-        self._waiting: set[tuple[int, int]] = set()  # those for which the last step had no share
-        # By processor time: on a busy machine an evaluation may wait for its turn for longer than
-        # it takes, and would be taken for a large one.
-        self._share = TimeBudget(EVALUATION_SHARE, EVALUATION_BURST_S, cost_clock=time.thread_time)
-        self._large_share = TimeBudget(LARGE_SHARE, EVALUATION_BURST_S)
+        self._turns = Turns()
         self._large: set[int] = set()
         self._large_task: asyncio.Task[None] | None = None
 
@@ -183,26 +162,14 @@ class Publisher:
         await follow(
             self._stage.changed,
             self._step,
-            interval_s=STEP_INTERVAL_S,
             at_most=STEPS_AT_MOST,
             wait_s=self._wait_s,
         )
 
     def _wait_s(self) -> float | None:
-        """Return the seconds until a step is due.
-
-        Experiments that did not fit the last one are gathered for an interval; they are evaluated
-        earlier if another one has a step before.
-        """
+        """Return the seconds until a step is due; None if nothing has changed."""
         stage = self._stage
-        if stage.answers or stage.ended:
-            return 0.0
-        fresh = [place for place in stage.dirty if place not in self._waiting]
-        wait_s = self._cadence.wait_s(fresh)
-        if len(fresh) == len(stage.dirty):
-            return wait_s
-        again_s = max(0.0, self._began_s + EVALUATION_INTERVAL_S - time.perf_counter())
-        return again_s if wait_s is None else min(wait_s, again_s)
+        return 0.0 if stage.answers or stage.ended else self._turns.wait_s(stage.dirty)
 
     async def take_over(self) -> None:
         """Log what is due after every take-over, indefinitely."""
@@ -228,39 +195,36 @@ class Publisher:
         answers, stage.answers = stage.answers, []
         self._remove_ended()
         commanded = {answer.experiment for answer in answers}
-        dirty = self._take_due(commanded)
-        self._began_s, until = time.perf_counter(), math.inf
-        waiting: list[tuple[int, int]] = []
-        self._waiting = set()
+        turns = self._turns
+        due = turns.take_due(stage.dirty, commanded)
+        dirty = dict.fromkeys(due)
+        rest_s = 0.0
+        waiting: list[Place] = []
         begun: set[int] = set()
         published: list[_Published] = []
         failed: list[tuple[int, ExperimentState, Exception]] = []
-        for partition, number in sorted(
+        for place in sorted(
             dirty, key=lambda place: (place[1] not in commanded, place[1] in self._large)
         ):
+            # Batches and heartbeats run in between.
+            await asyncio.sleep(min(rest_s, REST_AT_MOST_S))
+            rest_s = 0.0
+            partition, number = place
             known = stage.known(partition, number)
             is_large = known is not None and self._is_large(known)
-            share = self._large_share if is_large else self._share
-            is_busy = is_large and self._large_task is not None
-            # Commands are few, and do not wait for a time budget.
-            is_over = is_busy or (number not in commanded and not share.is_left)
-            if is_over:
-                self._waiting.add((partition, number))
-            if is_over or (number not in commanded and time.perf_counter() > until):
-                waiting.append((partition, number))
+            if not self._has_turn(place, is_large=is_large, is_commanded=number in commanded):
+                waiting.append(place)
                 continue
-            self._cadence.handled((partition, number))
+            budget = turns.begin(place, is_large=is_large)
             if known is not None and is_large:
                 own = [answer for answer in answers if answer.experiment == number]
                 begun.add(number)
                 self._large_task = asyncio.create_task(self._publish_large(partition, known, own))
             elif known is not None:
-                with share.spent() as spent:
+                with budget.spent() as spent:
                     self._evaluate(partition, known, published, failed)
-                self._note_cost(number, share, spent())
-                until = self._began_s + STEP_S  # from the second on, however slow the machine is
-            # One evaluation takes milliseconds: batches and heartbeats run in between.
-            await asyncio.sleep(0)
+                rest_s = spent()
+                self._note_cost(number, budget, rest_s)
         try:
             published += await self._without_statistics(failed)
             await self._keep_conclusions(published)
@@ -282,22 +246,17 @@ class Publisher:
             self._projector.remove(ended)
             self._points.remove(ended)
 
-    def _take_due(self, commanded: Collection[int]) -> dict[tuple[int, int], None]:
-        """Take the experiments that are due from those that have changed.
+    def _has_turn(self, place: Place, *, is_large: bool, is_commanded: bool) -> bool:
+        if is_large and self._large_task is not None:
+            self._turns.refuse(place)
+            return False
+        # Commands are few, and do not wait for a time budget.
+        return is_commanded or self._turns.has_turn(place, is_large=is_large)
 
-        One that was commanded is always due.
-        """
-        changed = self._stage.dirty
-        due = dict.fromkeys(place for place in changed if place[1] in commanded)
-        due |= dict.fromkeys(self._cadence.due(changed))
-        for place in due:
-            del changed[place]
-        return due
-
-    def _restore(self, dirty: Mapping[tuple[int, int], None]) -> None:
+    def _restore(self, dirty: Mapping[Place, None]) -> None:
         """Have experiments evaluated again, of which the results could not be published."""
         self._stage.dirty = {**dirty, **self._stage.dirty}
-        self._cadence.failed(dirty)
+        self._turns.restore(dirty)
 
     async def _deliver(self, published: Sequence[_Published]) -> None:
         """Write snapshots to the log, then the decisions based on them."""
@@ -329,7 +288,7 @@ class Publisher:
         try:
             published: list[_Published] = []
             failed: list[tuple[int, ExperimentState, Exception]] = []
-            with self._large_share.spent() as spent:  # includes the work of other tasks
+            with self._turns.large_share.spent() as spent:  # includes the work of other tasks
                 computed = await asyncio.to_thread(_attempted, known.copy(), self._codec)
             if stage.known(partition, known.number) is not known or known.is_ended:
                 # Another worker has it, it was restored and is evaluated again, or it has ended.
@@ -403,14 +362,14 @@ class Publisher:
             logger.info("%s can be evaluated again", experiment_id(known.number))
             metrics.EVALUATIONS_FAILING.set(len(self._failing))
 
-    def _note_cost(self, number: int, share: TimeBudget, cost_s: float) -> None:
+    def _note_cost(self, number: int, budget: TimeBudget, cost_s: float) -> None:
         """Note which experiments are large; charge the first evaluation to the large budget."""
         if cost_s <= LARGE_EVALUATION_S:
             self._large.discard(number)
         elif number not in self._large:
             self._large.add(number)
-            share.charge(-cost_s)
-            self._large_share.charge(cost_s)
+            budget.charge(-cost_s)
+            self._turns.large_share.charge(cost_s)
 
     async def _without_statistics(
         self, failed: Sequence[tuple[int, ExperimentState, Exception]]
@@ -458,7 +417,7 @@ class Publisher:
             payload = entries_json(known.history())
             self._projector.offer_history(HistoryRecord(name, version, payload))
 
-    def _leave(self, waiting: Collection[tuple[int, int]], answers: Sequence[Answer]) -> None:
+    def _leave(self, waiting: Collection[Place], answers: Sequence[Answer]) -> None:
         """Leave experiments to the next step, and publish the answers about all others.
 
         The snapshot of an experiment is written before the answers about it.

@@ -12,6 +12,8 @@ A partition may have a fence (`Fence`): records from it on are not read yet.
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,6 +25,7 @@ import faust
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import IllegalStateError
 from aiokafka.structs import ConsumerRecord
+from faust.transport.consumer import RecordMap
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, AppT, ConsumerMessage, Message
 from faust.types.transports import ConsumerT, TransportT
@@ -39,8 +42,15 @@ MAX_BATCH_BYTES = 4 * 2**20
 """Most bytes of the values of one event, unless a single record is larger."""
 
 FETCH_WAIT_MS = 100
-"""Longest time a broker may hold a fetch. A partition that is drained during a fetch is requested
-again only after it, so this bounds the delay of a record."""
+"""Longest time a broker may hold a fetch in silence. A partition that is drained during a fetch is
+requested again only after it, and the embedded broker looks for records only twice in that time, so
+this bounds the delay of a record."""
+
+BUSY_FETCH_WAIT_MS = 40
+"""The same while records come: more fetches that bring nothing, for records that wait less."""
+
+SILENCE_S = 1.0
+"""Time without records after which there is silence."""
 
 IDLE_S = 0.02
 """Pause before the next check for a partition that may be read."""
@@ -159,13 +169,44 @@ class BatchingApp(faust.App):
         return BatchingTransport(self.conf.broker_consumer, cast(AppT, self))
 
 
+class FetchWait:
+    """Time for which a broker may hold a fetch, by what the last ones have brought.
+
+    Args:
+        clock: Monotonic seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._silent_from_s = -math.inf
+
+    def after_fetch(self, *, has_records: bool) -> int:
+        """Return the milliseconds for the next fetch."""
+        now_s = self._clock()
+        if has_records:
+            self._silent_from_s = now_s + SILENCE_S
+        return BUSY_FETCH_WAIT_MS if now_s < self._silent_from_s else FETCH_WAIT_MS
+
+
 class _Thread(driver.AIOKafkaConsumerThread):
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._fetch_wait = FetchWait()
+
     def _create_worker_consumer(self, transport: driver.Transport) -> AIOKafkaConsumer:
         consumer = super()._create_worker_consumer(transport)
         consumer._fetch_max_wait_ms = FETCH_WAIT_MS  # noqa: SLF001 - hard-coded to 1500 above us
         # Without transactions of its own, Faust would read aborted ones.
         consumer._isolation_level = "read_committed"  # noqa: SLF001
         return consumer
+
+    async def _fetch_records(
+        self, consumer: AIOKafkaConsumer, *args: Any, **options: Any
+    ) -> RecordMap:
+        records = await super()._fetch_records(consumer, *args, **options)
+        wait_ms = self._fetch_wait.after_fetch(has_records=bool(records))
+        consumer._fetcher._fetch_max_wait_ms = wait_ms  # noqa: SLF001 - read for every request
+        return records
 
 
 class BatchingConsumer(driver.Consumer):

@@ -57,6 +57,22 @@ def test_a_busy_key_does_not_make_an_idle_one_wait():
     assert cadence.wait_s(["busy", "idle"]) == 0.0
 
 
+def test_busy_keys_share_the_ends_of_their_intervals_worked_by_hand():
+    """On a grid of 20 ms, what was handled at 1 and at 18 ms is due at 120 ms, an idle one now."""
+    clock = Clock()
+    clock.now_s = 1_000.001
+    cadence: Cadence[str] = Cadence(INTERVAL_S, clock, grid_s=0.02)
+    cadence.handled("a")
+    clock.now_s = 1_000.018
+    cadence.handled("b")
+
+    clock.now_s = 1_000.11
+    assert cadence.due(["b", "a", "idle"]) == ["idle"]
+    assert round(cadence.wait_s(["a", "b"]) or 0.0, 9) == 0.01
+    clock.now_s = 1_000.1200001
+    assert cadence.due(["b", "a"]) == ["a", "b"]
+
+
 def test_where_not_all_that_is_due_is_handled_the_idle_are_first_and_the_busy_take_turns():
     """One of four keys is handled an interval: each of the busy ones at every third."""
     clock = Clock()
@@ -96,23 +112,26 @@ def test_what_was_handled_long_ago_is_forgotten():
     st.lists(st.tuples(st.integers(0, 3), st.integers(0, 40)), max_size=120),
     st.integers(0, 60),
     st.integers(1, 12),
+    st.integers(0, 25),
 )
 def test_no_change_waits_longer_than_the_interval_and_no_key_is_handled_more_often(
-    changes, interval_ms, step_ms
+    changes, interval_ms, step_ms, grid_ms
 ):
     """Changes of four keys at any times, looked at as often as `wait_s` says or every few ms.
 
-    The clock counts whole milliseconds, so sums of times are exact.
+    The clock counts whole milliseconds, so sums of times are exact. On a grid a change may wait for
+    its next point.
     """
     clock = Clock()
-    cadence: Cadence[int] = Cadence(interval_ms, clock)
+    cadence: Cadence[int] = Cadence(interval_ms, clock, grid_s=grid_ms)
+    longest_ms = interval_ms + max(0, grid_ms - 1)
     waiting: dict[int, float] = {}
     handled: defaultdict[int, list[float]] = defaultdict(list)
     changed: defaultdict[int, list[float]] = defaultdict(list)
 
     def handle() -> None:
         for key in cadence.due(waiting):
-            assert clock.now_s - waiting.pop(key) <= interval_ms
+            assert clock.now_s - waiting.pop(key) <= longest_ms
             cadence.handled(key)
             handled[key].append(clock.now_s)
 
@@ -127,12 +146,12 @@ def test_no_change_waits_longer_than_the_interval_and_no_key_is_handled_more_oft
     for key, pause in changes:
         changed[key].append(clock.now_s)
         waiting.setdefault(key, clock.now_s)
-        is_idle = not handled[key] or handled[key][-1] + interval_ms <= clock.now_s
+        is_idle = not handled[key] or handled[key][-1] + longest_ms <= clock.now_s
         handle()
         assert not is_idle or handled[key][-1] == clock.now_s, "an idle one is handled at once"
         for _ in range(0, pause, step_ms):
             wait(clock.now_s + min(step_ms, pause))
-    wait(clock.now_s + interval_ms)
+    wait(clock.now_s + longest_ms)
 
     assert not waiting
     for key, times in changed.items():

@@ -16,6 +16,7 @@ from streams.wire.commands import encode_command
 from streams.wire.framing import Framing
 from streams.wire.records import SINGLE_OBJECT
 from streams.worker import publisher as module
+from streams.worker import turns
 from streams.worker.experiment_stage import ExperimentsStage
 from streams.worker.last_snapshots import LastSnapshots
 from streams.worker.logged_decisions import LoggedDecisions
@@ -69,8 +70,8 @@ def world(monkeypatch) -> World:
         cast(Any, Points()),
     )
     # However slow the machine is:
-    publisher._share = TimeBudget(0.5, 3_600.0, cost_clock=time.thread_time)
-    publisher._cadence = Cadence(0.0)  # what is to be seen here is what a step does
+    publisher._turns.share = TimeBudget(0.5, 3_600.0, cost_clock=time.thread_time)
+    publisher._turns.cadence = Cadence(0.0)  # what is to be seen here is what a step does
     world = World(stage, follower, publisher, projected, log)
 
     async def deliver(topic: str, records: list[Outgoing], _timeout: float) -> None:
@@ -87,7 +88,7 @@ def world(monkeypatch) -> World:
         )
         return replace(snapshot, recommended_action=CONCLUDE, winner=1, evidence=evidence)
 
-    monkeypatch.setattr(module, "STEP_S", 3_600.0)
+    monkeypatch.setattr(turns, "STEP_S", 3_600.0)
     monkeypatch.setattr(module, "deliver", deliver)
     monkeypatch.setattr(module, "_evaluated", evaluated)
     return world

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 from aiokafka.errors import KafkaError
+from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -395,6 +397,25 @@ def test_the_thread_of_the_consumer_reads_committed_records_and_does_not_wait_lo
 
     assert consumer._isolation_level == "read_committed"
     assert consumer._fetch_max_wait_ms == transport.FETCH_WAIT_MS
+
+
+async def test_the_broker_is_told_for_how_long_it_may_hold_the_next_fetch(monkeypatch):
+    fetched: list[Any] = [{}, {SOURCE: ["record"]}, {}]
+
+    async def fetch(*_: Any, **__: Any) -> Any:
+        return fetched.pop(0)
+
+    monkeypatch.setattr(driver.AIOKafkaConsumerThread, "_fetch_records", fetch)
+    consumer = make_app(SETTINGS).consumer
+    assert isinstance(consumer, BatchingConsumer)
+    reading = cast(Any, SimpleNamespace(_fetcher=SimpleNamespace(_fetch_max_wait_ms=None)))
+    waits_ms = []
+    while fetched:
+        await consumer._thread._fetch_records(reading, set())
+        waits_ms.append(reading._fetcher._fetch_max_wait_ms)
+
+    quiet_ms, busy_ms = transport.FETCH_WAIT_MS, transport.BUSY_FETCH_WAIT_MS
+    assert waits_ms == [quiet_ms, busy_ms, busy_ms]
 
 
 tp_numbers = st.integers(0, 1)

@@ -145,7 +145,7 @@ async def test_what_could_not_be_published_is_evaluated_again_before_its_interva
     async def away(*_: Any) -> None:
         raise TimeoutError
 
-    world.publisher._cadence = Cadence(3_600.0)
+    world.publisher._turns.cadence = Cadence(3_600.0)
     world.stage.touch_all()
     with monkeypatch.context() as patched:
         patched.setattr(module, "deliver", away)

@@ -10,7 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.worker import transport
-from streams.worker.transport import FetchBatch, before, joined, split
+from streams.worker.transport import (
+    BUSY_FETCH_WAIT_MS,
+    FETCH_WAIT_MS,
+    FetchBatch,
+    FetchWait,
+    before,
+    joined,
+    split,
+)
 
 
 @dataclass(frozen=True)
@@ -111,3 +119,18 @@ def test_only_records_before_a_fence_are_already_published():
 
     assert joined([published, published]).already_published
     assert not joined([published, new]).already_published  # twice is harmless, never is a loss
+
+
+def test_a_fetch_is_held_for_less_while_records_come():
+    """Until a second after the last records, and long before the first."""
+    now_s = [50.0]
+    wait = FetchWait(lambda: now_s[0])
+    assert wait.after_fetch(has_records=False) == FETCH_WAIT_MS
+    assert wait.after_fetch(has_records=True) == BUSY_FETCH_WAIT_MS
+    now_s[0] += 0.9
+    assert wait.after_fetch(has_records=False) == BUSY_FETCH_WAIT_MS
+    assert wait.after_fetch(has_records=True) == BUSY_FETCH_WAIT_MS
+    now_s[0] += 0.9
+    assert wait.after_fetch(has_records=False) == BUSY_FETCH_WAIT_MS
+    now_s[0] += 0.2
+    assert wait.after_fetch(has_records=False) == FETCH_WAIT_MS
