@@ -26,6 +26,7 @@ from streams.stats.bayes.value_remaining import relative_value_remaining
 from streams.stats.direction import Direction
 from streams.stats.families.registry import FAMILIES
 from streams.stats.kinds import MetricKind
+from streams.stats.numerics.tabulated import Tabulated
 from streams.stats.sample import Sample
 from streams.tallies.cell import Tally
 from streams.tallies.weights import weighted
@@ -52,14 +53,16 @@ def main() -> None:
     metrics = tallied(arguments.variants)
     clicks = [Sample.of(each.units, each.metric) for each in metrics[0]]
     posteriors = FAMILIES[MetricKind.BINARY].posteriors(clicks)
+    table = Tabulated.of(posteriors)
     steps: dict[str, Callable[[], object]] = {
         f"evaluation, {policy}": evaluation(policy, arguments.variants, arguments.metrics)
         for policy in ("thompson_sampling", "bayesian_ab")
     }
+    steps["of it: table of one metric"] = lambda: Tabulated.of(posteriors)
     steps["of it: lift of one metric"] = lambda: lifts_vs_control(
-        [posteriors], 0, directions=[Direction.INCREASE]
+        table, 0, directions=[Direction.INCREASE]
     )
-    steps["of it: value remaining"] = lambda: relative_value_remaining(posteriors, 1)
+    steps["of it: value remaining"] = lambda: relative_value_remaining(table, 1)
     print(f"{arguments.variants} variants, {arguments.metrics} metrics; {arguments.rounds} rounds")
     for name, step in steps.items():
         median_ms, fastest_ms = _median_and_fastest_ms(step, arguments.rounds)

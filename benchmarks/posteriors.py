@@ -24,12 +24,13 @@ from streams.model.quantities import MICRO
 from streams.stats.arrays import FloatArray
 from streams.stats.bayes.best import best
 from streams.stats.bayes.credible import equal_tailed
-from streams.stats.bayes.lift import lifts_vs_control
+from streams.stats.bayes.lift import Lift, lifts_vs_control
 from streams.stats.bayes.value_remaining import value_remaining
 from streams.stats.direction import Direction
 from streams.stats.families.base import VariantMetric
 from streams.stats.families.registry import FAMILIES, find_kind
 from streams.stats.kinds import MetricKind
+from streams.stats.numerics.tabulated import Tabulated
 from streams.stats.posteriors.base import Posteriors
 from streams.stats.posteriors.ratio import RatioSample, ratio_posteriors
 from streams.stats.sample import Sample
@@ -57,14 +58,14 @@ def main() -> None:
         "the update: all of the above": update.run,
         "P(best), every metric": lambda: [best(family) for family in posteriors.values()],
         "lift over the control, every metric": lambda: lifts_vs_control(
-            list(posteriors.values()), 0, directions=[Direction.INCREASE] * len(posteriors)
+            Tabulated.of(*posteriors.values()),
+            0,
+            directions=[Direction.INCREASE] * len(posteriors),
         ),
-        "value remaining, primary metric": lambda: value_remaining(primary, leader),
+        "value remaining, primary metric": lambda: value_remaining(Tabulated.of(primary), leader),
     }
     for kind, family in posteriors.items():
-        steps[f"lift, {kind.value}"] = partial(
-            lifts_vs_control, [family], 0, directions=[Direction.INCREASE]
-        )
+        steps[f"lift, {kind.value}"] = partial(_lift, family)
     print(f"{arguments.variants} variants, {len(posteriors)} metrics; median of {arguments.rounds}")
     for name, step in steps.items():
         print(f"{name:38}  {_median_ms(step, arguments.rounds):6.2f} ms")
@@ -98,6 +99,10 @@ class _Update:
         for family in posteriors.values():
             equal_tailed(family)
         best(posteriors[MetricKind.BINARY])
+
+
+def _lift(family: Posteriors) -> list[Lift]:
+    return lifts_vs_control(Tabulated.of(family), 0, directions=[Direction.INCREASE])
 
 
 def tallied(n_variants: int) -> list[list[VariantMetric]]:

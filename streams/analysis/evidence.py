@@ -37,7 +37,8 @@ def compare(inputs: Inputs, analysis: Analysis) -> Evidence:
     config, primary, best = inputs.config, analysis.primary, analysis.best
     leads, planned = analysis.leads, information_in_use(config)
     leader = leads.leader
-    means = primary.posteriors.means
+    means, table = primary.posteriors.means, primary.table
+    assert table is not None  # noqa: S101 - the primary metric is declared
     loss = float(best.expected_loss[leader])
     error = 1.0 - config.significance_threshold
     sample_ratio = _sample_ratio(inputs.split)
@@ -61,7 +62,9 @@ def compare(inputs: Inputs, analysis: Analysis) -> Evidence:
         probability_best=float(best.probability[leader]),
         expected_loss=loss,
         relative_loss=loss / abs(float(means[leader])) if means[leader] else None,
-        value_remaining=_or_none(relative_value_remaining(primary.oriented, leader)),
+        value_remaining=_or_none(
+            relative_value_remaining(table, leader, direction=primary.model.direction)
+        ),
         error=error,
         planned_information=planned,
         progress=None if planned is None else float(leads.variance.min()) / planned,

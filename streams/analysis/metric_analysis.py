@@ -21,6 +21,7 @@ from streams.stats.arrays import FloatArray
 from streams.stats.bayes.best import Best
 from streams.stats.bayes.lift import Lift, lifts_vs_control
 from streams.stats.kinds import MetricKind
+from streams.stats.numerics.tabulated import Tabulated
 from streams.stats.posteriors.base import Posteriors, PublishedPosteriors
 from streams.stats.posteriors.mirrored import oriented
 from streams.stats.sample import Sample
@@ -49,7 +50,9 @@ class MetricAnalysis:
             denominator.
         posteriors: Posteriors of the means per unit.
         contrasts: The sums by which the variants are compared.
-        lift: Lifts over the control; None of a metric that is observed and not declared.
+        table: The posteriors with their distribution functions; None of a metric that is observed
+            and not declared.
+        lift: Lifts over the control; None likewise.
         anytime: As in `MetricInput`.
         p_values: Always-valid p-values of "as the control", of all variants but the control, which
             hold together for all metrics of the role; None likewise.
@@ -67,6 +70,7 @@ class MetricAnalysis:
     is_defined: tuple[bool, ...]
     posteriors: PublishedPosteriors
     contrasts: MetricContrasts
+    table: Tabulated | None
     lift: Lift | None
     p_values: tuple[float, ...] | None
     sequence: Intervals | None
@@ -160,12 +164,14 @@ def _analysed(config: ExperimentConfig, group: Group | None) -> dict[str, Metric
         p_values |= dict(zip(family, holm_by_column(columns), strict=True))
     # Metrics that are only observed are described and not compared.
     declared = [name for name, each in group.metrics.items() if each.role in _COMPARED]
-    lifts = lifts_vs_control(
-        [posteriors[name] for name in declared],
-        group.control,
-        directions=[group.metrics[name].spec.direction for name in declared],
-    )
-    lift_of = dict(zip(declared, lifts, strict=True))
+    tables: dict[str, Tabulated] = {}
+    lift_of: dict[str, Lift] = {}
+    if declared:
+        table = Tabulated.of(*(posteriors[name] for name in declared))
+        directions = [group.metrics[name].spec.direction for name in declared]
+        tables = {name: table.of_family(index) for index, name in enumerate(declared)}
+        lifts = lifts_vs_control(table, group.control, directions=directions)
+        lift_of = dict(zip(declared, lifts, strict=True))
     return {
         name: MetricAnalysis(
             name=name,
@@ -180,6 +186,7 @@ def _analysed(config: ExperimentConfig, group: Group | None) -> dict[str, Metric
             ),
             posteriors=posteriors[name],
             contrasts=contrasts[name],
+            table=tables.get(name),
             lift=lift_of.get(name),
             p_values=tuple(p_values[name]) if name in p_values else None,
             sequence=None,

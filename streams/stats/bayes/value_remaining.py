@@ -10,14 +10,14 @@ from scipy import special
 
 from streams.model.errors import InvalidParameterError
 from streams.stats.arrays import FloatArray
+from streams.stats.direction import Direction
 from streams.stats.numerics.root_finding import solve_increasing
 from streams.stats.numerics.tabulated import Tabulated
-from streams.stats.posteriors.base import Posteriors
 
 _N_NODES = 8
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(_N_NODES)
 _PANELS = np.linspace(0.0, 1.0, 13)  # of the grid of each arm, whose middle is steep
-_NARROWEST_OTHER = 0.08  # of the spread of the arm, so that its points stand close enough
+_NARROWEST_OTHER = 1.85  # in steps of the arm, so that its points stand close enough
 _QUARTILES_PER_DEVIATION = 1.349
 _SMALLEST = 1e-12
 _BELOW_ZERO = 0.1  # share of the tail that the mass of the arm beyond 0 may have
@@ -37,13 +37,17 @@ class ValueRemaining:
 
 
 def value_remaining(
-    posteriors: Posteriors, arm: int, *, probability: float = 0.95
+    table: Tabulated,
+    arm: int,
+    *,
+    direction: Direction = Direction.INCREASE,
+    probability: float = 0.95,
 ) -> ValueRemaining:
     """Return a quantile of the loss of stopping with an arm.
 
     "Stop when the 95th percentile is below 1 % of the leader" ends an experiment in which nothing
     worth while can be found out, even when two good arms cannot be told apart. It is a Bayesian
-    rule and bounds no error rate; where less is better, ask it of `oriented` posteriors.
+    rule and bounds no error rate.
 
     The distribution function of the largest of the others is the product of their tabulated ones;
     it is summed over the points of the arm, or, where another one is much narrower or has a corner,
@@ -51,8 +55,9 @@ def value_remaining(
     1e-5.
 
     Args:
-        posteriors: Posteriors of the means; the largest is the best.
+        table: Posteriors of the means of one metric.
         arm: Index of the arm to stop with, usually the one with the largest P(best).
+        direction: Which way the metric should go.
         probability: Probability that no more than this is lost, in (0, 1).
 
     Raises:
@@ -64,39 +69,42 @@ def value_remaining(
     Examples:
         >>> from streams.stats.posteriors.beta import BetaPosterior
         >>> arms = BetaPosterior.observed([5_000, 5_010, 1], [95_000, 94_990, 99])
-        >>> round(value_remaining(arms, 1).relative, 3)
+        >>> round(value_remaining(Tabulated.of(arms), 1).relative, 3)
         0.038
     """
-    return _remaining(posteriors, arm, probability, with_absolute=True)
+    return _remaining(table, arm, direction, probability, with_absolute=True)
 
 
 def relative_value_remaining(
-    posteriors: Posteriors, arm: int, *, probability: float = 0.95
+    table: Tabulated,
+    arm: int,
+    *,
+    direction: Direction = Direction.INCREASE,
+    probability: float = 0.95,
 ) -> float:
     """Return the same over the arm's mean, which takes half the time; NaN as there.
 
     Raises:
         InvalidParameterError: an argument is outside its domain.
     """
-    return _remaining(posteriors, arm, probability, with_absolute=False).relative
+    return _remaining(table, arm, direction, probability, with_absolute=False).relative
 
 
 def _remaining(
-    posteriors: Posteriors, arm: int, probability: float, *, with_absolute: bool
+    table: Tabulated, arm: int, direction: Direction, probability: float, *, with_absolute: bool
 ) -> ValueRemaining:
-    n_arms = len(posteriors.means)
+    n_arms = len(table.means)
     if not 0 <= arm < n_arms:
         raise InvalidParameterError("arm", arm, f"in 0..{n_arms - 1}")
     if not 0.0 < probability < 1.0:
         raise InvalidParameterError("probability", probability, "in (0, 1)")
     if n_arms == 1:
         return ValueRemaining(0.0, 0.0)
-    table = Tabulated.of(posteriors)
-    largest = _LargestOther(table, arm)
+    largest = _LargestOther(table, arm, direction)
     sure = largest.below(1.0, 0.0)
     if sure >= probability:
         return ValueRemaining(0.0, 0.0)
-    mean = float(posteriors.means[arm])
+    mean = direction.sign * float(table.means[arm])
     guess, deviation = largest.guess(sure)
 
     def quantile(sign: float) -> float:
@@ -120,17 +128,23 @@ def _remaining(
 
 
 class _LargestOther:
-    """The largest mean of all arms but one, beside that one."""
+    """The largest mean of all arms but one, beside that one; where less is better, of minus them.
 
-    def __init__(self, table: Tabulated, arm: int) -> None:
+    There is one table for both directions: minus the others are below a line of minus the arm where
+    they themselves are above the line that is turned over.
+    """
+
+    def __init__(self, table: Tabulated, arm: int, direction: Direction) -> None:
         self._table = table
         self._arm = arm
+        self._sign = direction.sign
         self._others = np.flatnonzero(np.arange(len(table.means)) != arm)
         narrowest = table.spread[self._others].min()
         corners = table.lowest[self._others], table.highest[self._others]
         # Products of what is smooth from point to point of the arm are so, too.
         self._is_smooth = bool(
-            narrowest >= _NARROWEST_OTHER * table.spread[arm] and np.isinf(corners).all()
+            narrowest >= _NARROWEST_OTHER * table.step[arm] * table.spread[arm]
+            and np.isinf(corners).all()
         )
         self._panels = None if self._is_smooth else _Panels(table, arm, self._others)
 
@@ -141,7 +155,7 @@ class _LargestOther:
             sure: Probability that it is below 0.
         """
         table, arm = self._table, self._arm
-        means, spread = table.means, table.spread
+        means, spread = self._sign * table.means, table.spread
         rival = self._others[np.argmax((means + spread)[self._others])]
         deviation = float(np.hypot(spread[rival], spread[arm])) / _QUARTILES_PER_DEVIATION
         z = float(special.ndtri(min(max(sure, _SMALLEST), 0.5)))
@@ -149,15 +163,20 @@ class _LargestOther:
 
     def below(self, slope: float, offset: float) -> float:
         """Return P(all others <= slope * arm + offset)."""
-        table, others = self._table, self._others
+        table, height = self._table, self._sign * offset
         if slope == 0.0:
-            return float(table.below_values(others, np.full((len(others), 1), offset)).prod())
+            return float(self._others_below(np.array([height])).item())
         if self._panels is None:
             masses, values = table.density[self._arm], table.values[self._arm]
         else:
-            masses, values = self._panels.nodes(slope, offset)
-        below = table.below_values(others, (slope * values + offset)[None, :])
-        return float((masses * np.multiply.reduce(below, axis=0)).sum())
+            masses, values = self._panels.nodes(slope, height)
+        return float((masses * self._others_below(slope * values + height)).sum())
+
+    def _others_below(self, line: FloatArray) -> FloatArray:
+        """Return the probability that no other arm is better than these means."""
+        below = self._table.below_values(self._others, line[None, :])
+        found: FloatArray = np.multiply.reduce(below if self._sign > 0 else 1.0 - below, axis=0)
+        return found
 
 
 class _Panels:

@@ -7,7 +7,7 @@ sampled where it is high, and a tail that falls as a power or an exponential nee
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,9 +15,11 @@ from numpy.typing import NDArray
 from streams.stats.arrays import FloatArray
 from streams.stats.posteriors.base import Posteriors
 
-_STEPS = (126, 252)  # of a grid
-_LONGEST_FEW_STEPS = 6.5  # in units of s; suffices for all but small counts and few degrees
-_STEPS_PER_NODE = (3, 2)  # a sum needs fewer points than a table
+_STEPS = (72, 126, 252)  # of a grid
+_LONGEST_SIDE = 3.1  # of a bell, in units of s: a count of 14, or 100 degrees of freedom
+_WIDEST_BELL = 0.5  # between the quartiles of the logarithm: of a ratio of Gammas, a count of 15
+_LONGEST_SPAN = 6.5  # in units of s, for all but the most steps: all but small counts
+_STEPS_PER_NODE = (3, 2, 2)  # a sum needs fewer points than a table
 _QUARTILE = 0.6745  # of a normal distribution, in standard deviations
 _NARROWEST_SPREAD = 1e-9  # of the support, in values: more than 0
 _EVERYTHING = np.array([[-np.inf], [np.inf]])
@@ -75,7 +77,7 @@ class Tabulated:
 
     @classmethod
     def of(cls, *families: Posteriors) -> Tabulated:
-        """Return the tables of all arms; one density for each of 127 or 253 points and arm.
+        """Return the tables of all arms; one density for each of 73 to 253 points and arm.
 
         Args:
             families: Posteriors of several metrics, each of its arms.
@@ -85,31 +87,35 @@ class Tabulated:
         first = np.cumsum([0, *sizes])
         lower, upper = (np.concatenate(ends) for ends in zip(*map(_support, families), strict=True))
         center, width = (np.concatenate(c) for c in zip(*map(_bells, families), strict=True))
+        edges = first.tolist()
+        quartiles, domain = np.empty((2, len(means))), np.empty((2, len(means)))
+        around = center + _QUARTILE * width * np.array([[-1.0], [1.0]])
+        for family, begin, end in zip(families, edges, edges[1:], strict=False):
+            quartiles[:, begin:end] = family.values(around[:, begin:end])
+            domain[:, begin:end] = family.values(_EVERYTHING)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            log_quartiles = np.log(quartiles)
+            log_spread = log_quartiles[1] - log_quartiles[0]
         start = np.arcsinh((lower - center) / width)
         span = np.arcsinh((upper - center) / width) - start
-        rule = int(span.max() > _LONGEST_FEW_STEPS)
+        side = max(float(-start.min()), float((start + span).max()))
+        is_bell = side <= _LONGEST_SIDE and not (log_spread > _WIDEST_BELL).any()
+        rule = 0 if is_bell else 1 + int(span.max() > _LONGEST_SPAN)
         n_steps, stride = _STEPS[rule], _STEPS_PER_NODE[rule]
         step = span / n_steps
         s = start[:, None] + step[:, None] * np.arange(n_steps + 1)
         sinh = np.sinh(s)
         coordinates = center[:, None] + width[:, None] * sinh
         density, values = np.empty_like(s), np.empty_like(s)
-        domain, quartiles = np.empty((2, len(means))), np.empty((2, len(means)))
-        around = center + _QUARTILE * width * np.array([[-1.0], [1.0]])
-        edges = first.tolist()
         for family, begin, end in zip(families, edges, edges[1:], strict=False):
             density[begin:end] = family.density(coordinates[begin:end])
             values[begin:end] = family.values(coordinates[begin:end])
-            quartiles[:, begin:end] = family.values(around[:, begin:end])
-            domain[:, begin:end] = family.values(_EVERYTHING)
         density *= np.sqrt(1.0 + sinh * sinh) * (width * step)[:, None]
         below = _running_integral(density)
         total = below[:, -1:].copy()
         density /= total
         below /= total
         nodes = density[:, ::stride]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            log_quartiles = np.log(quartiles)
         return cls(
             families=families,
             first=first[:-1],
@@ -122,7 +128,7 @@ class Tabulated:
             spread=np.maximum(
                 quartiles[1] - quartiles[0], _NARROWEST_SPREAD * (values[:, -1] - values[:, 0])
             ),
-            log_spread=log_quartiles[1] - log_quartiles[0],
+            log_spread=log_spread,
             center=center,
             width=width,
             start=start,
@@ -132,6 +138,22 @@ class Tabulated:
             below=below,
             node_values=values[:, ::stride].copy(),
             node_masses=nodes / nodes.sum(axis=1, keepdims=True),
+        )
+
+    def of_family(self, index: int) -> Tabulated:
+        """Return the table of the arms of one family."""
+        begin = int(self.first[index])
+        end = begin + len(self.families[index].means)
+        rows = {
+            each.name: getattr(self, each.name)[begin:end]
+            for each in fields(self)
+            if each.name not in ("families", "first", "family")
+        }
+        return Tabulated(
+            families=(self.families[index],),
+            first=np.zeros(1, np.intp),
+            family=np.zeros(end - begin, np.intp),
+            **rows,
         )
 
     def below_values(self, arms: NDArray[np.intp], values: FloatArray) -> FloatArray:
@@ -169,7 +191,7 @@ class Tabulated:
         return masses
 
     def roughly(self, probabilities: FloatArray) -> FloatArray:
-        """Return quantiles of all means, as good as a line between two points.
+        """Return quantiles of all means, as good as a cubic between two points.
 
         Args:
             probabilities: In (0, 1), shape (n,).
@@ -179,8 +201,12 @@ class Tabulated:
         """
         after = np.maximum((self.below[:, None, :] < probabilities[:, None]).sum(axis=2), 1)
         at = after + np.arange(len(after))[:, None] * self.below.shape[1]
-        right, left = self.below.take(at), self.below.take(at - 1)
-        part = (probabilities - left) / np.maximum(right - left, np.finfo(np.float64).tiny)
+        left, least = self.below.take(at - 1), np.finfo(np.float64).tiny
+        rise = np.maximum(self.below.take(at) - left, least)
+        first, last = (rise / np.maximum(self.density.take(each), least) for each in (at - 1, at))
+        part = (probabilities - left) / rise
+        part += part * (1.0 - part) * ((first - 1.0) * (1.0 - part) - (last - 1.0) * part)
+        np.clip(part, 0.0, 1.0, out=part)
         s = self.start[:, None] + self.step[:, None] * (after - 1 + part)
         return self.values_at(
             np.arange(len(after)), self.center[:, None] + self.width[:, None] * np.sinh(s)

@@ -10,12 +10,16 @@ from streams.stats.bayes.value_remaining import (
     relative_value_remaining,
     value_remaining,
 )
+from streams.stats.direction import Direction
 from streams.stats.numerics.tabulated import Tabulated
 from streams.stats.posteriors.beta import BetaPosterior
 from streams.stats.posteriors.gamma import GammaPosterior
-from streams.stats.posteriors.mirrored import mirrored
 from streams.stats.posteriors.normal import NormalPosterior
 from tests.streams.stats.single_metric import lift_vs_control
+
+
+def remaining(posteriors, arm, **arguments):
+    return value_remaining(Tabulated.of(posteriors), arm, **arguments)
 
 
 def betas(*pairs):
@@ -26,18 +30,20 @@ def test_three_uniform_arms_worked_by_hand():
     """P(M <= x + d) = (1 - d^3) / 3 + d, and P(M <= s x) = 1 - 2 / (3 s): s = 40 / 3."""
     expected = optimize.brentq(lambda d: (1 - d**3) / 3 + d - 0.95, 0, 1)
 
-    result = value_remaining(betas((1, 1), (1, 1), (1, 1)), 0)
+    result = remaining(betas((1, 1), (1, 1), (1, 1)), 0)
 
     assert result.absolute == pytest.approx(expected, abs=1e-5)
     assert result.relative == pytest.approx(40 / 3 - 1, rel=1e-4)
-    assert relative_value_remaining(betas((1, 1), (1, 1), (1, 1)), 0) == result.relative
+    assert (
+        relative_value_remaining(Tabulated.of(betas((1, 1), (1, 1), (1, 1))), 0) == result.relative
+    )
 
 
 def test_two_arms_agree_with_the_interval_of_their_difference():
     """With one rival the 95 % point of the value is the upper end of a 90 % interval."""
     arms = GammaPosterior.observed([30, 36], [100, 100])
 
-    result, lift = value_remaining(arms, 0), lift_vs_control(arms, 0, level=0.9)
+    result, lift = remaining(arms, 0), lift_vs_control(arms, 0, level=0.9)
 
     assert result.absolute == pytest.approx(lift.difference_upper[1], abs=1e-6)
     assert result.relative == pytest.approx(lift.relative_upper[1], abs=1e-5)
@@ -64,7 +70,8 @@ def test_agrees_with_draws(pairs, flip):
     best = x.min(axis=1) if flip else x.max(axis=1)
     value = np.abs(best - x[:, leader])
 
-    result = value_remaining(mirrored(arms) if flip else arms, leader)
+    direction = Direction.DECREASE if flip else Direction.INCREASE
+    result = remaining(arms, leader, direction=direction)
 
     for found, drawn in ((result.absolute, value), (result.relative, value / x[:, leader])):
         if found:
@@ -74,19 +81,19 @@ def test_agrees_with_draws(pairs, flip):
 
 
 def test_sure_leader_leaves_nothing():
-    result = value_remaining(betas((900, 100), (100, 900)), 0)
+    result = remaining(betas((900, 100), (100, 900)), 0)
 
     assert (result.absolute, result.relative) == (0.0, 0.0)
 
 
 def test_single_arm_leaves_nothing():
-    assert value_remaining(betas((1, 1)), 0).absolute == 0.0
+    assert remaining(betas((1, 1)), 0).absolute == 0.0
 
 
 def test_nothing_is_said_in_per_cent_of_an_arm_that_may_be_zero():
     arms = NormalPosterior(np.array([0.1, 0.0]), np.ones(2), np.full(2, 30.0))
 
-    result = value_remaining(arms, 0)
+    result = remaining(arms, 0)
 
     assert np.isnan(result.relative)
     assert result.absolute > 0.0
@@ -96,7 +103,7 @@ def test_value_of_negative_means_is_over_their_size():
     """-10 against -9.5 with deviations of 0.1: half a unit, and 5 % of 10."""
     arms = NormalPosterior(np.array([-10.0, -9.5]), np.full(2, 0.1), np.full(2, 1e6))
 
-    result = value_remaining(arms, 0, probability=0.5)
+    result = remaining(arms, 0, probability=0.5)
 
     assert result.absolute == pytest.approx(0.5, abs=1e-6)
     assert result.relative == pytest.approx(0.05, abs=1e-4)
@@ -104,7 +111,7 @@ def test_value_of_negative_means_is_over_their_size():
 
 def test_line_that_does_not_rise_asks_for_the_others_alone():
     """P(two uniforms <= 0.6) = 0.36."""
-    largest = _LargestOther(Tabulated.of(betas((3, 4), (1, 1), (1, 1))), 0)
+    largest = _LargestOther(Tabulated.of(betas((3, 4), (1, 1), (1, 1))), 0, Direction.INCREASE)
 
     assert largest.below(0.0, 0.6) == pytest.approx(0.36, abs=1e-6)
 
@@ -117,8 +124,8 @@ shapes = st.tuples(st.floats(0.5, 1e5), st.floats(0.5, 1e5))
 def test_more_certainty_takes_no_less_value(pairs, probability):
     arms = betas(*pairs)
 
-    less = value_remaining(arms, 0, probability=probability - 0.1)
-    more = value_remaining(arms, 0, probability=probability)
+    less = remaining(arms, 0, probability=probability - 0.1)
+    more = remaining(arms, 0, probability=probability)
 
     assert more.absolute >= less.absolute - 1e-6
 
@@ -129,8 +136,8 @@ def test_order_of_the_other_arms_does_not_matter(pairs, random):
     others = pairs[1:]
     random.shuffle(others)
 
-    plain = value_remaining(betas(*pairs), 0)
-    shuffled = value_remaining(betas(pairs[0], *others), 0)
+    plain = remaining(betas(*pairs), 0)
+    shuffled = remaining(betas(pairs[0], *others), 0)
 
     assert shuffled.absolute == pytest.approx(plain.absolute, abs=1e-5)
 
@@ -138,8 +145,8 @@ def test_order_of_the_other_arms_does_not_matter(pairs, random):
 @settings(max_examples=25, deadline=None)
 @given(st.lists(shapes, min_size=2, max_size=3), shapes)
 def test_another_arm_takes_nothing_away(pairs, another):
-    few = value_remaining(betas(*pairs), 0)
-    more = value_remaining(betas(*pairs, another), 0)
+    few = remaining(betas(*pairs), 0)
+    more = remaining(betas(*pairs, another), 0)
 
     assert more.absolute >= few.absolute - 1e-5
 
@@ -147,4 +154,4 @@ def test_another_arm_takes_nothing_away(pairs, another):
 @pytest.mark.parametrize(("arm", "probability"), [(-1, 0.9), (2, 0.9), (0, 0.0), (0, 1.0)])
 def test_what_cannot_be_is_refused(arm, probability):
     with pytest.raises(InvalidParameterError):
-        value_remaining(betas((1, 1), (1, 1)), arm, probability=probability)
+        remaining(betas((1, 1), (1, 1)), arm, probability=probability)

@@ -132,14 +132,27 @@ def test_bells_stand_where_the_densities_peak_and_bend_as_they_do(arms):
 
 
 def test_several_families_stand_one_below_the_other():
-    families = beta(50, 3_000)[0], gamma(50, 3_000)[0], student(30, 5, 0.1)[0]
+    families = beta(50, 3_000)[0], gamma(50, 3_000)[0], student(3_000, 5, 0.1)[0]
     values = np.array([[0.016, 0.018], [0.015, 0.017], [4.9, 5.05]])
 
-    together = Tabulated.of(*families).below_values(np.array([0, 1, 2]), values)
+    table = Tabulated.of(*families)
+    together = table.below_values(np.array([0, 1, 2]), values)
 
-    for row, family, found in zip(values, families, together, strict=True):
-        alone = Tabulated.of(family).below_values(np.array([0]), row[None, :])[0]
-        assert found == pytest.approx(alone, abs=1e-7)
+    for index, (row, family, found) in enumerate(zip(values, families, together, strict=True)):
+        for one in (Tabulated.of(family), table.of_family(index)):
+            assert one.below_values(np.array([0]), row[None, :])[0].tolist() == found.tolist()
+
+
+def test_one_family_with_a_long_tail_makes_the_tables_of_all_finer():
+    (bell, reference), tail = beta(50, 3_000), student(3)[0]
+    values = reference.ppf(LEVELS)[None, :]
+
+    alone, beside = Tabulated.of(bell), Tabulated.of(bell, tail).of_family(0)
+
+    assert beside.below.shape[1] > alone.below.shape[1]
+    assert beside.below_values(np.array([0]), values) == pytest.approx(
+        alone.below_values(np.array([0]), values), abs=2e-6
+    )
 
 
 def test_rough_quantiles_are_near_the_quantiles():
