@@ -305,8 +305,8 @@ def _contrasts(sums: _Sums, traffic: Traffic, reading: Reading, units: int) -> C
     of_other = None if heaviest is None else _of_b(heaviest)
     moments = None if traffic.amounts is None else sums.moments(largest)
     of_a, of_b = (
-        None if moments is None else moments.chosen(place)
-        for place in ((..., slice(None), None), (..., None, slice(None)))
+        None if moments is None else moments.each(beside)
+        for beside in (lambda of: of[..., :, None], lambda of: of[..., None, :])
     )
     won_by_a = won_by_b = None
     if traffic.amounts is None and reading is not Reading.INVERSE:

@@ -23,11 +23,12 @@ Source: Howard, Ramdas, McAuliffe and Sekhon (2021), "Time-uniform, nonparametri
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import assert_never
 
 import numpy as np
+from numpy.typing import NDArray
 
 from streams.analysis.moments import moments_of, variance_of
 from streams.model.quantities import (
@@ -66,6 +67,8 @@ from streams.stats.sequential.sample_ratio import (
 from streams.stats.weighting import Weighting
 from streams.tallies.cell import MetricTally, VariantTally
 from streams.tallies.pair_sums import unpack_pairs
+
+Indices = NDArray[np.intp]
 
 _ROUNDING = 1e-12  # of sums of equal weights as floats
 
@@ -292,9 +295,14 @@ class MetricContrasts:
         """
         # Values of both count from the least one that either can have.
         least = 0.0 if self.bounds is None else self.bounds[0] * max(times, 1.0)
-        better = self._chosen(list(a), list(b), 1.0, least)
-        worse = self._chosen(list(b), list(a), times, least)
-        found = self._contrast(better, worse, a, b)
+        first, second = np.array(a, np.intp), np.array(b, np.intp)
+        better, worse = self.sums.at(first, second), self.sums.at(second, first)
+        if times != 1.0:
+            worse = worse.multiplied(times)
+        if self.bounds is not None:
+            better = better.counted_from(least, self.bounds[1])
+            worse = worse.counted_from(least, times * self.bounds[1])
+        found = self._contrast(better, worse, first, second)
         if not self.is_comparable:
             never = np.zeros_like(found.has_lower)
             found = replace(found, has_lower=never, has_upper=never)
@@ -303,35 +311,21 @@ class MetricContrasts:
         # The clock of an asymptotic sequence is what has been observed, and not who was assigned:
         # units that come at once bring values for weeks, and the sum moves while they do.
         units = np.maximum(better.units + worse.units, 1.0)
-        observed = self.observations[list(a)] + self.observations[list(b)]
+        observed = self.observations[..., first] + self.observations[..., second]
         return replace(found, time=found.time * observed / units)
 
     def _contrast(
-        self, better: WeightedSums, worse: WeightedSums, a: Sequence[int], b: Sequence[int]
+        self, better: WeightedSums, worse: WeightedSums, a: Indices, b: Indices
     ) -> Contrast:
         match self.weighting:
             case Weighting.PLAIN:
-                first, second = (
-                    self._shared(sums, list(variants))
-                    for sums, variants in ((better, a), (worse, b))
-                )
-                return fixed_contrast(first, second)
+                return fixed_contrast(self._shared(better, a), self._shared(worse, b))
             case Weighting.OVERLAP:
                 return overlap_contrast(better, worse)
             case Weighting.INVERSE:
                 return inverse_contrast(better, worse, np.array(self.traffic.all_units))
             case _:
                 assert_never(self.weighting)
-
-    def p_values(self, control: int, others: Sequence[int]) -> list[float]:
-        """Return the always-valid p-values of "as the control", which decide nothing.
-
-        Args:
-            control: Index of the control.
-            others: Indices of the variants that are compared with it.
-        """
-        found: list[float] = p_values(self.contrast(others, [control])).tolist()
-        return found
 
     def comparisons(self) -> Comparisons:
         """Return the weighted means of all variants, beside each other."""
@@ -344,44 +338,25 @@ class MetricContrasts:
             return None
         return self.sums.moments.skewness.diagonal()
 
-    def _chosen(
-        self, own: list[int], others: list[int], times: float, least: float
-    ) -> WeightedSums:
-        """Return the sums of some variants compared with others.
+    @property
+    def likeness(self) -> Hashable:
+        """What is equal of metrics that can be compared as one (`stacked`)."""
+        sums = self.sums
+        optional = sums.moments, sums.heaviest, sums.converted
+        return self.traffic, self.weighting, self.bounds, *(each is None for each in optional)
 
-        Args:
-            own: The variants.
-            others: What each is compared with.
-            times: Factor of their values, >= 0.
-            least: What is taken from every value after that, <= 0.
-        """
-        sums, variants = self.sums, (own, others)
-        # Values that are shifted or scaled are no longer 0 or 1.
-        converted = sums.converted if times == 1.0 and not least else None
-        weight, weight_squared = sums.weight[variants], sums.weight_squared[variants]
-        total, cross = times * sums.total[variants], times * sums.cross[variants]
-        squares = times * times * sums.total_squared[variants]
-        largest = sums.largest[variants]
-        if self.bounds is not None:
-            largest = largest * (times * self.bounds[1] - least)
-        if least:
-            squares = squares - least * (2.0 * cross - least * weight_squared)
-            total, cross = total - least * weight, cross - least * weight_squared
-        return WeightedSums(
-            units=sums.units[variants],
-            weight=weight,
-            weight_squared=weight_squared,
-            total=total,
-            cross=cross,
-            total_squared=squares,
-            largest=largest,
-            variance=times * times * sums.variance[variants],
-            moments=None if sums.moments is None else sums.moments.chosen(variants, times),
-            heaviest=None if sums.heaviest is None else sums.heaviest[variants],
-            converted=converted[variants] if converted is not None else None,
+    def stacked(self, others: Sequence[MetricContrasts]) -> MetricContrasts:
+        """Return this metric and others like it as one, along a new first axis."""
+        if not others:
+            return self
+        several = self, *others
+        return replace(
+            self,
+            sums=WeightedSums.stack([each.sums for each in several]),
+            observations=np.array([each.observations for each in several]),
         )
 
-    def _shared(self, sums: WeightedSums, variants: list[int]) -> PlainSums:
+    def _shared(self, sums: WeightedSums, variants: Indices) -> PlainSums:
         """Return sums of plain values with the shares that the variants have had."""
         share = self.traffic.shares[variants]
         return PlainSums(
@@ -394,6 +369,29 @@ class MetricContrasts:
             heaviest=sums.heaviest,
             converted=sums.converted,
         )
+
+
+def p_values_of(
+    metrics: Sequence[MetricContrasts], control: int, others: Sequence[int]
+) -> list[list[float]]:
+    """Return always-valid p-values of "as the control", by metric, which decide nothing.
+
+    Metrics that are alike are compared as one: of a few numbers each operation costs the same.
+
+    Args:
+        metrics: The metrics, of the same variants.
+        control: Index of the control.
+        others: Indices of the variants that are compared with it.
+    """
+    alike: dict[Hashable, list[int]] = {}
+    for place, each in enumerate(metrics):
+        alike.setdefault(each.likeness, []).append(place)
+    found: dict[int, list[float]] = {}
+    for places in alike.values():
+        first, *rest = (metrics[place] for place in places)
+        rows = p_values(first.stacked(rest).contrast(others, [control]))
+        found |= zip(places, rows.reshape(len(places), -1).tolist(), strict=True)
+    return [found[place] for place in range(len(metrics))]
 
 
 def weighted_sums(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from streams.analysis.contrasts import MetricContrasts
+from streams.analysis.contrasts import MetricContrasts, p_values_of
 from streams.analysis.group import Group
 from streams.analysis.inputs import Inputs
 from streams.analysis.leads import Leads, compare_primary
@@ -29,7 +29,8 @@ from streams.stats.sequential.comparison import Intervals
 from streams.stats.sequential.multiplicity import holm, holm_by_column
 from streams.tallies.cell import MetricTally
 
-_COMPARED = (MetricRole.PRIMARY, MetricRole.SECONDARY, MetricRole.GUARDRAIL)
+_CORRECTED = (MetricRole.SECONDARY, MetricRole.GUARDRAIL)
+_COMPARED = (MetricRole.PRIMARY, *_CORRECTED)
 _NOT_PRIMARY = UndefinedSequence(UndefinedSequenceCode.NOT_PRIMARY)
 _STOPPED = UndefinedSequence(UndefinedSequenceCode.STOPPED)
 
@@ -157,11 +158,12 @@ def _analysed(config: ExperimentConfig, group: Group | None) -> dict[str, Metric
     }
     reported = {name: metric.reported(contrasts[name]) for name, metric in group.metrics.items()}
     posteriors = {name: metric.posteriors(reported[name]) for name, metric in group.metrics.items()}
-    p_values: dict[str, list[float]] = {}
-    for role in (MetricRole.SECONDARY, MetricRole.GUARDRAIL):
+    corrected = [name for name, each in group.metrics.items() if each.role in _CORRECTED]
+    found = p_values_of([contrasts[name] for name in corrected], group.control, group.others)
+    alone, p_values = dict(zip(corrected, found, strict=True)), dict[str, list[float]]()
+    for role in _CORRECTED:
         family = [name for name, metric in group.metrics.items() if metric.role is role]
-        columns = [contrasts[name].p_values(group.control, group.others) for name in family]
-        p_values |= dict(zip(family, holm_by_column(columns), strict=True))
+        p_values |= zip(family, holm_by_column([alone[name] for name in family]), strict=True)
     # Metrics that are only observed are described and not compared.
     declared = [name for name, each in group.metrics.items() if each.role in _COMPARED]
     tables: dict[str, Tabulated] = {}
@@ -201,7 +203,7 @@ def _described(config: ExperimentConfig, group: Group) -> dict[str, MetricAnalys
     """Return the metrics of a stopped variant and the control, of which nothing is concluded."""
     metrics = _analysed(config, group)
     primary = metrics[config.primary_metric]
-    p_values = tuple(primary.contrasts.p_values(group.control, group.others))
+    p_values = tuple(p_values_of([primary.contrasts], group.control, group.others)[0])
     metrics[primary.name] = replace(
         primary, p_values=p_values, undefined_sequences=(_STOPPED,) * len(p_values)
     )

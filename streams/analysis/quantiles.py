@@ -11,7 +11,7 @@ hold at every look (`streams.stats.sequential.quantiles`).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
@@ -210,6 +210,11 @@ class QuantileContrasts(MetricContrasts):
                 self.p, better, replace(worse, ends=np.maximum(times, 1e-9) * worse.ends)
             ),
         )
+
+    @property
+    def likeness(self) -> Hashable:
+        """The metric itself: no other one is like it."""
+        return self
 
     @property
     def skewness(self) -> FloatArray | None:

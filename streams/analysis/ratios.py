@@ -8,7 +8,7 @@ policies and confidence sequences treat the ratio as a mean of which these are t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -69,6 +69,11 @@ class RatioContrasts(MetricContrasts):
             difference=self.ratios[list(a), list(b)] - times * self.ratios[list(b), list(a)],
             standard_error=found.standard_error / self.scale,
         )
+
+    @property
+    def likeness(self) -> Hashable:
+        """The metric itself: no other one is like it."""
+        return self
 
     def comparisons(self) -> Comparisons:
         """Return the weighted ratios of all variants, beside each other."""

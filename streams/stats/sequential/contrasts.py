@@ -21,7 +21,9 @@ nothing depends on the floor any more. Under fixed weights they are the differen
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +33,7 @@ from streams.stats.arrays import FloatArray
 from streams.stats.sequential.centres import ValueRange
 from streams.stats.sequential.conversions import ConversionPair, Conversions
 from streams.stats.sequential.quantiles import QuantilePair
-from streams.stats.sequential.tails import Moments, Tails, is_lower_end_believed
+from streams.stats.sequential.tails import Moments, Tails, are_ends_believed
 
 _OVERLAP_OF_EVEN = 0.5
 _INVERSE_OF_EVEN = 2.0
@@ -75,12 +77,64 @@ class WeightedSums:
     heaviest: FloatArray | None = field(default=None, kw_only=True)
     converted: FloatArray | None = field(default=None, kw_only=True)
 
-    @property
-    def tails(self) -> Tails | None:
-        """The tails of the sum of w x."""
-        if self.moments is None:
-            return None
-        return Tails.of(self.moments, self.units, self.weight, self.weight_squared)
+    @classmethod
+    def stack(cls, several: Sequence[WeightedSums]) -> WeightedSums:
+        """Return sums along a new first axis; all have the same optional ones, of one shape."""
+        columns = {name: [getattr(each, name) for each in several] for name in _COLUMNS}
+        found: dict[str, Any] = {
+            name: None if column[0] is None else np.array(column)
+            for name, column in columns.items()
+        }
+        moments = [each.moments for each in several if each.moments is not None]
+        return WeightedSums(**found, moments=Moments.stack(moments) if moments else None)
+
+    def at(self, own: NDArray[np.intp], others: NDArray[np.intp]) -> WeightedSums:
+        """Return the sums of some variants as they count beside others.
+
+        Args:
+            own, others: Indices on the last two axes, which broadcast.
+        """
+        places = (..., own, others)
+        found: dict[str, Any] = {
+            name: None if (column := getattr(self, name)) is None else column[places]
+            for name in _COLUMNS
+        }
+        moments = None if self.moments is None else self.moments.each(lambda of: of[places])
+        return WeightedSums(**found, moments=moments)
+
+    def multiplied(self, times: float) -> WeightedSums:
+        """Return the sums of values multiplied by `times` >= 0, which then are not 0 or 1."""
+        square = times * times
+        return replace(
+            self,
+            total=times * self.total,
+            cross=times * self.cross,
+            total_squared=square * self.total_squared,
+            variance=square * self.variance,
+            moments=None if self.moments is None else self.moments.multiplied(times),
+            converted=None,
+        )
+
+    def counted_from(self, least: float, most: float) -> WeightedSums:
+        """Return the sums of values between `least` <= 0 and `most`, counted from the least one.
+
+        Those of `self` count from 0, with the largest weight instead of the largest w x.
+        """
+        largest = self.largest * (most - least)
+        if not least:
+            return replace(self, largest=largest)
+        return replace(
+            self,
+            total=self.total - least * self.weight,
+            cross=self.cross - least * self.weight_squared,
+            total_squared=self.total_squared
+            - least * (2.0 * self.cross - least * self.weight_squared),
+            largest=largest,
+            converted=None,
+        )
+
+
+_COLUMNS = tuple(each.name for each in fields(WeightedSums) if each.name != "moments")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -254,11 +308,13 @@ def _contrast(
     expected_squares = np.maximum(a.variance, b.variance) * weights_squared
     centred_squares = np.maximum(centred_squares, expected_squares)
     has_lower = has_upper = np.ones(weights.shape, np.bool_)
-    tails = a.tails, b.tails
     is_bounded = np.isfinite(a.largest).all() and np.isfinite(b.largest).all()
-    if tails[0] is not None and tails[1] is not None and not is_bounded:
-        has_lower = has_lower & is_lower_end_believed(tails[0], tails[1])
-        has_upper = has_upper & is_lower_end_believed(tails[1], tails[0])
+    if a.moments is not None and b.moments is not None and not is_bounded:
+        columns = (*a.moments.columns, a.units, a.weight, a.weight_squared)
+        of_b = (*b.moments.columns, b.units, b.weight, b.weight_squared)
+        both = [np.array([x + zeros, y + zeros]) for x, y in zip(columns, of_b, strict=True)]
+        tails = Tails.of(Moments(*both[:3]), *both[3:])
+        has_lower, has_upper = are_ends_believed(tails)
     squares_of_even = weight_of_even * weight_of_even
     return Contrast(
         fewest=np.minimum(a.units, b.units),
@@ -360,8 +416,9 @@ def fixed_contrast(a: PlainSums, b: PlainSums) -> Contrast:
     for sums in (a, b):
         if not np.all((sums.share > 0.0) & (sums.share <= 1.0)):
             raise InvalidParameterError("share", sums.share.tolist(), "in (0, 1]")
-    q = a.share / (a.share + b.share)
-    scale = (a.units + b.units) * q * (1.0 - q)
+    units = a.units + b.units
+    q = a.share / (a.share + b.share) + np.zeros(units.shape)
+    scale = units * q * (1.0 - q)
     return _contrast(_tilted(a, 1.0 - q), _tilted(b, q), scale, _OVERLAP_OF_EVEN, q)
 
 

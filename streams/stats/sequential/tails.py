@@ -14,9 +14,8 @@ the sum is not skewed to the left.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +48,16 @@ class Moments:
     heaviest: FloatArray
 
     @property
+    def columns(self) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """The arrays, in their order."""
+        return self.variance, self.third, self.heaviest
+
+    @classmethod
+    def stack(cls, several: Sequence[Moments]) -> Moments:
+        """Return moments along a new first axis."""
+        return cls(*map(np.array, zip(*(each.columns for each in several), strict=True)))
+
+    @property
     def skewness(self) -> FloatArray:
         """Skewness of the values; infinite where all are equal, as nothing is known of a tail."""
         unknown = np.full_like(self.third, np.inf)
@@ -58,13 +67,9 @@ class Moments:
         """Return the moments with a function applied to every array."""
         return Moments(function(self.variance), function(self.third), function(self.heaviest))
 
-    def chosen(self, places: Any, times: float = 1.0) -> Moments:
-        """Return the moments at some places, of values multiplied by `times` >= 0."""
-        return Moments(
-            times**2 * self.variance[places],
-            times**3 * self.third[places],
-            self.heaviest[places],
-        )
+    def multiplied(self, times: float) -> Moments:
+        """Return the moments of values multiplied by `times` >= 0."""
+        return Moments(times**2 * self.variance, times**3 * self.third, self.heaviest)
 
     def tilted(self, weight: FloatArray) -> Moments:
         """Return the moments of units that all have one weight; shape that of `weight`."""
@@ -122,11 +127,20 @@ def units_needed(skewness: FloatArray) -> FloatArray:
     return np.asarray(UNITS_PER_SHAPE * (1.0 + skewness * skewness))
 
 
-def is_lower_end_believed(a: Tails, b: Tails) -> NDArray[np.bool_]:
-    """Return whether a lower end of "a minus b" is believed; an upper end is one of "b minus a"."""
-    least = a.least_third - b.most_third
-    limit = LARGEST_SKEWNESS * (a.variance + b.variance) ** 1.5
-    return np.asarray(a.is_left_seen & b.is_right_seen & (least >= -limit))
+def are_ends_believed(tails: Tails) -> NDArray[np.bool_]:
+    """Return whether a lower end of "a minus b" is believed, and whether an upper end is.
+
+    An upper end is a lower one of "b minus a".
+
+    Args:
+        tails: Those of a, then those of b, along the first axis.
+
+    Returns:
+        Of the same shape: the lower ends, then the upper ones.
+    """
+    least = tails.least_third - tails.most_third[::-1]
+    limit = LARGEST_SKEWNESS * (tails.variance[0] + tails.variance[1]) ** 1.5
+    return np.asarray(tails.is_left_seen & tails.is_right_seen[::-1] & (least >= -limit))
 
 
 def _cubes(

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.analysis.contrasts import Traffic
+from streams.analysis.contrasts import Traffic, p_values_of
 from streams.analysis.evaluate import evaluate
 from streams.analysis.ratios import RatioInput
 from streams.analysis.reasons import reason
@@ -260,7 +260,7 @@ def test_always_valid_p_values_of_ratios_without_a_difference():
         clicks = random.binomial(views, random.beta(2.0, 6.0, views.shape))
         first, second = (at_looks(x, y, looks) for x, y in zip(clicks, views, strict=True))
         false_alarms += any(
-            compared(value, *both).p_values(0, [1])[0] <= 0.05
+            p_values_of([compared(value, *both)], 0, [1])[0][0] <= 0.05
             for both in zip(first, second, strict=True)
         )
 

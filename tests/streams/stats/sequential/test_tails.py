@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import astuple
 
 import numpy as np
 import pytest
@@ -11,12 +12,17 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from streams.stats.sequential.comparison import intervals, p_values
-from streams.stats.sequential.contrasts import PlainSums, WeightedSums, fixed_contrast
+from streams.stats.sequential.contrasts import (
+    PlainSums,
+    WeightedSums,
+    fixed_contrast,
+    overlap_contrast,
+)
 from streams.stats.sequential.one_sided import one_sided_p_values
 from streams.stats.sequential.tails import (
     Moments,
     Tails,
-    is_lower_end_believed,
+    are_ends_believed,
     units_needed,
 )
 
@@ -33,6 +39,12 @@ def tails(values, weights=None):
     return Tails.of(
         moments(values, float(weights.max())), *(np.array([float(each)]) for each in sums)
     )
+
+
+def both(a, b):
+    """Return the tails of two variants, one after the other."""
+    columns = zip(*(astuple(tails(each)) for each in (a, b)), strict=True)
+    return Tails(*map(np.array, columns))
 
 
 def plain(values):
@@ -73,11 +85,11 @@ def test_a_sum_that_is_skewed_to_the_left_has_no_lower_end():
     values = np.tile([1.0] + [0.0] * 9, 60)
     nothing = np.tile([0.101, 0.099], 300)
 
-    seen = is_lower_end_believed(tails(nothing), tails(values))
-
     assert tails(values).is_right_seen
-    assert not seen  # 2.67 over the root of 600 is 0.11
-    assert is_lower_end_believed(tails(values), tails(values))  # skewness of equals cancels
+    # 2.67 over the root of 600 is 0.11.
+    assert are_ends_believed(both(nothing, values)).tolist() == [[False], [True]]
+    assert are_ends_believed(both(values, nothing)).tolist() == [[True], [False]]
+    assert are_ends_believed(both(values, values)).all()  # skewness of equals cancels
 
 
 def test_equal_values_tell_nothing_of_a_tail():
@@ -88,9 +100,12 @@ def test_equal_values_tell_nothing_of_a_tail():
 def test_sums_without_moments_are_believed():
     """Of bounded values every number of units is enough."""
     one = np.ones(1)
-    sums = WeightedSums(*(one for _ in range(8)))
+    sums = WeightedSums(one, one, one, one, one, one, np.inf * one, one)
 
-    assert sums.tails is None
+    compared = overlap_contrast(sums, sums)
+
+    assert compared.has_lower.all()
+    assert compared.has_upper.all()
 
 
 weights = st.lists(st.floats(0.001, 1.0), min_size=1, max_size=30)
