@@ -64,6 +64,7 @@ from streams.stats.sequential.sample_ratio import (
     under_moving_weights,
     under_overlap_weights,
 )
+from streams.stats.sequential.tails import Moments
 from streams.stats.weighting import Weighting
 from streams.tallies.cell import MetricTally, VariantTally
 from streams.tallies.pair_sums import unpack_pairs
@@ -241,7 +242,7 @@ class MetricContrasts:
         """
         weighting = weighting or traffic.weighting_of(tallies)
         sums = weighted_sums(traffic, tallies, samples, weighting)
-        largest = np.ones(len(samples))
+        largest = np.ones(len(samples))  # weights, of which the bounds make values
         if weighting is Weighting.INVERSE:
             largest = traffic.largest
             if bounds == BINARY:
@@ -251,27 +252,25 @@ class MetricContrasts:
                         for each, bound in zip(tallies, traffic.largest.tolist(), strict=True)
                     ]
                 )
-        variance, moments, heaviest, converted = np.zeros_like(largest), None, None, None
+        moments, converted = None, None
         if bounds != BINARY:
-            moments = moments_of(tallies, samples, largest).each(in_every_pair)
-            heaviest = largest
+            variance, third = in_every_pair(moments_of(tallies, samples))
+            moments = Moments(variance, third, in_every_pair(largest))
         elif weighting is not Weighting.INVERSE:
-            converted = np.array([tally.total / MICRO for tally in tallies])
-        if bounds is None:
-            variance, heaviest = variance_of(tallies, sums.units[:, 0]), None
-            largest = np.full_like(largest, math.inf)
+            converted = in_every_pair(np.array([tally.total / MICRO for tally in tallies]))
         sums = replace(
             sums,
-            largest=in_every_pair(largest),
-            variance=in_every_pair(variance),
+            # Of a variant that has never had a propensity below 1 nothing is known by overlap
+            # weights.
+            units=np.where(sums.weight > 0.0, sums.units, 0.0),
+            largest=sums.largest if bounds is None else in_every_pair(largest),
+            variance=sums.variance if bounds is None else np.zeros_like(sums.variance),
             moments=moments,
-            heaviest=None if heaviest is None else in_every_pair(heaviest),
-            converted=None if converted is None else in_every_pair(converted),
+            heaviest=None if bounds is None or moments is None else moments.heaviest,
+            converted=converted,
         )
-        # Of a variant that has never had a propensity below 1 nothing is known by overlap weights.
-        counted = np.where(sums.weight > 0.0, sums.units, 0.0)
         observations = np.array([float(tally.observations) for tally in tallies])
-        return cls(traffic, weighting, bounds, replace(sums, units=counted), observations)
+        return cls(traffic, weighting, bounds, sums, observations)
 
     @property
     def is_comparable(self) -> bool:
@@ -409,21 +408,25 @@ def weighted_sums(
         weighting: How its units count.
     """
     units = np.array([float(sample.units) for sample in samples])
+    own = units, np.full_like(units, math.inf), variance_of(tallies, units)
     match weighting:
         case Weighting.PLAIN:
-            weight, weight_squared = units, units
-            total, cross, total_squared = _columns(_plain, tallies)
+            columns = units, units, *_columns(_plain, tallies)
         case Weighting.OVERLAP:
-            weight, weight_squared = traffic.overlap, traffic.overlap_squared
-            total, cross, total_squared = _by_overlap(tallies)
+            units, unknown, variance = in_every_pair(np.array(own))
+            weights = traffic.overlap, traffic.overlap_squared
+            return WeightedSums(units, *weights, *_by_overlap(tallies), unknown, variance)
         case Weighting.INVERSE:
-            weight, weight_squared = traffic.weight, traffic.weight_squared
-            total, cross, total_squared = _columns(_by_inverse, tallies)
+            columns = traffic.weight, traffic.weight_squared, *_columns(_by_inverse, tallies)
         case _:
             assert_never(weighting)
-    unknown, variance = np.full_like(units, math.inf), variance_of(tallies, units)
-    fields = (units, weight, weight_squared, total, cross, total_squared, unknown, variance)
-    return WeightedSums(*map(in_every_pair, fields))
+    units, unknown, variance, weight, weight_squared, *sums = in_every_pair(
+        np.array([*own, *columns])
+    )
+    total, cross, total_squared = sums
+    return WeightedSums(
+        units, weight, weight_squared, total, cross, total_squared, unknown, variance
+    )
 
 
 def _plain(tally: MetricTally) -> tuple[float, float, float]:
@@ -473,11 +476,13 @@ def by_pair(sums: Sequence[int], one: int) -> FloatArray:
 
 
 def in_every_pair(values: FloatArray) -> FloatArray:
-    """Return values by pair of those of single variants, which are the same in every comparison."""
-    n_variants = len(values)
-    own = values[:, None] if values.ndim == 1 else values
+    """Return values by pair of those of single variants, which are the same in every comparison.
+
+    Args:
+        values: Shape (..., n_variants).
+    """
     # A few numbers are added sooner than `np.broadcast_to` has looked at its arguments.
-    return own + np.zeros((n_variants, n_variants))
+    return values[..., None] + np.zeros(values.shape[-1])
 
 
 def _are_by_pair(sums: Iterable[tuple[int, int]]) -> bool:

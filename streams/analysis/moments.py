@@ -9,7 +9,6 @@ import numpy as np
 from streams.model.quantities import MICRO
 from streams.stats.arrays import FloatArray
 from streams.stats.sample import Sample, cubed_deviations, squared_deviations
-from streams.stats.sequential.tails import Moments
 from streams.tallies.cell import MetricTally
 
 
@@ -22,18 +21,21 @@ def variance_of(tallies: Sequence[MetricTally], units: FloatArray) -> FloatArray
     return variance
 
 
-def moments_of(
-    tallies: Sequence[MetricTally], samples: Sequence[Sample], heaviest: FloatArray
-) -> Moments:
-    """Return the moments of the values; of a variant with equal values those of all together."""
+def moments_of(tallies: Sequence[MetricTally], samples: Sequence[Sample]) -> FloatArray:
+    """Return variances, then third central moments, of the values; shape (2, n_variants).
+
+    Of a variant with equal values they are those of all together.
+    """
     columns = [
         (round(sample.units), tally.total, tally.total_squared, tally.total_cubed)
         for sample, tally in zip(samples, tallies, strict=True)
     ]
-    together = _central([sum(column) for column in zip(*columns, strict=True)])
-    found = [_central(column) for column in columns]
-    variance, third = np.array([each if each[0] > 0.0 else together for each in found]).T
-    return Moments(variance, third, heaviest)
+    found = np.array([_central(column) for column in columns])
+    is_equal = found[:, 0] <= 0.0
+    if is_equal.any():
+        found[is_equal] = _central([sum(column) for column in zip(*columns, strict=True)])
+    moments: FloatArray = found.T
+    return moments
 
 
 def _central(sums: Sequence[int]) -> tuple[float, float]:
