@@ -51,9 +51,8 @@ class MetricAnalysis:
             denominator.
         posteriors: Posteriors of the means per unit.
         contrasts: The sums by which the variants are compared.
-        table: The posteriors with their distribution functions; None of a metric that is observed
-            and not declared.
-        lift: Lifts over the control; None likewise.
+        table: The posteriors with their distribution functions; None of all but the primary metric.
+        lift: Lifts over the control; None of a metric that is observed and not declared.
         anytime: As in `MetricInput`.
         p_values: Always-valid p-values of "as the control", of all variants but the control, which
             hold together for all metrics of the role; None likewise.
@@ -158,20 +157,21 @@ def _analysed(config: ExperimentConfig, group: Group | None) -> dict[str, Metric
     }
     reported = {name: metric.reported(contrasts[name]) for name, metric in group.metrics.items()}
     posteriors = {name: metric.posteriors(reported[name]) for name, metric in group.metrics.items()}
+    others = group.others
     corrected = [name for name, each in group.metrics.items() if each.role in _CORRECTED]
-    found = p_values_of([contrasts[name] for name in corrected], group.control, group.others)
+    found = p_values_of([contrasts[name] for name in corrected], group.control, others)
     alone, p_values = dict(zip(corrected, found, strict=True)), dict[str, list[float]]()
     for role in _CORRECTED:
         family = [name for name, metric in group.metrics.items() if metric.role is role]
         p_values |= zip(family, holm_by_column([alone[name] for name in family]), strict=True)
     # Metrics that are only observed are described and not compared.
     declared = [name for name, each in group.metrics.items() if each.role in _COMPARED]
-    tables: dict[str, Tabulated] = {}
-    lift_of: dict[str, Lift] = {}
+    of_primary, lift_of = None, dict[str, Lift]()
     if declared:
         table = Tabulated.of(*(posteriors[name] for name in declared))
         directions = [group.metrics[name].spec.direction for name in declared]
-        tables = {name: table.of_family(index) for index, name in enumerate(declared)}
+        if config.primary_metric in declared:
+            of_primary = table.of_family(declared.index(config.primary_metric))
         lifts = lifts_vs_control(table, group.control, directions=directions)
         lift_of = dict(zip(declared, lifts, strict=True))
     return {
@@ -188,12 +188,12 @@ def _analysed(config: ExperimentConfig, group: Group | None) -> dict[str, Metric
             ),
             posteriors=posteriors[name],
             contrasts=contrasts[name],
-            table=tables.get(name),
+            table=of_primary if name == config.primary_metric else None,
             lift=lift_of.get(name),
             p_values=tuple(p_values[name]) if name in p_values else None,
             sequence=None,
             anytime=metric.anytime,
-            undefined_sequences=(_NOT_PRIMARY,) * len(group.others),
+            undefined_sequences=(_NOT_PRIMARY,) * len(others),
         )
         for name, metric in group.metrics.items()
     }

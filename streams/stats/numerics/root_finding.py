@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,7 @@ from streams.stats.arrays import FloatArray
 
 _MAX_STEPS = 200
 _TOLERANCE = 1e-6
-_LARGEST_Z = 7.0  # z of a probability of 1e-12
+_LEAST, _MOST = special.ndtr([-7.0, 7.0]).tolist()  # probabilities beyond them tell no slope
 _PEAK = 0.39894228  # density of z at 0
 _LARGEST_BEND = 5.0  # of z over its slope, in 1 / z: 4.3 below 2.5 % of a square root, 0 of a bell
 _GROWTH = 4.0  # how much further a step may go than the one before
@@ -39,25 +40,23 @@ def solve_increasing(
         guess: Approximate median; shape (n,).
         deviation: Roughly one standard deviation, > 0; shape (n,).
     """
-    solution: FloatArray = guess.copy()
     rows = np.arange(len(guess))
     target = special.ndtri(wanted)
     sure = _TOLERANCE / (0.5 * _LARGEST_BEND * _PEAK) * np.exp(0.5 * target * target)
-    search = _Search.begun(target, guess, deviation)
+    search = _Search.begun(wanted, guess, deviation, target, sure)
+    solution: FloatArray = search.x.copy()
     for _ in range(_MAX_STEPS):
         # Sums may round to beyond 1; np.clip costs several times as much.
-        probability = np.minimum(np.maximum(below(search.x, rows), 0.0), 1.0)
-        solution[rows] = search.x
-        search = search.step(special.ndtri(probability))
-        is_open = (np.abs(probability - wanted[rows]) > _TOLERANCE) & (search.x != solution[rows])
-        is_sure = is_open & (search.missed <= sure[rows])
-        if is_sure.any():
-            solution[rows[is_sure]] = search.x[is_sure]
-            is_open &= ~is_sure
+        found = np.minimum(np.maximum(below(search.x, rows), _LEAST), _MOST)
+        after, is_sure = search.step(found)
+        is_open = (np.abs(found - search.wanted) > _TOLERANCE) & (after.x != search.x)
+        is_sure &= is_open
+        solution[rows] = np.where(is_sure, after.x, search.x)
+        is_open ^= is_sure
         if not is_open.any():
             break
-        if not is_open.all():
-            rows, search = rows[is_open], search.take(is_open)
+        is_all = is_open.all()
+        rows, search = (rows, after) if is_all else (rows[is_open], after.take(is_open))
     return solution
 
 
@@ -66,74 +65,87 @@ class _Search:
     """Searches on their way.
 
     Attributes:
-        target: The z of the wanted probabilities.
+        wanted: The wanted probabilities.
         deviation: Roughly one standard deviation.
+        target: The z of the wanted probabilities.
+        sure: Largest product of what two points miss in z with which a secant between them is sure.
         x, before: The next point, and the one before.
         z_before: Value there.
-        lower, upper: Bracket of the root.
-        reach: Largest next step.
-        missed: Product of what the last two points missed in z; infinite where x is not by a secant
-            between them.
+        lower, upper: Bracket of the root, infinite until a point on that side is known.
+        n_known: Number of points that are known.
     """
 
-    target: FloatArray
+    wanted: FloatArray
     deviation: FloatArray
+    target: FloatArray
+    sure: FloatArray
     x: FloatArray
     before: FloatArray
     z_before: FloatArray
     lower: FloatArray
     upper: FloatArray
-    reach: FloatArray
-    missed: FloatArray
+    n_known: int
 
     @classmethod
-    def begun(cls, target: FloatArray, guess: FloatArray, deviation: FloatArray) -> _Search:
-        """Return searches that begin where a normal distribution has the target."""
+    def begun(
+        cls,
+        wanted: FloatArray,
+        guess: FloatArray,
+        deviation: FloatArray,
+        target: FloatArray,
+        sure: FloatArray,
+    ) -> _Search:
+        """Return searches that begin where a bell would have the wanted probabilities."""
         endless = np.full_like(guess, np.inf)
-        return cls(
-            target=target,
-            deviation=deviation,
-            x=guess + target * deviation,
-            before=guess,
-            z_before=np.zeros_like(guess),
-            lower=-endless,
-            upper=endless,
-            reach=_GROWTH * deviation,
-            missed=endless,
-        )
+        x, at_guess = guess + target * deviation, np.zeros_like(guess)
+        return cls(wanted, deviation, target, sure, x, guess, at_guess, -endless, endless, 0)
 
     def take(self, rows: NDArray[np.bool_]) -> _Search:
         """Return some of the searches."""
-        return _Search(*(getattr(self, name)[rows] for name in self.__slots__))
+        columns: dict[str, Any] = {
+            name: getattr(self, name)[rows] for name in self.__slots__ if name != "n_known"
+        }
+        return _Search(**columns, n_known=self.n_known)
 
-    def step(self, unbounded_z: FloatArray) -> _Search:
-        """Return the searches after this z was found at x; they stay where bounds meet."""
-        x, reach, target = self.x, self.reach, self.target
-        z = np.minimum(np.maximum(unbounded_z, -_LARGEST_Z), _LARGEST_Z)
-        is_low = z < target
+    def step(self, found: FloatArray) -> tuple[_Search, NDArray[np.bool_]]:
+        """Return the searches after these probabilities were found at x, and which are sure.
+
+        They stay where bounds meet. No search is sure before it knows two points.
+
+        Args:
+            found: In [`_LEAST`, `_MOST`].
+        """
+        x, z = self.x, special.ndtri(found)
+        short = self.target - z
+        is_low = short > 0.0
         lower, upper = np.where(is_low, x, self.lower), np.where(is_low, self.upper, x)
         with np.errstate(divide="ignore", invalid="ignore"):
             slope = (z - self.z_before) / (x - self.before)
-        is_known = (slope > 0.0) & np.isfinite(slope)
+        is_known = (slope > 0.0) & (slope < np.inf)
         slope = np.where(is_known, slope, 1.0 / self.deviation)
         # Where all or nothing lies below, the slope is not known: go on ever faster.
-        far = np.copysign(reach, target - z)
-        step = np.where(np.abs(z) < _LARGEST_Z, (target - z) / slope, far)
+        reach = _GROWTH ** (self.n_known + 1) * self.deviation
+        far = np.copysign(reach, short)
+        step = np.where((found > _LEAST) & (found < _MOST), short / slope, far)
         secant = x + np.minimum(np.maximum(step, -reach), reach)
-        is_bounded = np.isfinite(lower) & np.isfinite(upper)
-        with np.errstate(invalid="ignore"):
-            middle = np.where(is_bounded, (lower + upper) / 2.0, x + far)
         is_within = (lower < secant) & (secant < upper)
-        is_second = np.isfinite(self.lower) | np.isfinite(self.upper)
-        missed = np.abs((z - target) * (self.z_before - target))
-        return _Search(
-            target=target,
-            deviation=self.deviation,
-            x=np.where(is_within, secant, middle),
+        missed = np.abs(short * (self.target - self.z_before))
+        is_sure = is_known & is_within & (missed <= self.sure) & (self.n_known > 0)
+        if not is_within.all():
+            is_bounded = np.isfinite(lower) & np.isfinite(upper)
+            with np.errstate(invalid="ignore"):
+                middle = np.where(is_bounded, (lower + upper) / 2.0, x + far)
+            secant = np.where(is_within, secant, middle)
+        searches = _Search(
+            self.wanted,
+            self.deviation,
+            self.target,
+            self.sure,
+            x=secant,
             before=x,
             z_before=z,
             lower=lower,
             upper=upper,
-            reach=reach * _GROWTH,
-            missed=np.where(is_known & is_within & is_second, missed, np.inf),
+            n_known=self.n_known + 1,
         )
+        return searches, is_sure

@@ -103,14 +103,17 @@ class Tabulated:
         rule = 0 if is_bell else 1 + int(span.max() > _LONGEST_SPAN)
         n_steps, stride = _STEPS[rule], _STEPS_PER_NODE[rule]
         step = span / n_steps
-        s = start[:, None] + step[:, None] * np.arange(n_steps + 1)
-        sinh = np.sinh(s)
-        coordinates = center[:, None] + width[:, None] * sinh
-        density, values = np.empty_like(s), np.empty_like(s)
+        # Half a sum and half a difference of exponentials: np.sinh takes three times as long.
+        growth = np.exp(start[:, None] + step[:, None] * np.arange(n_steps + 1))
+        decay = 1.0 / growth
+        coordinates = center[:, None] + (0.5 * width)[:, None] * (growth - decay)
+        density, values = np.empty_like(growth), np.empty_like(growth)
         for family, begin, end in zip(families, edges, edges[1:], strict=False):
             density[begin:end] = family.density(coordinates[begin:end])
             values[begin:end] = family.values(coordinates[begin:end])
-        density *= np.sqrt(1.0 + sinh * sinh) * (width * step)[:, None]
+        growth += decay
+        growth *= (0.5 * width * step)[:, None]
+        density *= growth
         below = _running_integral(density)
         total = below[:, -1:].copy()
         density /= total

@@ -207,8 +207,8 @@ class BetaPosterior:
     def coordinates(self, values: FloatArray) -> FloatArray:
         """Return the logits of these probabilities; infinite at and beyond 0 and 1."""
         inside = np.minimum(np.maximum(values, 0.0), 1.0)
-        with np.errstate(divide="ignore"):  # two logarithms take a third of the time of SciPy's one
-            logits: FloatArray = np.log(inside) - np.log1p(-inside)
+        with np.errstate(divide="ignore"):  # two thirds of the time of SciPy's `logit`
+            logits: FloatArray = np.log(inside / (1.0 - inside))
         return logits
 
     def smooth_width(self, left: FloatArray, right: FloatArray) -> FloatArray:
@@ -246,11 +246,11 @@ def _reach(alpha: FloatArray, beta: FloatArray) -> FloatArray:
     for _ in range(_MAX_NEWTON_STEPS):
         # log(other + share e^-reach) + reach, and the two forms of the fall: the smaller one of
         # share and other has the digits.
-        rise = np.where(
-            reach < _NEAR,
-            np.log1p(other * np.expm1(np.minimum(reach, _NEAR))),
-            np.logaddexp(np.log(other) + reach, np.log(share)),
-        )
+        is_near = reach < _NEAR
+        rise = np.log1p(other * np.expm1(np.minimum(reach, _NEAR)))
+        if not is_near.all():
+            far = np.logaddexp(np.log(other) + reach, np.log(share))
+            rise = np.where(is_near, rise, far)
         with np.errstate(divide="ignore", invalid="ignore"):
             fall = np.where(
                 share < other,
