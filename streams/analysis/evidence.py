@@ -81,7 +81,7 @@ def compare(inputs: Inputs, analysis: Analysis) -> Evidence:
             inputs.tally, inputs.variants, is_by_exposure=inputs.is_by_exposure
         ),
         unexposed=inputs.tally.unexposed if inputs.is_by_exposure else None,
-        outlook=outlook_of(inputs, primary),
+        outlook=outlook_of(inputs, analysis),
         maturity=Maturity(
             window=primary.model.maturity,
             units=tuple(round(sample.units) for sample in primary.samples),

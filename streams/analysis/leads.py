@@ -19,6 +19,7 @@ from streams.stats.alternative import Alternative
 from streams.stats.arrays import FloatArray
 from streams.stats.direction import Direction
 from streams.stats.sequential.comparison import Intervals, both_sides
+from streams.stats.sequential.contrasts import Contrast
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,12 +54,14 @@ class PrimaryComparisons:
         undefined: Why each of them lacks an end; None if it has both.
         p_values: P-values of "as the control", or of "not better than the control" if that is the
             alternative, of the same variants; not yet corrected.
+        contrasts: Contrasts of "variant - control", of the same variants.
         leads: Comparisons of the leader.
     """
 
     sequence: Intervals
     undefined: tuple[UndefinedSequence | None, ...]
     p_values: FloatArray
+    contrasts: Contrast
     leads: Leads
 
 
@@ -105,6 +108,7 @@ def compare_primary(
             sequence, compared.has_lower & compared.has_upper, is_known=contrasts.is_comparable
         ),
         (found.two_sided if is_two_sided else ahead)[:count],
+        compared.take(slice(count)),
         Leads(
             leader,
             tuple(behind),

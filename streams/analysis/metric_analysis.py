@@ -26,6 +26,7 @@ from streams.stats.posteriors.base import Posteriors, PublishedPosteriors
 from streams.stats.posteriors.mirrored import oriented
 from streams.stats.sample import Sample
 from streams.stats.sequential.comparison import Intervals
+from streams.stats.sequential.contrasts import Contrast
 from streams.stats.sequential.multiplicity import holm, holm_by_column
 from streams.tallies.cell import MetricTally
 
@@ -91,6 +92,8 @@ class Analysis:
         primary: The primary metric.
         metrics: Every metric that is declared or observed, in order of the names.
         best: Probability and expected loss of every variant as the best one.
+        against_control: Contrasts of "variant - control" by the primary metric, of all but the
+            control.
         leads: Comparisons of the leader with the other variants.
         promoted: Guardrail metrics since the conclusion; empty without a promotion.
         stopped: Every metric of the control and a stopped variant, by the index of that.
@@ -99,6 +102,7 @@ class Analysis:
     primary: MetricAnalysis
     metrics: Mapping[str, MetricAnalysis]
     best: Best
+    against_control: Contrast
     leads: Leads
     promoted: Mapping[str, MetricAnalysis]
     stopped: Mapping[int, Mapping[str, MetricAnalysis]]
@@ -136,7 +140,7 @@ def analyse(inputs: Inputs) -> Analysis:
     )
     metrics[primary.name] = primary
     stopped = {index: _described(inputs.config, group) for index, group in inputs.stopped.items()}
-    return Analysis(primary, metrics, best, compared.leads, promoted, stopped)
+    return Analysis(primary, metrics, best, compared.contrasts, compared.leads, promoted, stopped)
 
 
 def _leader(primary: MetricAnalysis, best: Best) -> int:

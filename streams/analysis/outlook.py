@@ -14,7 +14,7 @@ import numpy as np
 from scipy import special
 
 from streams.analysis.inputs import Inputs
-from streams.analysis.metric_analysis import MetricAnalysis
+from streams.analysis.metric_analysis import Analysis, MetricAnalysis
 from streams.analysis.primary_readings import (
     information_in_use,
     pairwise_errors,
@@ -46,10 +46,12 @@ _MOST_VARIANTS = 16
 """
 
 
-def outlook_of(inputs: Inputs, primary: MetricAnalysis) -> Outlook:
+def outlook_of(inputs: Inputs, analysis: Analysis) -> Outlook:
     """Return what the experiment can find by its primary metric."""
-    trial, config = inputs.trial, inputs.config
-    contrast = _oriented(primary, trial.others, [trial.control] * len(trial.others))
+    trial, config, primary = inputs.trial, inputs.config, analysis.primary
+    contrast = analysis.against_control
+    if primary.model.direction is Direction.DECREASE:
+        contrast = contrast.reversed()
     mean = abs(primary.samples[trial.control].mean)
     n_arms = len(inputs.experiment.definition.variants)
     of_control = pairwise_errors(config, trial.others, trial.control, trial.control, n_arms)

@@ -60,7 +60,7 @@ import numpy as np
 
 from streams.model.errors import InvalidParameterError
 from streams.stats.arrays import FloatArray
-from streams.stats.sequential.confidence_sequences import log_mixture
+from streams.stats.sequential.confidence_sequences import Mixture
 from streams.stats.sequential.contrasts import Contrast
 from streams.stats.sequential.conversions import ConversionPair, Conversions
 from streams.stats.sequential.readings import ConfidenceSequence, Reading
@@ -272,13 +272,14 @@ class _Wealth:
         self._parts = np.log(parts).reshape(2, *shape[1:])
         self._rises = np.array([compared.total, unconverted[1].total - unconverted[0].total])
         self._bounds = bounds
-        self._events = np.array([compared.squares, squares]) / (bounds * bounds)
-        self._tunings = reading.sequence.tuning(compared, bounds, error)
+        events = np.array([compared.squares, squares]) / (bounds * bounds)
+        self._mixtures = Mixture(events, reading.sequence.tuning(compared, bounds, error))
 
     def log(self, lead: FloatArray) -> FloatArray:
         """Return log E against "the lead is at most `lead`"; shape of the contrasts."""
         # Leads of rates are within 1; sums that do not agree may say more.
-        up, down = np.clip(lead, 0.0, 1.0), np.clip(-lead, 0.0, 1.0)
+        within = np.minimum(np.maximum(lead, -1.0), 1.0)
+        up, down = np.maximum(within, 0.0), np.maximum(-within, 0.0)
         # c_a - c_b is the lead, and both stay within [0, 1].
         centre_a = np.minimum(self._centres + up, 1.0 - down)
         centre_b = np.minimum(self._centres + down, 1.0 - up)
@@ -290,7 +291,7 @@ class _Wealth:
         logs = self._sums.least(terms).sum(axis=1) + self._log_weights
         # A sum that fell has some wealth left as well; none is claimed.
         rises = (self._rises - self._compared.scale * lead) / self._bounds
-        mixed, _ = log_mixture(np.maximum(rises, 0.0), self._events, self._tunings)
+        mixed = self._mixtures.log(np.maximum(rises, 0.0))
         mixed = np.where(rises > 0.0, self._parts + mixed, -np.inf)
         logs = np.concatenate([logs, mixed])
         largest = logs.max(axis=0)

@@ -73,8 +73,8 @@ class ValueRange:
     most_a: FloatArray
     most_b: FloatArray
 
-    def take(self, chosen: NDArray[np.bool_]) -> ValueRange:
-        """Return the ranges of a mask; shape (n_chosen,)."""
+    def take(self, chosen: NDArray[np.bool_] | slice) -> ValueRange:
+        """Return the ranges of a mask or slice; shape (n_chosen,)."""
         return ValueRange(*(getattr(self, name)[chosen] for name in self.__slots__))
 
     def stack(self, other: ValueRange) -> ValueRange:

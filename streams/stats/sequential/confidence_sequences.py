@@ -7,6 +7,7 @@ comparison of two variants see `streams.stats.sequential.contrasts`.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import overload
 
 import numpy as np
@@ -124,14 +125,15 @@ def bounded_radius(
     # A Gaussian mixture's boundary, and the skewness of rare large falls: mostly just beyond it.
     spread = events + rho
     radius = np.sqrt(spread * (2.0 * wanted + np.log(spread / rho))) + wanted
+    mixtures = _mixtures(events, rho, loose_weight)
     for _ in range(_MAX_DOUBLINGS):
-        low = _log_mixtures(radius, events, rho, loose_weight)[0] < wanted
+        low = mixtures(radius)[0] < wanted
         if not np.any(low):
             break
         radius = np.where(low, 2.0 * radius, radius)
     # Newton from the right on a convex increasing function: every iterate is still wide enough.
     for _ in range(_MAX_NEWTON_STEPS):
-        value, slope = _log_mixtures(radius, events, rho, loose_weight)
+        value, slope = mixtures(radius)
         step = (value - wanted) / slope
         radius = radius - step
         if np.all(step <= _NEWTON_TOLERANCE * radius):
@@ -164,51 +166,73 @@ def log_e_values(
         InvalidParameterError: a bound is outside its domain.
     """
     _check_bounds(bounds)
-    values, _ = _log_mixtures(
-        np.maximum(deviations, 0.0) / bounds,
-        sums_of_squares / (bounds * bounds),
-        mixture_tuning(tuned_error, planned_events),
-        loose_weight,
-    )
+    tuning = mixture_tuning(tuned_error, planned_events)
+    mixtures = _mixtures(sums_of_squares / (bounds * bounds), tuning, loose_weight)
+    values, _ = mixtures(np.maximum(deviations, 0.0) / bounds)
     return np.where(deviations > 0.0, values, 0.0)
 
 
-def log_mixture(
-    deviations: FloatArray, events: FloatArray, rho: float | FloatArray
-) -> tuple[FloatArray, FloatArray]:
-    """Return the log of the gamma-exponential mixture, with bound 1, and its slope in s.
+class Mixture:
+    """The gamma-exponential mixture of sums with a bound of 1, as a function of how far they rose.
 
-    It is the log of the integral over l in [0, 1) of exp(l s - psi(l) v) with the density
-    proportional to (1 - l)^(rho - 1) exp(-rho (1 - l)).
+    It is the integral over l in [0, 1) of exp(l s - psi(l) v) with the density proportional to
+    (1 - l)^(rho - 1) exp(-rho (1 - l)).
 
     Args:
-        deviations: s = S - E S; shape (n,), >= 0.
         events: v = sum of squared increments; shape (n,), >= 0.
         rho: Parameter of the mixture, > 0; shape (n,), or one for all.
     """
-    shape, rate = events + rho, deviations + events + rho
-    prior = rho * np.log(rho) - special.gammaln(rho) - np.log(special.gammainc(rho, rho))
-    log_below = np.log(special.gammainc(shape, rate))
-    # By Stirling's series: in gammaln(shape) - shape log(rate) + deviations + events, numbers of
-    # the size of `events` would cancel, and with them all digits of the evidence beyond 1e15.
-    rise = shape * _minus_log1p(deviations / shape)
-    factor = 0.5 * np.log(2.0 * math.pi / shape) + stirling_correction(shape)
-    value = prior - rho + log_below + factor + rise
-    slope = deviations / rate + np.exp(-rise - factor - log_below) / rate
-    return value, slope
 
+    def __init__(self, events: FloatArray, rho: float | FloatArray) -> None:
+        self._shape = shape = events + rho
+        prior = rho * np.log(rho) - special.gammaln(rho) - np.log(special.gammainc(rho, rho))
+        self._prior = prior - rho
+        self._factor = 0.5 * np.log(2.0 * math.pi / shape) + stirling_correction(shape)
 
-def _log_mixtures(
-    deviations: FloatArray, events: FloatArray, rho: float | FloatArray, loose_weight: float
-) -> tuple[FloatArray, FloatArray]:
-    """Return `log_mixture`, or the mean of two of them: a mean of such mixtures is one, too."""
-    value, slope = log_mixture(deviations, events, rho)
-    if not loose_weight:
+    def log(self, deviations: FloatArray) -> FloatArray:
+        """Return its logarithm at s = S - E S >= 0; shape (n,)."""
+        log_below, rise = self._parts(deviations)
+        value: FloatArray = self._prior + log_below + self._factor + rise
+        return value
+
+    def log_and_slope(self, deviations: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return its logarithm, and the slope of that in s."""
+        log_below, rise = self._parts(deviations)
+        value = self._prior + log_below + self._factor + rise
+        rate = deviations + self._shape
+        slope = deviations / rate + np.exp(-rise - self._factor - log_below) / rate
         return value, slope
-    loose, loose_slope = log_mixture(deviations, events, mixture_tuning(_TUNED_ERROR, LOOSE_EVENTS))
-    value, loose = np.log1p(-loose_weight) + value, math.log(loose_weight) + loose
-    both = np.logaddexp(value, loose)
-    return both, np.exp(value - both) * slope + np.exp(loose - both) * loose_slope
+
+    def _parts(self, deviations: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return the parts of the logarithm that depend on s."""
+        shape = self._shape
+        # By Stirling's series: in gammaln(shape) - shape log(rate) + deviations + events, numbers
+        # of the size of `events` would cancel, and with them all digits of the evidence beyond
+        # 1e15.
+        rise = shape * _minus_log1p(deviations / shape)
+        return np.log(special.gammainc(shape, deviations + shape)), rise
+
+
+def _mixtures(
+    events: FloatArray, rho: float | FloatArray, loose_weight: float
+) -> Callable[[FloatArray], tuple[FloatArray, FloatArray]]:
+    """Return what gives the logarithm of a mixture and its slope.
+
+    It is `Mixture`, or the mean of two of them: a mean of such mixtures is one, too.
+    """
+    own = Mixture(events, rho)
+    if not loose_weight:
+        return own.log_and_slope
+    loose_one = Mixture(events, mixture_tuning(_TUNED_ERROR, LOOSE_EVENTS))
+
+    def both_of(deviations: FloatArray) -> tuple[FloatArray, FloatArray]:
+        value, slope = own.log_and_slope(deviations)
+        loose, loose_slope = loose_one.log_and_slope(deviations)
+        value, loose = np.log1p(-loose_weight) + value, math.log(loose_weight) + loose
+        both = np.logaddexp(value, loose)
+        return both, np.exp(value - both) * slope + np.exp(loose - both) * loose_slope
+
+    return both_of
 
 
 def _minus_log1p(ratios: FloatArray) -> FloatArray:

@@ -203,8 +203,8 @@ class Contrast:
             (self.fewest > 0.0) & (self.scale > 0.0) & (self.time > 0.0), dtype=np.bool_
         )
 
-    def take(self, chosen: NDArray[np.bool_]) -> Contrast:
-        """Return the contrasts of a mask; shape (n_chosen,)."""
+    def take(self, chosen: NDArray[np.bool_] | slice) -> Contrast:
+        """Return the contrasts of a mask or slice; shape (n_chosen,)."""
         nested = ("values", "quantiles", "conversions")
         columns = {
             name: getattr(self, name)[chosen] for name in self.__slots__ if name not in nested
@@ -414,7 +414,7 @@ def fixed_contrast(a: PlainSums, b: PlainSums) -> Contrast:
         InvalidParameterError: a share is outside (0, 1].
     """
     for sums in (a, b):
-        if not np.all((sums.share > 0.0) & (sums.share <= 1.0)):
+        if not ((sums.share > 0.0) & (sums.share <= 1.0)).all():
             raise InvalidParameterError("share", sums.share.tolist(), "in (0, 1]")
     units = a.units + b.units
     q = a.share / (a.share + b.share) + np.zeros(units.shape)
@@ -425,7 +425,7 @@ def fixed_contrast(a: PlainSums, b: PlainSums) -> Contrast:
 def _tilted(sums: PlainSums, weight: FloatArray) -> WeightedSums:
     square = weight * weight
     return WeightedSums(
-        np.broadcast_to(sums.units, weight.shape),
+        sums.units,
         weight * sums.units,
         square * sums.units,
         weight * sums.total,

@@ -32,8 +32,8 @@ class Conversions:
     total_squared: FloatArray
     largest: FloatArray
 
-    def take(self, chosen: NDArray[np.bool_]) -> Conversions:
-        """Return those of a mask; shape (n_chosen,)."""
+    def take(self, chosen: NDArray[np.bool_] | slice) -> Conversions:
+        """Return those of a mask or slice; shape (n_chosen,)."""
         return Conversions(*(getattr(self, each.name)[chosen] for each in fields(self)))
 
     def stack(self, other: Conversions) -> Conversions:
@@ -70,8 +70,8 @@ class ConversionPair:
     b: Conversions
     share: FloatArray | None
 
-    def take(self, chosen: NDArray[np.bool_]) -> ConversionPair:
-        """Return those of a mask; shape (n_chosen,)."""
+    def take(self, chosen: NDArray[np.bool_] | slice) -> ConversionPair:
+        """Return those of a mask or slice; shape (n_chosen,)."""
         share = None if self.share is None else self.share[chosen]
         return ConversionPair(self.a.take(chosen), self.b.take(chosen), share)
 

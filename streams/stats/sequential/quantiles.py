@@ -63,8 +63,8 @@ class QuantileSide:
     weight_squared: FloatArray
     heaviest: FloatArray
 
-    def take(self, chosen: NDArray[np.bool_]) -> QuantileSide:
-        """Return the units of the pairs of a mask."""
+    def take(self, chosen: NDArray[np.bool_] | slice) -> QuantileSide:
+        """Return the units of the pairs of a mask or slice."""
         return QuantileSide(*(getattr(self, name)[chosen] for name in self.__slots__))
 
     def evidence(self, p: float, error: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -127,8 +127,8 @@ class QuantilePair:
     a: QuantileSide
     b: QuantileSide
 
-    def take(self, chosen: NDArray[np.bool_]) -> QuantilePair:
-        """Return the pairs of a mask."""
+    def take(self, chosen: NDArray[np.bool_] | slice) -> QuantilePair:
+        """Return the pairs of a mask or slice."""
         return QuantilePair(self.p, self.a.take(chosen), self.b.take(chosen))
 
     def reversed(self) -> QuantilePair:

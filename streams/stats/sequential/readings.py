@@ -145,7 +145,7 @@ class ConfidenceSequence(Reading):
         return np.where(is_lead, np.minimum(1.0, 0.5 * two_sided), 1.0)
 
     def tuning(self, compared: Contrast, bounds: FloatArray, error: FloatArray) -> FloatArray:
-        """Return the parameter of the mixture of increments with these bounds (`log_mixture`)."""
+        """Return the parameter of the mixture of increments with these bounds (`Mixture`)."""
         events = self._events(compared, bounds)
         return np.asarray(mixture_tuning(error, events) * np.ones_like(bounds))
 

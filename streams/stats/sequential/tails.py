@@ -72,11 +72,8 @@ class Moments:
         return Moments(times**2 * self.variance, times**3 * self.third, self.heaviest)
 
     def tilted(self, weight: FloatArray) -> Moments:
-        """Return the moments of units that all have one weight; shape that of `weight`."""
-        variance, third = (
-            np.broadcast_to(each, weight.shape) for each in (self.variance, self.third)
-        )
-        return Moments(variance, third, weight)
+        """Return the moments of units that all have one weight."""
+        return Moments(self.variance, self.third, weight)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -8,10 +8,10 @@ from scipy import integrate
 
 from streams.model.errors import InvalidParameterError
 from streams.stats.sequential.confidence_sequences import (
+    Mixture,
     asymptotic_radius,
     bounded_radius,
     log_e_values,
-    log_mixture,
 )
 
 
@@ -20,7 +20,7 @@ def radius(sum_of_squares, bound=1.0, alpha=0.05, **options):
 
 
 def mixture_by_quadrature(s, v, rho):
-    """The integral that `log_mixture` has in closed form."""
+    """The integral that `Mixture` has in closed form."""
 
     def prior(x):
         return (1 - x) ** (rho - 1) * math.exp(-rho * (1 - x))
@@ -39,17 +39,18 @@ def mixture_by_quadrature(s, v, rho):
     [(0, 0, 3), (3, 1, 2), (10, 20, 5), (0, 3, 20), (30, 100, 20), (100, 2_000, 20)],
 )
 def test_mixture_is_the_integral_over_the_bets(s, v, rho):
-    value, slope = log_mixture(np.array([float(s)]), np.array([float(v)]), rho)
-    after, _ = log_mixture(np.array([s + 1e-4]), np.array([float(v)]), rho)
+    mixture = Mixture(np.array([float(v)]), rho)
+    value, slope = mixture.log_and_slope(np.array([float(s)]))
+    after = mixture.log(np.array([s + 1e-4]))
 
     assert value[0] == pytest.approx(mixture_by_quadrature(s, v, rho), abs=1e-8)
     assert slope[0] == pytest.approx((after[0] - value[0]) / 1e-4, abs=1e-4)
 
 
 def test_radius_is_where_the_mixture_reaches_one_over_alpha():
-    value, _ = log_mixture(
-        np.array([radius(300.0, planned_events=10.0)]), np.array([300.0]), 10.0 / 7.935
-    )
+    mixture = Mixture(np.array([300.0]), 10.0 / 7.935)
+
+    value = mixture.log(np.array([radius(300.0, planned_events=10.0)]))
 
     # rho = planned / (2 log 20 + log(1 + 2 log 20)) = 10 / 7.935...
     assert value[0] == pytest.approx(math.log(20), abs=1e-3)
