@@ -170,6 +170,7 @@ def _analysed(config: ExperimentConfig, group: Group | None) -> dict[str, Metric
         p_values |= zip(family, holm_by_column([alone[name] for name in family]), strict=True)
     # Metrics that are only observed are described and not compared.
     declared = [name for name, each in group.metrics.items() if each.role in _COMPARED]
+    declared.sort(key=lambda name: posteriors[name].family)  # so that those of one are one law
     of_primary, lift_of = None, dict[str, Lift]()
     if declared:
         table = Tabulated.of(*(posteriors[name] for name in declared))

@@ -6,8 +6,9 @@ sampled where it is high, and a tail that falls as a power or an exponential nee
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields
+from itertools import accumulate, groupby
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,10 +35,13 @@ class Tabulated:
     """Posteriors with the distribution functions of their arms.
 
     The arms of all families stand one below the other, so that each step is one operation for all
-    of them: of a few dozen arms, what a step costs is that it is one.
+    of them: of a few dozen arms, what a step costs is that it is one. Families of one class that
+    follow one another are one law, whose functions are asked once.
 
     Attributes:
         families: The tabulated posteriors.
+        laws: Those of one class that follow one another, joined.
+        law_edges: Index of the first arm of each law, and the number of arms.
         first: Index of the first arm of each family; shape (n_families,).
         family: Index of the family of each arm; shape (n_arms,).
         means: Posterior means; shape (n_arms,).
@@ -56,6 +60,8 @@ class Tabulated:
     """
 
     families: tuple[Posteriors, ...]
+    laws: tuple[Posteriors, ...]
+    law_edges: tuple[int, ...]
     first: NDArray[np.intp]
     family: NDArray[np.intp]
     means: FloatArray
@@ -82,17 +88,18 @@ class Tabulated:
         Args:
             families: Posteriors of several metrics, each of its arms.
         """
-        means = np.concatenate([family.means for family in families])
-        sizes = [len(family.means) for family in families]
+        of_family = [family.means for family in families]
+        sizes, means = [len(each) for each in of_family], np.concatenate(of_family)
         first = np.cumsum([0, *sizes])
-        lower, upper = (np.concatenate(ends) for ends in zip(*map(_support, families), strict=True))
-        center, width = (np.concatenate(c) for c in zip(*map(_bells, families), strict=True))
-        edges = first.tolist()
+        laws = tuple(own.joined(rest) if rest else own for own, *rest in _of_one_class(families))
+        edges = (0, *accumulate(len(law.means) for law in laws))
+        lower, upper = (np.concatenate(ends) for ends in zip(*map(_support, laws), strict=True))
+        center, width = (np.concatenate(c) for c in zip(*map(_bells, laws), strict=True))
         quartiles, domain = np.empty((2, len(means))), np.empty((2, len(means)))
         around = center + _QUARTILE * width * np.array([[-1.0], [1.0]])
-        for family, begin, end in zip(families, edges, edges[1:], strict=False):
-            quartiles[:, begin:end] = family.values(around[:, begin:end])
-            domain[:, begin:end] = family.values(_EVERYTHING)
+        for law, begin, end in zip(laws, edges, edges[1:], strict=False):
+            quartiles[:, begin:end] = law.values(around[:, begin:end])
+            domain[:, begin:end] = law.values(_EVERYTHING)
         with np.errstate(divide="ignore", invalid="ignore"):
             log_quartiles = np.log(quartiles)
             log_spread = log_quartiles[1] - log_quartiles[0]
@@ -108,9 +115,9 @@ class Tabulated:
         decay = 1.0 / growth
         coordinates = center[:, None] + (0.5 * width)[:, None] * (growth - decay)
         density, values = np.empty_like(growth), np.empty_like(growth)
-        for family, begin, end in zip(families, edges, edges[1:], strict=False):
-            density[begin:end] = family.density(coordinates[begin:end])
-            values[begin:end] = family.values(coordinates[begin:end])
+        for law, begin, end in zip(laws, edges, edges[1:], strict=False):
+            density[begin:end] = law.density(coordinates[begin:end])
+            values[begin:end] = law.values(coordinates[begin:end])
         growth += decay
         growth *= (0.5 * width * step)[:, None]
         density *= growth
@@ -121,6 +128,8 @@ class Tabulated:
         nodes = density[:, ::stride]
         return cls(
             families=families,
+            laws=laws,
+            law_edges=edges,
             first=first[:-1],
             family=np.repeat(np.arange(len(families)), sizes),
             means=means,
@@ -150,10 +159,12 @@ class Tabulated:
         rows = {
             each.name: getattr(self, each.name)[begin:end]
             for each in fields(self)
-            if each.name not in ("families", "first", "family")
+            if each.name not in ("families", "laws", "law_edges", "first", "family")
         }
         return Tabulated(
             families=(self.families[index],),
+            laws=(self.families[index],),
+            law_edges=(0, end - begin),
             first=np.zeros(1, np.intp),
             family=np.zeros(end - begin, np.intp),
             **rows,
@@ -222,17 +233,15 @@ class Tabulated:
             arms: Indices of the arms, in order of their families; shape (n,).
             coordinates: Shape (n, n_coordinates).
         """
-        return self._each(arms, coordinates, lambda family, _, rows: family.values(rows))
+        return self._each(arms, coordinates, lambda law, _, rows: law.values(rows))
 
     def coordinates_of(self, arms: NDArray[np.intp], values: FloatArray) -> FloatArray:
         """Return the coordinates of means, as `Posteriors.coordinates`; shapes as there."""
-        return self._each(arms, values, lambda family, _, rows: family.coordinates(rows))
+        return self._each(arms, values, lambda law, _, rows: law.coordinates(rows))
 
     def density_at(self, arms: NDArray[np.intp], coordinates: FloatArray) -> FloatArray:
         """Return the densities at coordinates; shapes as there."""
-        return self._each(
-            arms, coordinates, lambda family, own, rows: family.take(own).density(rows)
-        )
+        return self._each(arms, coordinates, lambda law, own, rows: law.take(own).density(rows))
 
     def _each(
         self,
@@ -240,16 +249,17 @@ class Tabulated:
         rows: FloatArray,
         function: Callable[[Posteriors, NDArray[np.intp], FloatArray], FloatArray],
     ) -> FloatArray:
-        """Return what every family says of its arms and their rows."""
-        if len(self.families) == 1:
-            return function(self.families[0], arms, rows)
+        """Return what every law says of its arms and their rows."""
+        if len(self.laws) == 1:
+            return function(self.laws[0], arms, rows)
         found = np.empty_like(rows)
-        edges = np.searchsorted(self.family[arms], np.arange(len(self.families) + 1)).tolist()
-        for family, first, begin, end in zip(
-            self.families, self.first.tolist(), edges, edges[1:], strict=False
+        laws = np.searchsorted(self.law_edges, arms, side="right")
+        edges = np.searchsorted(laws, np.arange(1, len(self.laws) + 2)).tolist()
+        for law, first, begin, end in zip(
+            self.laws, self.law_edges, edges, edges[1:], strict=False
         ):
             if begin < end:
-                found[begin:end] = function(family, arms[begin:end] - first, rows[begin:end])
+                found[begin:end] = function(law, arms[begin:end] - first, rows[begin:end])
         return found
 
     def _places(
@@ -271,12 +281,18 @@ class Tabulated:
         return index, place
 
 
-def _support(family: Posteriors) -> tuple[FloatArray, FloatArray]:
-    return family.support()
+def _of_one_class(families: Iterable[Posteriors]) -> Iterator[list[Posteriors]]:
+    """Yield families of one class that follow one another, together."""
+    for _, group in groupby(families, type):
+        yield list(group)
 
 
-def _bells(family: Posteriors) -> tuple[FloatArray, FloatArray]:
-    return family.modes_and_scales()
+def _support(law: Posteriors) -> tuple[FloatArray, FloatArray]:
+    return law.support()
+
+
+def _bells(law: Posteriors) -> tuple[FloatArray, FloatArray]:
+    return law.modes_and_scales()
 
 
 def _interpolated(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, Protocol, Self
 
 import numpy as np
@@ -43,6 +43,9 @@ class Posteriors(Protocol):
 
     def take(self, arms: Arms) -> Self:
         """Return the posteriors of some arms."""
+
+    def joined(self, others: Sequence[Self]) -> Self:
+        """Return the posteriors of these arms, then those of the arms of others."""
 
     def quantiles(self, probability: float) -> FloatArray:
         """Return the quantile of every mean at `probability` in (0, 1); shape (n_arms,)."""

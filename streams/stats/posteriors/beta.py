@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -97,6 +97,14 @@ class BetaPosterior:
     def take(self, arms: Arms) -> BetaPosterior:
         """Return the posteriors of some arms."""
         return BetaPosterior(self.alpha[arms], self.beta[arms])
+
+    def joined(self, others: Sequence[BetaPosterior]) -> BetaPosterior:
+        """Return the posteriors of these arms, then those of the arms of others."""
+        arms = self, *others
+        return BetaPosterior(
+            np.concatenate([each.alpha for each in arms]),
+            np.concatenate([each.beta for each in arms]),
+        )
 
     def quantiles(self, probability: float) -> FloatArray:
         """Return the quantile of every arm at `probability`."""
@@ -243,6 +251,7 @@ def _reach(alpha: FloatArray, beta: FloatArray) -> FloatArray:
         (_DEPTH + size * np.log1p(alpha / beta)) / alpha,
         np.sqrt(2.0 * _DEPTH * (1.0 / alpha + 1.0 / beta)),
     )
+    is_open = np.ones(reach.shape, np.bool_)
     for _ in range(_MAX_NEWTON_STEPS):
         # log(other + share e^-reach) + reach, and the two forms of the fall: the smaller one of
         # share and other has the digits.
@@ -259,11 +268,12 @@ def _reach(alpha: FloatArray, beta: FloatArray) -> FloatArray:
             )
             step = (fall - _DEPTH) / (alpha * -np.expm1(-rise))
         # No tangent leads beyond the peak; what rounding makes of one there is 0.
-        step = np.where(np.isfinite(step) & (step < reach), step, 0.0)
+        step = np.where(is_open & np.isfinite(step) & (step < reach), step, 0.0)
         reach = reach - step
         # Not by the length of the step: where the density falls as the exponential of an
-        # exponential, all steps are as short.
-        if ((step == 0.0) | (fall <= (1.0 + _DEPTH_TOLERANCE) * _DEPTH)).all():
+        # exponential, all steps are as short. Each arm by itself, whatever stands beside it.
+        is_open &= (step != 0.0) & (fall > (1.0 + _DEPTH_TOLERANCE) * _DEPTH)
+        if not is_open.any():
             break
     return reach
 

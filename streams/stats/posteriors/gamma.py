@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -125,6 +125,14 @@ class GammaPosterior(LogCoordinates):
         """Return the posteriors of some arms."""
         return GammaPosterior(self.shape[arms], self.rate[arms])
 
+    def joined(self, others: Sequence[GammaPosterior]) -> GammaPosterior:
+        """Return the posteriors of these arms, then those of the arms of others."""
+        arms = self, *others
+        return GammaPosterior(
+            np.concatenate([each.shape for each in arms]),
+            np.concatenate([each.rate for each in arms]),
+        )
+
     def quantiles(self, probability: float) -> FloatArray:
         """Return the quantile of every rate at `probability`."""
         quantiles: FloatArray = special.gammaincinv(self.shape, probability) / self.rate
@@ -173,17 +181,16 @@ def _reach(depth: FloatArray) -> tuple[FloatArray, FloatArray]:
     # t + e^-t - 1 >= t^2 / (2 + t), and >= t - 1
     left = np.minimum((depth + np.sqrt(depth * (depth + 8.0))) / 2.0, depth + 1.0)
     right = np.minimum(np.sqrt(2.0 * depth), np.log1p(2.0 * depth + 0.4))  # e^t - 1 - t >= t^2 / 2
+    is_open = np.ones(depth.shape, np.bool_)
     for _ in range(_MAX_NEWTON_STEPS):
-        left_step = _inwards((left + np.expm1(-left) - depth) / -np.expm1(-left), left)
-        right_step = _inwards((np.expm1(right) - right - depth) / np.expm1(right), right)
-        left, right = left - left_step, right - right_step
-        if np.all(np.abs(left_step) <= _SUPPORT_TOLERANCE * left) and np.all(
-            np.abs(right_step) <= _SUPPORT_TOLERANCE * right
-        ):
+        falls, rises = np.expm1(-left), np.expm1(right)
+        reach = np.array([left, right])
+        step = np.array([(left + falls - depth) / -falls, (rises - right - depth) / rises])
+        # None where rounding has made it lead beyond the peak.
+        step = np.where(is_open & np.isfinite(step) & (step < reach), step, 0.0)
+        left, right = reach = reach - step
+        # Each arm by itself, whatever stands beside it.
+        is_open &= (np.abs(step) > _SUPPORT_TOLERANCE * reach).any(axis=0)
+        if not is_open.any():
             break
     return left, right
-
-
-def _inwards(step: FloatArray, reach: FloatArray) -> FloatArray:
-    """Return a step of Newton, and none where rounding has made it lead beyond the peak."""
-    return np.where(np.isfinite(step) & (step < reach), step, 0.0)

@@ -6,6 +6,7 @@ posteriors of minus the mean instead, so there is no second copy of any formula.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from streams.stats.arrays import FloatArray
@@ -27,6 +28,10 @@ class Mirrored:
     def take(self, arms: Arms) -> Mirrored:
         """Return the posteriors of some arms."""
         return Mirrored(self.original.take(arms))
+
+    def joined(self, others: Sequence[Mirrored]) -> Mirrored:
+        """Return the posteriors of these arms, then those of the arms of others."""
+        return Mirrored(self.original.joined([each.original for each in others]))
 
     def quantiles(self, probability: float) -> FloatArray:
         """Return the quantile of every mean at `probability`."""

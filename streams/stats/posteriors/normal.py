@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -209,6 +209,15 @@ class NormalPosterior:
     def take(self, arms: Arms) -> NormalPosterior:
         """Return the posteriors of some arms."""
         return NormalPosterior(self.location[arms], self.scale[arms], self.degrees[arms])
+
+    def joined(self, others: Sequence[NormalPosterior]) -> NormalPosterior:
+        """Return the posteriors of these arms, then those of the arms of others."""
+        arms = self, *others
+        return NormalPosterior(
+            np.concatenate([each.location for each in arms]),
+            np.concatenate([each.scale for each in arms]),
+            np.concatenate([each.degrees for each in arms]),
+        )
 
     def quantiles(self, probability: float) -> FloatArray:
         """Return the quantile of every mean at `probability`."""

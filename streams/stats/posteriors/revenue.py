@@ -158,6 +158,13 @@ class RevenuePosterior(LogCoordinates):
         """Return the posteriors of some arms."""
         return RevenuePosterior(self.shape.take(arms), self.log_scale[arms])
 
+    def joined(self, others: Sequence[RevenuePosterior]) -> RevenuePosterior:
+        """Return the posteriors of these arms, then those of the arms of others."""
+        return RevenuePosterior(
+            self.shape.joined([each.shape for each in others]),
+            np.concatenate([each.log_scale for each in (self, *others)]),
+        )
+
     def quantiles(self, probability: float) -> FloatArray:
         """Return the quantile of every mean at `probability`."""
         quantiles: FloatArray = np.exp(self.log_scale + self.shape.logit_quantiles(probability))

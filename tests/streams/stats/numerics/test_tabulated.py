@@ -163,3 +163,15 @@ def test_rough_quantiles_are_near_the_quantiles():
 
     z = special.ndtri(reference.cdf(rough)) - special.ndtri(levels)
     assert z == pytest.approx(np.zeros(5), abs=0.01)
+
+
+def test_families_of_one_class_are_one_law_in_which_each_is_what_it_is_alone():
+    families = beta(50, 3_000)[0], beta(200, 90)[0], gamma(50, 3_000)[0], beta(30, 3_000)[0]
+
+    table = Tabulated.of(*families)
+
+    assert [len(law.means) for law in table.laws] == [2, 1, 1]
+    for index, family in enumerate(families):
+        found, alone = table.of_family(index), Tabulated.of(family)
+        assert found.below.tolist() == alone.below.tolist()
+        assert found.values.tolist() == alone.values.tolist()
