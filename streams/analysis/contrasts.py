@@ -339,7 +339,7 @@ class MetricContrasts:
 
     @property
     def likeness(self) -> Hashable:
-        """What is equal of metrics that can be compared as one (`stacked`)."""
+        """Properties that metrics share which are compared as one (`stacked`)."""
         sums = self.sums
         optional = sums.moments, sums.heaviest, sums.converted
         return self.traffic, self.weighting, self.bounds, *(each is None for each in optional)
