@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from random import randrange
 from typing import Any
 
 import httpx
@@ -58,19 +59,24 @@ OF_THE_API = {
 
 @dataclass(frozen=True)
 class Pair:
-    """Ports that close every connection, and the names of those that had one."""
+    """Addresses that close every connection, and the names of those that had one."""
 
-    kafka: int
-    redis: int
+    kafka: str
+    redis: str
     asked: set[str] = field(default_factory=set)
 
     @property
     def redis_url(self) -> str:
-        return f"redis://user:secret@127.0.0.1:{self.redis}/0"
+        return f"redis://user:secret@{self.redis}/0"
 
 
 @contextlib.contextmanager
 def pair() -> Iterator[Pair]:
+    """Listen on a loopback address of its own.
+
+    On 127.0.0.1 a client of another test may still look for the server that had the port before.
+    """
+    host = ".".join(map(str, (127, *(randrange(1, 255) for _ in range(3)))))
     asked: set[str] = set()
     servers = []
     for name in ("kafka", "redis"):
@@ -81,12 +87,13 @@ def pair() -> Iterator[Pair]:
             def handle(self) -> None:
                 asked.add(self.who)
 
-        servers.append(socketserver.ThreadingTCPServer(("127.0.0.1", 0), Closing))
+        servers.append(socketserver.ThreadingTCPServer((host, 0), Closing))
     threads = [threading.Thread(target=server.serve_forever, args=(0.05,)) for server in servers]
     for thread in threads:
         thread.start()
     try:
-        yield Pair(servers[0].server_address[1], servers[1].server_address[1], asked)
+        kafka, redis = (f"{host}:{server.server_address[1]}" for server in servers)
+        yield Pair(kafka, redis, asked)
     finally:
         for server, thread in zip(servers, threads, strict=True):
             server.shutdown()
@@ -122,7 +129,7 @@ def beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Beside]:
     # It is where commands look that name no API; nothing has to listen there.
     plan = Plan("127.0.0.1", httpx.URL(API_DEFAULT).port or 0, 1, tmp_path)
     with pair() as stack, pair() as own:
-        told = plan.overrides(f"127.0.0.1:{stack.kafka}", stack.redis_url, {})
+        told = plan.overrides(stack.kafka, stack.redis_url, {})
         with registered(plan, told):
             yield Beside(stack, own, plan.url)
 
@@ -147,13 +154,13 @@ def test_every_command_that_looks_a_stack_up_is_tried_here() -> None:
 def test_the_kafka_and_redis_of_the_environment_are_asked_and_said(
     beside: Beside, monkeypatch: pytest.MonkeyPatch, command: str, gives_api: bool
 ) -> None:
-    monkeypatch.setenv("EXPERIMENT_KAFKA_URL", f"127.0.0.1:{beside.own.kafka}")
+    monkeypatch.setenv("EXPERIMENT_KAFKA_URL", beside.own.kafka)
     monkeypatch.setenv("EXPERIMENT_REDIS_URL", beside.own.redis_url)
 
     done = beside.run(command, *(("--api", beside.api) if gives_api else ()))
 
-    assert f"Kafka 127.0.0.1:{beside.own.kafka}, " in done.stderr
-    assert f"Redis 127.0.0.1:{beside.own.redis}/0 of the EXPERIMENT_ settings" in done.stderr
+    assert f"Kafka {beside.own.kafka}, " in done.stderr
+    assert f"Redis {beside.own.redis}/0 of the EXPERIMENT_ settings" in done.stderr
     assert "not the embedded stack" in done.stderr
     assert "secret" not in done.output
     assert beside.stack.asked == set()
@@ -169,7 +176,7 @@ def test_one_of_the_two_is_enough_and_no_installation_is_mixed_with_another(
 
     done = beside.run(command)
 
-    assert f"Kafka localhost:9092, Redis 127.0.0.1:{beside.own.redis}/0 of the" in done.stderr
+    assert f"Kafka localhost:9092, Redis {beside.own.redis}/0 of the" in done.stderr
     assert beside.stack.asked == set()
 
 
@@ -179,7 +186,7 @@ def test_where_the_environment_names_neither_the_stack_is_asked_and_said(
 ) -> None:
     done = beside.run(command)
 
-    assert f"Kafka 127.0.0.1:{beside.stack.kafka}, " in done.stderr
+    assert f"Kafka {beside.stack.kafka}, " in done.stderr
     assert "of the embedded stack on port" in done.stderr
     if command != "import open-bandit":
         assert beside.stack.asked, done.output
@@ -188,9 +195,9 @@ def test_where_the_environment_names_neither_the_stack_is_asked_and_said(
 def test_topics_are_made_where_the_environment_says_and_nowhere_else(
     beside: Beside, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("EXPERIMENT_KAFKA_URL", f"127.0.0.1:{beside.own.kafka}")
+    monkeypatch.setenv("EXPERIMENT_KAFKA_URL", beside.own.kafka)
 
     done = CliRunner().invoke(app, ["topics", "create"])
 
-    assert f"Kafka 127.0.0.1:{beside.own.kafka}, " in done.stderr
+    assert f"Kafka {beside.own.kafka}, " in done.stderr
     assert (beside.stack.asked, beside.own.asked) == (set(), {"kafka"})
