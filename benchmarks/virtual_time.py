@@ -1,4 +1,4 @@
-"""Time of one process that nobody else disturbs: its processor time, and what it waits for.
+"""Virtual clock of one process: its processor time, plus the time that its timers wait.
 
 Importing this module replaces the clocks of `time`, so it comes before all that binds one. Timers
 take no time: when nothing is left to do, the clock goes on to the next one.

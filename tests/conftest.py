@@ -41,8 +41,8 @@ MAX_NAME = 100
 """Characters of a value that names a test, at most."""
 
 # A slow machine is not a wrong answer; what an example may cost is bounded by the test's timeout.
-# Examples are the same in every run, as Hypothesis does in CI: a run says something of a change,
-# and new examples are looked for where somebody reads what they find, by `searching`.
+# Examples are the same in every run of the same tests, as Hypothesis does in CI: a run says
+# something of a change. The profile `searching` draws new ones, for who reads what they find.
 for _name, _is_same in (("patient", True), ("searching", False)):
     hypothesis.settings.register_profile(
         _name,
