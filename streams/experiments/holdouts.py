@@ -129,7 +129,7 @@ class Holdout:
         spec: HoldoutSpec,
         version: int,
         started_at_ms: int,
-        unit_kind: UnitKind = UnitKind.USER,
+        unit_kind: UnitKind,
     ) -> None:
         self.number = number
         self.unit_kind = unit_kind

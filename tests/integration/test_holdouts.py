@@ -12,13 +12,14 @@ from typing import Any
 import httpx
 
 from streams.experiments.holdouts import Holdout, HoldoutSpec
+from streams.experiments.unit_kind import UnitKind
 from streams.policies.bucketing import lasting_unit
 from tests.integration.up_process import Up, up
 from tests.patience import PATIENCE_S, until
 
 USERS = [f"user_{n}" for n in range(300)]
 SPEC = HoldoutSpec(key="all-2026", share=0.3)
-HOLDOUT = Holdout(SPEC.number, SPEC, 1, 0)
+HOLDOUT = Holdout(SPEC.number, SPEC, 1, 0, UnitKind.USER)
 VARIANTS = [{"name": "a", "isControl": True}, {"name": "b"}]
 
 

@@ -7,13 +7,14 @@ from typing import Any
 import pytest
 
 from streams.experiments.holdouts import Holdout, HoldoutSpec
+from streams.experiments.unit_kind import UnitKind
 from streams.model.events import EXPOSURE
 from streams.policies.bucketing import lasting_unit
 from tests.api.memory import KEYRING, Api
 
 SHARE = 0.2
 SPEC = HoldoutSpec(key="all-2026", share=SHARE)
-HOLDOUT = Holdout(SPEC.number, SPEC, 1, 0)
+HOLDOUT = Holdout(SPEC.number, SPEC, 1, 0, UnitKind.USER)
 UNITS = [f"user_{n}" for n in range(60)]
 HELD = next(unit for unit in UNITS if HOLDOUT.holds(lasting_unit(unit)))
 FREE = next(unit for unit in UNITS if not HOLDOUT.holds(lasting_unit(unit)))

@@ -55,7 +55,7 @@ def ignores_none(_: str) -> bool:
 
 
 def a_holdout() -> Holdout:
-    return Holdout(holdout_number("all"), HoldoutSpec(key="all", share=0.5), 1, 0)
+    return Holdout(holdout_number("all"), HoldoutSpec(key="all", share=0.5), 1, 0, UnitKind.USER)
 
 
 def test_the_order_is_override_holdout_targeting_layer():
@@ -146,7 +146,7 @@ def test_a_holdout_goes_by_the_id_of_its_own_unit(kind):
 
 def test_whom_an_override_names_is_held_out_of_no_impression():
     spec = HoldoutSpec(key="all", share=0.5)
-    holdout = Holdout(spec.number, spec, 1, 0)
+    holdout = Holdout(spec.number, spec, 1, 0, UnitKind.USER)
     held = next(each for each in IDS if holdout.holds(lasting_unit(each)))
     admission = by_impression(overrides={held: "B", "qa": "B"})
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from streams.experiments.holdouts import HELD_OUT, NOT_HELD_OUT, Holdout, HoldoutSpec
+from streams.experiments.unit_kind import UnitKind
 from streams.model.experiment_keys import holdout_number
 from streams.model.quantities import PROPENSITY_ONE
 from streams.policies.bucketing import draws, lasting_unit
@@ -19,7 +20,7 @@ FALSE_ALARM = 1e-6
 
 def compiled(share: float, key: str = "all-2026", experiments: tuple[str, ...] = ("*",)) -> Holdout:
     spec = HoldoutSpec(key=key, share=share, experiments=experiments)
-    return Holdout(spec.number, spec, 1, 77)
+    return Holdout(spec.number, spec, 1, 77, UnitKind.USER)
 
 
 @pytest.mark.statistical

@@ -18,6 +18,7 @@ from streams.experiments.lifecycle import Experiment, Status
 from streams.experiments.promotion_state import Promotion
 from streams.experiments.shared_unit_conflicts import check_shared_units, refused_in_layers
 from streams.experiments.shared_units import LayerSpec
+from streams.experiments.unit_kind import UnitKind
 from streams.model.errors import InputError
 from streams.policies.bucketing import draws, is_enrolled, lasting_unit, shared_draw
 
@@ -42,7 +43,7 @@ def test_layers_holdout_and_enrollment_are_independent():
     """False alarm: 1e-6 for each of the three pairs."""
     layer = LayerSpec(key="same", range=(0.0, 0.5))
     spec = HoldoutSpec(key="same", share=0.5)
-    holdout = Holdout(spec.number, spec, 1, 0)
+    holdout = Holdout(spec.number, spec, 1, 0, UnitKind.USER)
     units = [f"user_{n}" for n in range(40_000)]
     inside = [unit for unit in units if layer.has(unit)]
 
