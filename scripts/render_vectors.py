@@ -12,6 +12,7 @@ from typing import Any
 
 from streams.experiments.holdouts import Holdout, HoldoutSpec
 from streams.experiments.shared_units import LayerSpec
+from streams.experiments.unit_kind import UnitKind
 from streams.model.errors import ReceiptError
 from streams.model.experiment_keys import key_number
 from streams.model.ids import experiment_id
@@ -148,7 +149,7 @@ def layers() -> Mapping[str, Any]:
                 "experiment": _hex(spec.number),
                 "share": share,
                 "unit": unit,
-                "in": Holdout(spec.number, spec, 1, 0).holds(lasting_unit(unit)),
+                "in": Holdout(spec.number, spec, 1, 0, UnitKind.USER).holds(lasting_unit(unit)),
             }
             for key in KEYS
             for share in (0.01, 0.1, 0.5)
