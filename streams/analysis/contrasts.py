@@ -25,6 +25,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import assert_never
 
 import numpy as np
@@ -43,7 +44,7 @@ from streams.policies.arms import unseen_arms
 from streams.policies.base import Policy
 from streams.policies.contextual.base import ContextualPolicy
 from streams.policies.weights import allocate, smallest_weight
-from streams.stats.arrays import FloatArray
+from streams.stats.arrays import FloatArray, any_of
 from streams.stats.bounds import BINARY, Bounds
 from streams.stats.comparable_samples import Comparisons
 from streams.stats.sample import Sample
@@ -74,7 +75,7 @@ Indices = NDArray[np.intp]
 _ROUNDING = 1e-12  # of sums of equal weights as floats
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Traffic:
     """Split of the units among the variants; shapes are (n_variants,) unless stated.
 
@@ -167,12 +168,12 @@ class Traffic:
             float(units.sum()) if all_units is None else float(all_units),
         )
 
-    @property
+    @cached_property
     def has_excluded(self) -> bool:
         """Whether some variants could not be shown to some units."""
-        return bool(self.excluded.any())
+        return any_of(self.excluded)
 
-    @property
+    @cached_property
     def has_moved(self) -> bool:
         """Whether the units of the variants may be those of different requests."""
         if self.weighting is Weighting.PLAIN:
@@ -180,7 +181,7 @@ class Traffic:
         if self.has_excluded:
             return True
         spread = self.units * self.weight_squared - self.weight * self.weight
-        return bool((spread > _ROUNDING * self.weight * self.weight).any())
+        return any_of(spread > _ROUNDING * self.weight * self.weight)
 
     def sample_ratio(self) -> SampleRatio:
         """Return how observed counts compare with the configured split."""

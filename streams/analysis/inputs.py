@@ -105,7 +105,8 @@ def _arms(
     samples = primary.all_samples
     if policy.compares_means:
         samples = primary.for_policy(group.traffic)
-    return primary.arms(samples, [definition.weights[index] for index in group.indices])
+    weights = definition.weights
+    return primary.arms(samples, [weights[index] for index in group.indices])
 
 
 def _promoted(experiment: Experiment) -> GroupPlan | None:

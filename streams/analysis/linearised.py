@@ -20,7 +20,7 @@ from streams.analysis.contrasts import (
     in_every_pair,
 )
 from streams.model.quantities import MICRO, PROPENSITY_ONE
-from streams.stats.arrays import FloatArray
+from streams.stats.arrays import FloatArray, any_of
 from streams.stats.sample import Sample
 from streams.stats.sequential.contrasts import WeightedSums
 from streams.stats.sequential.tails import Moments
@@ -76,7 +76,7 @@ def linearised(
     is_known = (ys.total > 0.0) & (ys.weight > 0.0)
     ratios = np.divide(xs.total, ys.total, out=np.zeros_like(xs.total), where=is_known)
     means = np.divide(ys.total, ys.weight, out=np.ones_like(xs.total), where=is_known)
-    scale = float(means[is_known].mean()) if is_known.any() else 1.0
+    scale = float(means[is_known].mean()) if any_of(is_known) else 1.0
     alpha = np.where(is_known, scale / means, 0.0)
     beta = -alpha * ratios
     squares = (

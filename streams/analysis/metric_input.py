@@ -185,11 +185,11 @@ class SingleInput(MetricInput):
         elif spec.winsorize is not None:
             cap = EstimatedCap.of(chosen, name, spec.winsorize)
             bounds = None if cap is None else _bounds(floor_of(config, name), cap)
-        tallies_of = _tallies if cap is None else cap.capped
-        values = tallies_of(variants, name)
+        values = tallies if cap is None else cap.capped(variants, name)
         assigned = samples = _samples(variants, values)
-        of_compared = tallies_of(chosen, name)
+        of_compared = values
         if compared is not None:
+            of_compared = (_tallies if cap is None else cap.capped)(chosen, name)
             samples = _samples(chosen, of_compared)
         adjustment = None
         # Of 0 and 1 the comparison is exact, which a regression is not.

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from streams.model.quantities import MICRO
-from streams.stats.arrays import FloatArray
+from streams.stats.arrays import FloatArray, any_of
 from streams.stats.sample import Sample, cubed_deviations, squared_deviations
 from streams.tallies.cell import MetricTally
 
@@ -32,7 +32,7 @@ def moments_of(tallies: Sequence[MetricTally], samples: Sequence[Sample]) -> Flo
     ]
     found = np.array([_central(column) for column in columns])
     is_equal = found[:, 0] <= 0.0
-    if is_equal.any():
+    if any_of(is_equal):
         found[is_equal] = _central([sum(column) for column in zip(*columns, strict=True)])
     moments: FloatArray = found.T
     return moments

@@ -216,7 +216,11 @@ def _sequence(
     found: Intervals, metric: MetricAnalysis, lift: Lift, control: int
 ) -> list[list[Any]]:
     """Return the ends of the sequences of the differences, and the same over the control's mean."""
-    ends = np.insert([found.lower, found.upper], control, np.nan, axis=1)
+    ends = np.full((2, len(metric.tallies)), np.nan)
+    ends[:, [index for index in range(len(metric.tallies)) if index != control]] = (
+        found.lower,
+        found.upper,
+    )
     mean = float(metric.posteriors.means[control])
     is_known = np.isfinite(lift.relative) & (mean != 0.0)
     relative = np.divide(ends, mean, out=np.full_like(ends, np.nan), where=is_known)

@@ -41,6 +41,7 @@ def trial_plans(experiment: Experiment, tally: Tally) -> TrialPlans:
     definition, roster = experiment.definition, experiment.roster
     config = definition.config
     active, control = definition.active, definition.control_index
+    weights = definition.weights
     everyone = range(len(definition.variants))
     excluded = _excluded(experiment, tally)
     start: tuple[int, ...] = ()
@@ -64,7 +65,7 @@ def trial_plans(experiment: Experiment, tally: Tally) -> TrialPlans:
             control=list(indices).index(control),
             # With the floor without automatic promotion, as that setting may change meanwhile.
             policy=config.parameters,
-            shares=tuple(definition.weights[index] for index in indices),
+            shares=tuple(weights[index] for index in indices),
             names=names,
             is_trial=True,
             measured=measured,

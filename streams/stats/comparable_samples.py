@@ -27,7 +27,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.stats.arrays import FloatArray
+from streams.stats.arrays import FloatArray, any_of
 from streams.stats.sample import Sample
 from streams.stats.sequential.contrasts import WeightedSums
 
@@ -139,7 +139,7 @@ class Comparisons:
         own = self._estimates(indices, others, counts, is_binary)
         back = self._estimates(others, indices, counts, is_binary)
         comparable = (indices != reference) & (own.units > 0.0) & (back.units > 0.0)
-        if not comparable.any():
+        if not any_of(comparable):
             return plain
         most = float(back.units[comparable].max())
         level = plain[reference].mean

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.stats.arrays import FloatArray
+from streams.stats.arrays import FloatArray, any_of
 from streams.stats.posteriors.base import Posteriors
 
 _N_NODES = 12
@@ -103,7 +103,7 @@ def _panels(
         width = posteriors.smooth_width(left, right)
         width[upper[:, None] <= left] = np.inf
         split: NDArray[np.bool_] = right - left > width.min(axis=0)
-        if not split.any():
+        if not any_of(split):
             break
         middle = (left[split] + right[split]) / 2.0
         left, outer = np.concatenate((left, middle)), right[split]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import special
 
 from streams.model.errors import InvalidParameterError
-from streams.stats.arrays import FloatArray
+from streams.stats.arrays import FloatArray, all_of, any_of
 from streams.stats.direction import Direction
 from streams.stats.numerics.root_finding import solve_increasing
 from streams.stats.numerics.tabulated import Tabulated
@@ -150,9 +150,11 @@ class _Pairs:
     def __init__(self, table: Tabulated, control: int) -> None:
         self._table = table
         self._is_positive = np.minimum.reduceat(table.values[:, 0], table.first) >= 0.0
-        self._has_corners = bool(np.isfinite((table.lowest, table.highest)).any())
+        self._has_corners = any_of(np.isfinite((table.lowest, table.highest)))
         self.controls = table.first + control
-        self.others = np.delete(np.arange(len(table.means)), self.controls)
+        is_other = np.ones(len(table.means), np.bool_)
+        is_other[self.controls] = False
+        self.others = np.flatnonzero(is_other)
 
     def below_control(self) -> tuple[FloatArray, FloatArray]:
         """Return P(arm <= control) and E (control - arm)+ of the others."""
@@ -166,7 +168,7 @@ class _Pairs:
         # (c - a)+ = (c - a) + (a - c)+
         ahead = table.means[control] - table.means[arms]
         return (
-            np.clip(np.where(by_control, probability, 1.0 - probability), 0.0, 1.0),
+            np.minimum(np.maximum(np.where(by_control, probability, 1.0 - probability), 0.0), 1.0),
             np.maximum(np.where(by_control, mean_excess, ahead + mean_excess), 0.0),
         )
 
@@ -178,12 +180,12 @@ class _Pairs:
             has_ratio: Of which metrics the ratio means anything; otherwise its quantiles are NaN.
         """
         n_others = len(self.others)
-        family = np.tile(self._table.family[self.others], 4)
+        family = np.concatenate((self._table.family[self.others],) * 4)
         order = np.argsort(family, kind="stable")  # all ends of a metric together
         order = order[has_ratio[family[order]] | (order < 2 * n_others)]
         is_ratio = order >= 2 * n_others
         rows = _Rows(
-            arms=np.tile(self.others, 4)[order],
+            arms=np.concatenate((self.others,) * 4)[order],
             controls=self.controls[family[order]],
             is_ratio=is_ratio,
             is_log=is_ratio & self._is_positive[family[order]],
@@ -224,7 +226,7 @@ class _Pairs:
         difference, lower, upper = between(quantiles, _NARROWEST * table.spread)
         logs = np.log(np.maximum(quantiles, np.finfo(np.float64).tiny))
         ratio, ratio_lower, ratio_upper = between(logs, np.full(len(logs), _NARROWEST))
-        if not self._is_positive.all():
+        if not all_of(self._is_positive):
             is_log = self._is_positive[family]
             with np.errstate(divide="ignore", invalid="ignore"):  # where there is no ratio
                 plain = quantiles[arms, 1] / quantiles[control, 1]
@@ -276,7 +278,7 @@ class _Pairs:
         inside = table.coordinates_of(inner, np.array([np.fmin(*corners), np.fmax(*corners)]).T)
         low, high = np.minimum(np.maximum(inside.T, table.lower[inner]), table.upper[inner])
         is_cut = (low > table.lower[inner]) | (high < table.upper[inner])
-        if not is_cut.any():
+        if not any_of(is_cut):
             return self._by_nodes(lines)
         below: FloatArray = np.empty_like(low)
         below[is_cut] = self._between(lines.take(is_cut), low[is_cut], high[is_cut])
@@ -285,8 +287,9 @@ class _Pairs:
 
     def _by_nodes(self, lines: _Lines) -> FloatArray:
         table = self._table
-        below = table.below_values(lines.outer, lines.at(table.node_values[lines.inner]))
-        probability: FloatArray = (table.node_masses[lines.inner] * below).sum(axis=1)
+        inner = lines.inner
+        below = table.below_values(lines.outer, lines.at(table.node_values.take(inner, axis=0)))
+        probability: FloatArray = (table.node_masses.take(inner, axis=0) * below).sum(axis=1)
         return probability
 
     def _between(self, lines: _Lines, low: FloatArray, high: FloatArray) -> FloatArray:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import special
 
 from streams.model.errors import InvalidParameterError
-from streams.stats.arrays import FloatArray
+from streams.stats.arrays import FloatArray, all_of
 from streams.stats.direction import Direction
 from streams.stats.numerics.root_finding import solve_increasing
 from streams.stats.numerics.tabulated import Tabulated
@@ -144,7 +144,7 @@ class _LargestOther:
         # Products of what is smooth from point to point of the arm are so, too.
         self._is_smooth = bool(
             narrowest >= _NARROWEST_OTHER * table.step[arm] * table.spread[arm]
-            and np.isinf(corners).all()
+            and all_of(np.isinf(corners))
         )
         self._panels = None if self._is_smooth else _Panels(table, arm, self._others)
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from streams.stats.arrays import FloatArray
+from streams.stats.arrays import FloatArray, all_of, any_of
 
 _MAX_STEPS = 200
 _TOLERANCE = 1e-6
@@ -53,9 +53,9 @@ def solve_increasing(
         is_sure &= is_open
         solution[rows] = np.where(is_sure, after.x, search.x)
         is_open ^= is_sure
-        if not is_open.any():
+        if not any_of(is_open):
             break
-        is_all = is_open.all()
+        is_all = all_of(is_open)
         rows, search = (rows, after) if is_all else (rows[is_open], after.take(is_open))
     return solution
 
@@ -131,7 +131,7 @@ class _Search:
         is_within = (lower < secant) & (secant < upper)
         missed = np.abs(short * (self.target - self.z_before))
         is_sure = is_known & is_within & (missed <= self.sure) & (self.n_known > 0)
-        if not is_within.all():
+        if not all_of(is_within):
             is_bounded = np.isfinite(lower) & np.isfinite(upper)
             with np.errstate(invalid="ignore"):
                 middle = np.where(is_bounded, (lower + upper) / 2.0, x + far)

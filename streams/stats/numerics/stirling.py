@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import special
 
-from streams.stats.arrays import FloatArray
+from streams.stats.arrays import FloatArray, all_of
 
 _SERIES_FROM = 16.0  # the first term left out of the series is below 1e-15 from here on
 
@@ -16,7 +16,7 @@ def stirling_correction(z: FloatArray) -> FloatArray:
     Source: NIST DLMF 5.11.1.
     """
     is_large = z >= _SERIES_FROM
-    if is_large.all():
+    if all_of(is_large):
         return _series(z)
     small = np.minimum(z, _SERIES_FROM)
     direct = special.gammaln(small) - (

@@ -13,7 +13,7 @@ from itertools import accumulate, groupby
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.stats.arrays import FloatArray
+from streams.stats.arrays import FloatArray, any_of
 from streams.stats.posteriors.base import Posteriors
 
 _STEPS = (72, 126, 252)  # of a grid
@@ -41,6 +41,7 @@ class Tabulated:
     Attributes:
         families: The tabulated posteriors.
         laws: Those of one class that follow one another, joined.
+        law: Index of the law of each arm; shape (n_arms,).
         law_edges: Index of the first arm of each law, and the number of arms.
         first: Index of the first arm of each family; shape (n_families,).
         family: Index of the family of each arm; shape (n_arms,).
@@ -61,6 +62,7 @@ class Tabulated:
 
     families: tuple[Posteriors, ...]
     laws: tuple[Posteriors, ...]
+    law: NDArray[np.intp]
     law_edges: tuple[int, ...]
     first: NDArray[np.intp]
     family: NDArray[np.intp]
@@ -106,7 +108,7 @@ class Tabulated:
         start = np.arcsinh((lower - center) / width)
         span = np.arcsinh((upper - center) / width) - start
         side = max(float(-start.min()), float((start + span).max()))
-        is_bell = side <= _LONGEST_SIDE and not (log_spread > _WIDEST_BELL).any()
+        is_bell = side <= _LONGEST_SIDE and not any_of(log_spread > _WIDEST_BELL)
         rule = 0 if is_bell else 1 + int(span.max() > _LONGEST_SPAN)
         n_steps, stride = _STEPS[rule], _STEPS_PER_NODE[rule]
         step = span / n_steps
@@ -129,6 +131,7 @@ class Tabulated:
         return cls(
             families=families,
             laws=laws,
+            law=np.repeat(np.arange(len(laws)), np.diff(edges)),
             law_edges=edges,
             first=first[:-1],
             family=np.repeat(np.arange(len(families)), sizes),
@@ -159,11 +162,12 @@ class Tabulated:
         rows = {
             each.name: getattr(self, each.name)[begin:end]
             for each in fields(self)
-            if each.name not in ("families", "laws", "law_edges", "first", "family")
+            if each.name not in ("families", "laws", "law", "law_edges", "first", "family")
         }
         return Tabulated(
             families=(self.families[index],),
             laws=(self.families[index],),
+            law=np.zeros(end - begin, np.intp),
             law_edges=(0, end - begin),
             first=np.zeros(1, np.intp),
             family=np.zeros(end - begin, np.intp),
@@ -194,7 +198,7 @@ class Tabulated:
         below = _interpolated(self.below, self.density, at, t)
         short = self.density * (self.means[:, None] - self.values)
         shortfall = _interpolated(_running_integral(short), short, at, t)
-        return below, (values - self.means[arms, None]) * below + shortfall
+        return below, (values - self.means[arms][:, None]) * below + shortfall
 
     def masses_at_zero(self, arms: NDArray[np.intp]) -> FloatArray:
         """Return P(X <= 0) of some arms, in order of their families; shape (n,)."""
@@ -220,7 +224,7 @@ class Tabulated:
         first, last = (rise / np.maximum(self.density.take(each), least) for each in (at - 1, at))
         part = (probabilities - left) / rise
         part += part * (1.0 - part) * ((first - 1.0) * (1.0 - part) - (last - 1.0) * part)
-        np.clip(part, 0.0, 1.0, out=part)
+        part = np.minimum(np.maximum(part, 0.0), 1.0)
         s = self.start[:, None] + self.step[:, None] * (after - 1 + part)
         return self.values_at(
             np.arange(len(after)), self.center[:, None] + self.width[:, None] * np.sinh(s)
@@ -253,8 +257,7 @@ class Tabulated:
         if len(self.laws) == 1:
             return function(self.laws[0], arms, rows)
         found = np.empty_like(rows)
-        laws = np.searchsorted(self.law_edges, arms, side="right")
-        edges = np.searchsorted(laws, np.arange(1, len(self.laws) + 2)).tolist()
+        edges = self.law[arms].searchsorted(np.arange(len(self.laws) + 1)).tolist()
         for law, first, begin, end in zip(
             self.laws, self.law_edges, edges, edges[1:], strict=False
         ):
@@ -267,11 +270,11 @@ class Tabulated:
     ) -> tuple[NDArray[np.intp], FloatArray]:
         """Return the flat indices of the points left of the values, and the part of a step on."""
         n_points = self.below.shape[1]
-        place = self.coordinates_of(arms, values) - self.center[arms, None]
-        place /= self.width[arms, None]
+        place = self.coordinates_of(arms, values) - self.center[arms][:, None]
+        place /= self.width[arms][:, None]
         np.arcsinh(place, out=place)
-        place -= self.start[arms, None]
-        place /= self.step[arms, None]
+        place -= self.start[arms][:, None]
+        place /= self.step[arms][:, None]
         np.maximum(place, 0.0, out=place)  # np.clip costs several times as much
         np.minimum(place, n_points - 1.0, out=place)
         index = place.astype(np.intp)

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
 from streams.model.errors import InvalidParameterError
-from streams.stats.arrays import FloatArray
+from streams.stats.arrays import FloatArray, all_of, any_of
 from streams.stats.numerics.stirling import stirling_correction
 from streams.stats.posterior_parameters import PosteriorFamily
 from streams.stats.posteriors.base import Arms
@@ -54,7 +54,7 @@ class BetaPosterior:
 
     def __post_init__(self) -> None:
         for name, values in (("alpha", self.alpha), ("beta", self.beta)):
-            if not ((values > 0.0) & np.isfinite(values)).all():
+            if not all_of((values > 0.0) & np.isfinite(values)):
                 raise InvalidParameterError(name, values.tolist(), "finite and > 0")
 
     @classmethod
@@ -80,7 +80,7 @@ class BetaPosterior:
         """
         counts = np.asarray(successes, dtype=np.float64), np.asarray(failures, dtype=np.float64)
         for name, values in zip(("successes", "failures"), counts, strict=True):
-            if not (values >= 0.0).all():
+            if not all_of(values >= 0.0):
                 raise InvalidParameterError(name, values.tolist(), ">= 0")
         return cls(prior_alpha + counts[0], prior_beta + counts[1])
 
@@ -109,9 +109,10 @@ class BetaPosterior:
     def quantiles(self, probability: float) -> FloatArray:
         """Return the quantile of every arm at `probability`."""
         quantiles: FloatArray = special.betaincinv(self.alpha, self.beta, probability)
-        if not self._is_plain.all():
+        is_plain = self._is_plain
+        if not all_of(is_plain):
             logits = self.logit_quantiles(probability)
-            quantiles = np.where(self._is_plain, quantiles, special.expit(logits))
+            quantiles = np.where(is_plain, quantiles, special.expit(logits))
         return quantiles
 
     def logit_quantiles(self, probability: float) -> FloatArray:
@@ -121,7 +122,7 @@ class BetaPosterior:
         logits[plain] = special.logit(
             special.betaincinv(self.alpha[plain], self.beta[plain], probability)
         )
-        if not plain.all():
+        if not all_of(plain):
             logits[~plain] = self.take(~plain)._solved(probability)  # noqa: SLF001 - of its own class
         return logits
 
@@ -222,15 +223,13 @@ class BetaPosterior:
     def smooth_width(self, left: FloatArray, right: FloatArray) -> FloatArray:
         """Return two local standard deviations, and at most the width of 16 e-folds."""
         size = (self.alpha + self.beta)[:, None]
-        nearest = np.clip(0.0, left, right)  # where x (1 - x) is largest
+        nearest = np.minimum(np.maximum(0.0, left), right)  # where x (1 - x) is largest
         curvature = np.maximum(size, 1.0) * (special.expit(nearest) * special.expit(-nearest))
         alpha, beta = self.alpha[:, None], self.beta[:, None]
-        slope = np.maximum(  # alpha - size * x, without the digits that x near 1 would lose
-            *(
-                np.abs(alpha * special.expit(-end) - beta * special.expit(end))
-                for end in (left, right)
-            )
-        )
+        ends = np.array([left, right]).reshape(2, -1, left.shape[-1])
+        # alpha - size * x, without the digits that x near 1 would lose
+        slopes = np.abs(alpha * special.expit(-ends) - beta * special.expit(ends))
+        slope = np.maximum(slopes[0], slopes[1])
         with np.errstate(divide="ignore"):
             width: FloatArray = np.minimum(
                 _STANDARD_DEVIATIONS_PER_PANEL / np.sqrt(curvature), _EFOLDS_PER_PANEL / slope
@@ -251,18 +250,18 @@ def _reach(alpha: FloatArray, beta: FloatArray) -> FloatArray:
         (_DEPTH + size * np.log1p(alpha / beta)) / alpha,
         np.sqrt(2.0 * _DEPTH * (1.0 / alpha + 1.0 / beta)),
     )
-    is_open = np.ones(reach.shape, np.bool_)
+    is_open, is_rarer = np.ones(reach.shape, np.bool_), share < other
     for _ in range(_MAX_NEWTON_STEPS):
         # log(other + share e^-reach) + reach, and the two forms of the fall: the smaller one of
         # share and other has the digits.
         is_near = reach < _NEAR
         rise = np.log1p(other * np.expm1(np.minimum(reach, _NEAR)))
-        if not is_near.all():
+        if not all_of(is_near):
             far = np.logaddexp(np.log(other) + reach, np.log(share))
             rise = np.where(is_near, rise, far)
         with np.errstate(divide="ignore", invalid="ignore"):
             fall = np.where(
-                share < other,
+                is_rarer,
                 alpha * reach + size * np.log1p(share * np.expm1(-reach)),
                 size * rise - beta * reach,
             )
@@ -273,7 +272,7 @@ def _reach(alpha: FloatArray, beta: FloatArray) -> FloatArray:
         # Not by the length of the step: where the density falls as the exponential of an
         # exponential, all steps are as short. Each arm by itself, whatever stands beside it.
         is_open &= (step != 0.0) & (fall > (1.0 + _DEPTH_TOLERANCE) * _DEPTH)
-        if not is_open.any():
+        if not any_of(is_open):
             break
     return reach
 
@@ -284,7 +283,7 @@ def _log_mix(share: FloatArray, distance: FloatArray) -> FloatArray:
     # loses those of a share of 1e-18, times a size of 1e18.
     is_near = distance < _NEAR
     mixed: FloatArray = np.log1p(share * np.expm1(np.minimum(distance, _NEAR)))
-    if is_near.all():
+    if all_of(is_near):
         return mixed
     far = distance + np.log(share + (1.0 - share) * np.exp(-np.maximum(distance, 0.0)))
     return np.where(is_near, mixed, far)

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from scipy import special
 
 from streams.model.errors import InvalidParameterError
-from streams.stats.arrays import FloatArray
+from streams.stats.arrays import FloatArray, all_of, any_of
 from streams.stats.numerics.stirling import stirling_correction
 from streams.stats.posterior_parameters import PosteriorFamily
 from streams.stats.posteriors.base import LARGEST_SIZE, Arms
@@ -53,7 +53,7 @@ class GammaPosterior(LogCoordinates):
 
     def __post_init__(self) -> None:
         for name, values in (("shape", self.shape), ("rate", self.rate)):
-            if not ((values > 0.0) & np.isfinite(values)).all():
+            if not all_of((values > 0.0) & np.isfinite(values)):
                 raise InvalidParameterError(name, values.tolist(), "finite and > 0")
 
     @classmethod
@@ -95,9 +95,9 @@ class GammaPosterior(LogCoordinates):
         counts, exposure = (np.asarray(x, dtype=np.float64) for x in (events, units))
         spread = np.asarray(dispersion, dtype=np.float64)
         for name, values in (("events", counts), ("units", exposure)):
-            if not (values >= 0.0).all():
+            if not all_of(values >= 0.0):
                 raise InvalidParameterError(name, values.tolist(), ">= 0")
-        if not (spread > 0.0).all():
+        if not all_of(spread > 0.0):
             raise InvalidParameterError("dispersion", spread.tolist(), "> 0")
         is_reference = prior_events is None and prior_units is None
         prior_events = PRIOR_EVENTS if prior_events is None else prior_events
@@ -191,6 +191,6 @@ def _reach(depth: FloatArray) -> tuple[FloatArray, FloatArray]:
         left, right = reach = reach - step
         # Each arm by itself, whatever stands beside it.
         is_open &= (np.abs(step) > _SUPPORT_TOLERANCE * reach).any(axis=0)
-        if not is_open.any():
+        if not any_of(is_open):
             break
     return left, right

@@ -13,7 +13,7 @@ from scipy import special
 
 from streams.model.errors import InvalidParameterError
 from streams.model.quantities import MICRO
-from streams.stats.arrays import FloatArray
+from streams.stats.arrays import FloatArray, all_of
 from streams.stats.posterior_parameters import PosteriorFamily
 from streams.stats.posteriors.base import NARROWEST, Arms
 
@@ -109,11 +109,11 @@ class NormalPosterior:
     degrees: FloatArray
 
     def __post_init__(self) -> None:
-        if not np.isfinite(self.location).all():
+        if not all_of(np.isfinite(self.location)):
             raise InvalidParameterError("location", self.location.tolist(), "finite")
-        if not ((self.scale > 0.0) & np.isfinite(self.scale)).all():
+        if not all_of((self.scale > 0.0) & np.isfinite(self.scale)):
             raise InvalidParameterError("scale", self.scale.tolist(), "finite and > 0")
-        if not (self.degrees > _FINITE_VARIANCE).all():
+        if not all_of(self.degrees > _FINITE_VARIANCE):
             raise InvalidParameterError("degrees", self.degrees.tolist(), "> 2")
 
     @classmethod
@@ -156,7 +156,7 @@ class NormalPosterior:
         total = np.asarray(totals, dtype=np.float64)
         deviations = np.asarray(squared_deviations, dtype=np.float64)
         for name, values in (("units", n), ("squared_deviations", deviations)):
-            if not (values >= 0.0).all():
+            if not all_of(values >= 0.0):
                 raise InvalidParameterError(name, values.tolist(), ">= 0")
         if prior is None:
             return cls._by_reference(n, total, deviations)
@@ -179,10 +179,13 @@ class NormalPosterior:
     def _by_reference(
         cls, n: FloatArray, total: FloatArray, deviations: FloatArray
     ) -> NormalPosterior:
-        together = NormalPrior.pooled(n, total, deviations)
         seen = n > 0.0
         units = np.where(seen, n, 1.0)
-        location = np.where(seen, total / units, together.mean)
+        own = total / units
+        # What all arms together say is asked where an arm has no units, or values that cancel.
+        is_alone = all_of(seen & (own != 0.0))
+        together = _NOT_ASKED if is_alone else NormalPrior.pooled(n, total, deviations)
+        location = np.where(seen, own, together.mean)
         variance = deviations / np.maximum(n - 1.0, 1.0)
         expected = np.where(location == 0.0, together.variance, location * location)
         expected = np.maximum(np.where(seen, expected, together.variance), SMALLEST_VARIANCE)
@@ -257,6 +260,9 @@ class NormalPosterior:
         location, scale = self.location[:, None], self.scale[:, None]
         nearest = (np.clip(location, left, right) - location) / scale
         return _SCALES_PER_PANEL * scale * np.sqrt(1.0 + nearest * nearest / self.degrees[:, None])
+
+
+_NOT_ASKED = NormalPrior(mean=0.0, variance=1.0)
 
 
 def _prior_variance(mean: float, variance: float) -> float:

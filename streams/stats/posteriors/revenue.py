@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from streams.model.errors import InvalidParameterError
-from streams.stats.arrays import FloatArray
+from streams.stats.arrays import FloatArray, all_of, any_of
 from streams.stats.posterior_parameters import PosteriorFamily
 from streams.stats.posteriors.base import LARGEST_SIZE, Arms
 from streams.stats.posteriors.beta import BetaPosterior
@@ -66,9 +66,9 @@ class RevenuePosterior(LogCoordinates):
     log_scale: FloatArray
 
     def __post_init__(self) -> None:
-        if not np.isfinite(self.log_scale).all():
+        if not all_of(np.isfinite(self.log_scale)):
             raise InvalidParameterError("log_scale", self.log_scale.tolist(), "finite")
-        if not (self.shape.beta > _FINITE_VARIANCE).all():
+        if not all_of(self.shape.beta > _FINITE_VARIANCE):
             raise InvalidParameterError("shape", self.shape.beta.tolist(), "> 2")
 
     @classmethod
@@ -114,9 +114,9 @@ class RevenuePosterior(LogCoordinates):
             prior_alpha=np.where(seen, _REFERENCE, prior_alpha),
             prior_beta=np.where(seen, _REFERENCE, prior_beta),
         )
-        if prior is None and not totals.any():
+        if prior is None and not any_of(totals):
             prior = _NOTHING_SEEN
-        if (totals < 0.0).any():
+        if any_of(totals < 0.0):
             raise InvalidParameterError("samples", totals.tolist(), "of values >= 0")
         # Who has paid nothing does not tell what is paid.
         is_known = totals > 0.0
@@ -135,8 +135,8 @@ class RevenuePosterior(LogCoordinates):
         value_shape = 2.0 + precision * (values.degrees - 2.0) / values.degrees
         # The mean below is exact for every shape; only the width is that of the nearest one that
         # can be integrated. Values of either sign whose sum nearly cancels come to the lower end.
-        share_shape = np.clip(share_shape, _SMALLEST_SHAPE, LARGEST_SIZE)
-        value_shape = np.clip(value_shape, _SMALLEST_VALUE_SHAPE, LARGEST_SIZE)
+        share_shape = np.minimum(np.maximum(share_shape, _SMALLEST_SHAPE), LARGEST_SIZE)
+        value_shape = np.minimum(np.maximum(value_shape, _SMALLEST_VALUE_SHAPE), LARGEST_SIZE)
         means = shares.means * values.location
         return cls(
             BetaPosterior(share_shape, value_shape),

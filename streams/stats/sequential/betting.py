@@ -59,7 +59,7 @@ from typing import NamedTuple
 import numpy as np
 
 from streams.model.errors import InvalidParameterError
-from streams.stats.arrays import FloatArray
+from streams.stats.arrays import FloatArray, any_of
 from streams.stats.sequential.confidence_sequences import Mixture
 from streams.stats.sequential.contrasts import Contrast
 from streams.stats.sequential.conversions import ConversionPair, Conversions
@@ -226,7 +226,7 @@ class _Sums(NamedTuple):
     def least(self, k: FloatArray) -> FloatArray:
         """Return the least sums of log(1 + k w), k w > -1; k has the sign of the places."""
         found = self.many * np.log1p(k * self.at)
-        if self.outer.any():
+        if any_of(self.outer):
             found += self.outer * np.log1p(k * self.outer_at)
         return found
 
@@ -286,7 +286,9 @@ class _Wealth:
         deepest = np.maximum(centre_a, 1.0 - centre_b) * self._bound
         bets = np.minimum(self._bets, _LARGEST_LOSS / np.maximum(deepest, _ROUNDING))
         # By bet, then by the units that win it and those that lose it, then by contrast.
-        terms = np.stack([1.0 - centre_a, centre_b, centre_b - 1.0, -centre_a], axis=1)
+        terms = np.empty((len(bets), 4, *lead.shape))
+        terms[:, 0], terms[:, 1] = 1.0 - centre_a, centre_b
+        terms[:, 2], terms[:, 3] = centre_b - 1.0, -centre_a
         terms *= bets[:, None]
         logs = self._sums.least(terms).sum(axis=1) + self._log_weights
         # A sum that fell has some wealth left as well; none is claimed.
@@ -353,7 +355,7 @@ def _ends(wealth: _Wealth, error: FloatArray, log_at_zero: FloatArray) -> FloatA
     # What is not low enough is an upper end, and what certainly is takes its place.
     for least in (np.where(is_above, 0.0, 2.0 * low - wealth.estimate), np.full_like(low, -1.0)):
         is_high = at_low < 0.0
-        if not is_high.any():
+        if not any_of(is_high):
             break
         high, at_high = np.where(is_high, low, high), np.where(is_high, at_low, at_high)
         low = np.where(is_high, np.maximum(np.where(is_above, 0.0, least), -1.0), low)
@@ -362,7 +364,7 @@ def _ends(wealth: _Wealth, error: FloatArray, log_at_zero: FloatArray) -> FloatA
     stayed = np.zeros(low.shape)  # 1 if the upper end was moved last, -1 if the lower one was
     for _ in range(_MAX_STEPS):
         is_open = is_known & (at_low > _TOLERANCE) & (high > low)
-        if not is_open.any():
+        if not any_of(is_open):
             break
         # A little below the root, so that the next lead is low enough and near at once.
         part = (at_low - 0.5 * _TOLERANCE) / np.where(is_open, at_low - at_high, 1.0)

@@ -22,7 +22,7 @@ import numpy as np
 
 from streams.model.errors import InvalidParameterError
 from streams.stats.alternative import Alternative
-from streams.stats.arrays import FloatArray
+from streams.stats.arrays import FloatArray, all_of
 from streams.stats.sequential.beside_bets import BetLine
 from streams.stats.sequential.betting import PLANNED_WEIGHT, ConversionBets, PlannedRates
 from streams.stats.sequential.contrasts import Contrast
@@ -152,7 +152,7 @@ def p_values(
     if len(readings) > 1:
         return both_sides(compared, _one_side(compared, alpha), readings).two_sided
     sides, error = _sides(compared, _one_side(compared, alpha))
-    found = np.stack([lead_p_values(each, error, readings) for each in sides])
+    found = np.array([lead_p_values(each, error, readings) for each in sides])
     one_sided: FloatArray = found.reshape(2, *compared.total.shape).min(axis=0)
     return np.minimum(2.0 * one_sided, 1.0)
 
@@ -286,9 +286,9 @@ def _read(
         p = [
             np.where(*at, 1.0) for at in zip(known, (p / each.share for _, p in read), strict=True)
         ]
-        ends.append(np.stack(lower).reshape(2, *compared.total.shape))
-        found.append(np.stack(p).reshape(2, *compared.total.shape))
-    return np.stack(ends), np.stack(found)
+        ends.append(np.array(lower).reshape(2, *compared.total.shape))
+        found.append(np.array(p).reshape(2, *compared.total.shape))
+    return np.array(ends), np.array(found)
 
 
 def _sides(compared: Contrast, error: FloatArray) -> tuple[list[Contrast], FloatArray]:
@@ -299,11 +299,11 @@ def _sides(compared: Contrast, error: FloatArray) -> tuple[list[Contrast], Float
     sides = [compared, compared.reversed()]
     if compared.quantiles is not None:
         return sides, error
-    return [Contrast.stack(*sides)], np.stack([error, error])
+    return [Contrast.stack(*sides)], np.array([error, error])
 
 
 def _one_side(compared: Contrast, alpha: float | FloatArray) -> FloatArray:
     errors = np.asarray(alpha, dtype=np.float64)
-    if not ((errors > 0.0) & (errors < 1.0)).all():
+    if not all_of((errors > 0.0) & (errors < 1.0)):
         raise InvalidParameterError("alpha", errors.tolist(), "in (0, 1)")
     return errors / 2.0 + np.zeros(compared.total.shape)

@@ -14,7 +14,7 @@ import numpy as np
 from scipy import special
 
 from streams.model.errors import InvalidParameterError
-from streams.stats.arrays import FloatArray
+from streams.stats.arrays import FloatArray, all_of, any_of
 from streams.stats.numerics.stirling import stirling_correction
 
 PLANNED_UNITS = 5_000
@@ -128,7 +128,7 @@ def bounded_radius(
     mixtures = _mixtures(events, rho, loose_weight)
     for _ in range(_MAX_DOUBLINGS):
         low = mixtures(radius)[0] < wanted
-        if not np.any(low):
+        if not any_of(low):
             break
         radius = np.where(low, 2.0 * radius, radius)
     # Newton from the right on a convex increasing function: every iterate is still wide enough.
@@ -136,7 +136,7 @@ def bounded_radius(
         value, slope = mixtures(radius)
         step = (value - wanted) / slope
         radius = radius - step
-        if np.all(step <= _NEWTON_TOLERANCE * radius):
+        if all_of(step <= _NEWTON_TOLERANCE * radius):
             break
     return radius * bounds
 
@@ -237,9 +237,12 @@ def _mixtures(
 
 def _minus_log1p(ratios: FloatArray) -> FloatArray:
     """Return u - log(1 + u) for u >= 0, without the cancellation near 0."""
+    is_small, direct = ratios < _SMALL_RATIO, ratios - np.log1p(ratios)
+    if not any_of(is_small):
+        return direct
     u = np.minimum(ratios, _SMALL_RATIO)
     series = u * u * (1.0 / 2.0 - u * (1.0 / 3.0 - u * (1.0 / 4.0 - u / 5.0)))
-    return np.where(ratios < _SMALL_RATIO, series, ratios - np.log1p(ratios))
+    return np.where(is_small, series, direct)
 
 
 def mixture_tuning(
@@ -251,5 +254,5 @@ def mixture_tuning(
 
 
 def _check_bounds(bounds: FloatArray) -> None:
-    if not ((bounds > 0.0) & np.isfinite(bounds)).all():
+    if not all_of((bounds > 0.0) & np.isfinite(bounds)):
         raise InvalidParameterError("bounds", bounds.tolist(), "finite and > 0")

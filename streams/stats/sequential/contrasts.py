@@ -29,7 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streams.model.errors import InvalidParameterError
-from streams.stats.arrays import FloatArray
+from streams.stats.arrays import FloatArray, all_of
 from streams.stats.sequential.centres import ValueRange
 from streams.stats.sequential.conversions import ConversionPair, Conversions
 from streams.stats.sequential.quantiles import QuantilePair
@@ -94,12 +94,19 @@ class WeightedSums:
         Args:
             own, others: Indices on the last two axes, which broadcast.
         """
-        places = (..., own, others)
+        *stacked, n_variants, _ = self.weight.shape
+        # Of a few numbers, flat places are looked up in an eighth of the time of pairs of them.
+        places, flat = own * n_variants + others, (*stacked, n_variants * n_variants)
+
+        def taken(column: FloatArray) -> FloatArray:
+            chosen: FloatArray = column.reshape(flat).take(places, axis=-1)
+            return chosen
+
         found: dict[str, Any] = {
-            name: None if (column := getattr(self, name)) is None else column[places]
+            name: None if (column := getattr(self, name)) is None else taken(column)
             for name in _COLUMNS
         }
-        moments = None if self.moments is None else self.moments.each(lambda of: of[places])
+        moments = None if self.moments is None else self.moments.each(taken)
         return WeightedSums(**found, moments=moments)
 
     def multiplied(self, times: float) -> WeightedSums:
@@ -190,7 +197,7 @@ class Contrast:
     @property
     def is_bounded(self) -> bool:
         """Whether exact inference is possible: all values are >= 0 and have a bound."""
-        return bool(np.isfinite(self.max_decrement).all() and np.isfinite(self.max_increment).all())
+        return all_of(np.isfinite(self.max_decrement)) and all_of(np.isfinite(self.max_increment))
 
     @property
     def is_known(self) -> NDArray[np.bool_]:
@@ -308,11 +315,13 @@ def _contrast(
     expected_squares = np.maximum(a.variance, b.variance) * weights_squared
     centred_squares = np.maximum(centred_squares, expected_squares)
     has_lower = has_upper = np.ones(weights.shape, np.bool_)
-    is_bounded = np.isfinite(a.largest).all() and np.isfinite(b.largest).all()
+    is_bounded = all_of(np.isfinite(a.largest)) and all_of(np.isfinite(b.largest))
     if a.moments is not None and b.moments is not None and not is_bounded:
         columns = (*a.moments.columns, a.units, a.weight, a.weight_squared)
         of_b = (*b.moments.columns, b.units, b.weight, b.weight_squared)
-        both = [np.array([x + zeros, y + zeros]) for x, y in zip(columns, of_b, strict=True)]
+        both = np.empty((len(columns), 2, *weights.shape))
+        for place, (x, y) in enumerate(zip(columns, of_b, strict=True)):
+            both[place, 0], both[place, 1] = x, y
         tails = Tails.of(Moments(*both[:3]), *both[3:])
         has_lower, has_upper = are_ends_believed(tails)
     squares_of_even = weight_of_even * weight_of_even
@@ -414,7 +423,7 @@ def fixed_contrast(a: PlainSums, b: PlainSums) -> Contrast:
         InvalidParameterError: a share is outside (0, 1].
     """
     for sums in (a, b):
-        if not ((sums.share > 0.0) & (sums.share <= 1.0)).all():
+        if not all_of((sums.share > 0.0) & (sums.share <= 1.0)):
             raise InvalidParameterError("share", sums.share.tolist(), "in (0, 1]")
     units = a.units + b.units
     q = a.share / (a.share + b.share) + np.zeros(units.shape)

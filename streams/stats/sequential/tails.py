@@ -112,7 +112,8 @@ class Tails:
         return cls(
             counting >= units_needed(np.maximum(skewness, 0.0)),
             # Where nothing is known of a tail, it may be on either side.
-            counting >= units_needed(np.where(np.isinf(skewness), skewness, -skewness).clip(0.0)),
+            counting
+            >= units_needed(np.maximum(np.where(np.isinf(skewness), skewness, -skewness), 0.0)),
             weight_squared * moments.variance,
             np.minimum(*ends),
             np.maximum(*ends),

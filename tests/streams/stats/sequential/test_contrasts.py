@@ -13,6 +13,7 @@ from streams.stats.sequential.contrasts import (
     inverse_contrast,
     overlap_contrast,
 )
+from streams.stats.sequential.tails import Moments
 
 counts = st.integers(0, 10_000)
 
@@ -158,6 +159,24 @@ def test_a_mask_takes_the_contrasts_it_names():
     )
 
     assert pair.take(np.array([False, True])).total == pytest.approx(pair.total[1:])
+
+
+def test_sums_are_those_of_the_pairs_that_are_asked_for():
+    """Of one metric, and of two that are stacked, with every field of its own."""
+    columns = np.arange(8 * 9.0).reshape(8, 3, 3)
+    moments = Moments(*(100.0 + np.arange(3 * 9.0).reshape(3, 3, 3)))
+    sums = WeightedSums(*columns, moments=moments, converted=-columns[0])
+    own, others = np.array([2, 0]), np.array([1])
+
+    for found, stack in ((sums, ()), (WeightedSums.stack([sums, sums]), (2,))):
+        taken = found.at(own, others)
+
+        assert taken.weight.shape == (*stack, 2)
+        assert (taken.weight == columns[1][[2, 0], [1, 1]]).all()
+        assert (taken.variance == columns[7][[2, 0], [1, 1]]).all()
+        assert (taken.converted == -columns[0][[2, 0], [1, 1]]).all()
+        assert (taken.moments.third == moments.third[[2, 0], [1, 1]]).all()
+        assert taken.heaviest is None
 
 
 def test_silence_of_a_starved_variant_is_not_certainty():
