@@ -29,6 +29,7 @@ from streams.wire.records import SINGLE_OBJECT
 from streams.wire.schema_gate import readable
 from tests.brokers.kafka import kafka_cluster
 from tests.brokers.maven import ProgramMissingError
+from tests.directory_nodes import pytest_collect_directory  # noqa: F401 - a hook
 from tests.schemas.next_version import copy_with_next_version
 
 KAFKA_IMAGE = "apache/kafka:4.1.1"  # both as in docker-compose.yml
