@@ -3,6 +3,8 @@
 Whoever needs a dependency tries again for as long as it is away, and logs each failure as if it
 were the only one. A filter of the process's log lets the first pass at once, and then one an
 interval from each place, so what cannot be done for it is all said and no loop fills the log.
+When a dependency has not failed anybody for longer than whoever needs it waits between two tries,
+one line says that its outage is over, and how long it lasted.
 """
 
 from __future__ import annotations
@@ -11,13 +13,26 @@ import logging
 import time
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
-from threading import Lock
+from functools import partial
+from threading import Lock, Timer
 from typing import Any
 
 from streams.model.errors import EngineError
 
 INTERVAL_S = 30.0
 """Shortest time between two lines of one place about one outage."""
+
+QUIET_S = 90.0
+"""Time without a failure after which an outage is over.
+
+Longer than a pause between two tries (at most a minute), and than a try that waits in vain for a
+server that is frozen.
+"""
+
+logger = logging.getLogger(__name__)
+
+Later = Callable[[float, Callable[[], None]], None]
+"""Has a function called once, so many seconds later."""
 
 _LIBRARIES = {
     "aiokafka": "kafka",
@@ -31,14 +46,15 @@ _LIBRARIES = {
 _Outage = tuple[str, str]
 
 
-def outage(dependency: str, what: str = "") -> dict[str, Any]:
+def outage(dependency: str, what: str = "", *, again_s: float = 0.0) -> dict[str, Any]:
     """Return the `extra` of a record about an outage whose arguments do not say so.
 
     Args:
         dependency: What is away.
         what: Distinguishes records of one place, as by what cannot be done.
+        again_s: Seconds until the next try, where that may be more than a minute.
     """
-    return {_ATTRIBUTE: (dependency, what)}
+    return {_ATTRIBUTE: (dependency, what), _AGAIN: again_s}
 
 
 class OutageFilter(logging.Filter):
@@ -49,11 +65,21 @@ class OutageFilter(logging.Filter):
 
     Args:
         clock: Monotonic seconds.
+        later: Calls what logs the end of an outage.
+        log: Receives the ends of outages.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        later: Later | None = None,
+        log: logging.Logger = logger,
+    ) -> None:
         super().__init__()
         self._clock = clock
+        self._later = later or _by_timer
+        self._log = log
+        self._going_on: dict[str, _GoingOn] = {}  # by dependency
         self._passed: dict[Hashable, _Passed] = {}  # places are few
         self._lock = Lock()
 
@@ -65,6 +91,7 @@ class OutageFilter(logging.Filter):
         place = found, record.name, str(record.msg)
         with self._lock:
             now_s, before = self._clock(), self._passed.get(place)
+            self._note_failure(found[0], now_s, getattr(record, _AGAIN, 0.0))
             if before is not None and now_s - before.at_s < INTERVAL_S:
                 before.left_out += 1
                 return False
@@ -75,8 +102,53 @@ class OutageFilter(logging.Filter):
             record.args = None
         return True
 
+    def _note_failure(self, dependency: str, now_s: float, again_s: float) -> None:
+        known = self._going_on.get(dependency)
+        if known is None:
+            known = self._going_on[dependency] = _GoingOn(now_s)
+            self._later(again_s + QUIET_S, partial(self._look, dependency))
+        known.last_s = now_s
+        known.over_s = max(known.over_s, now_s + again_s + QUIET_S)
+
+    def _look(self, dependency: str) -> None:
+        """Say that an outage is over, or look once more when it may be."""
+        with self._lock:
+            known, now_s = self._going_on[dependency], self._clock()
+            if now_s < known.over_s:
+                self._later(known.over_s - now_s, partial(self._look, dependency))
+                return
+            del self._going_on[dependency]
+        self._log.info(
+            "%s: no failure for %.0f s; the outage lasted %.0f s",
+            dependency or "what timed out",
+            now_s - known.last_s,
+            known.last_s - known.first_s,
+        )
+
 
 _ATTRIBUTE = "outage"
+_AGAIN = "outage_again_s"
+
+
+def _by_timer(pause_s: float, function: Callable[[], None]) -> None:
+    timer = Timer(pause_s, function)
+    timer.daemon = True  # no process waits for an outage to be over
+    timer.start()
+
+
+@dataclass
+class _GoingOn:
+    """An outage of a dependency, for all who need it.
+
+    Attributes:
+        first_s: First failure, by the filter's clock.
+        last_s: Last failure.
+        over_s: When it is over, unless there is another one.
+    """
+
+    first_s: float
+    last_s: float = 0.0
+    over_s: float = 0.0
 
 
 @dataclass

@@ -282,9 +282,9 @@ class Courier:
             metrics.GIVEN_UP.inc()
             logger.error("%s; the event is given up", said)
         else:
-            logger.warning(
-                "%s, attempt %d", said, attempts + 1, extra=outage(self.webhook.webhook_id)
-            )
+            again_s = 0.0 if pause_ms is None else pause_ms / 1_000
+            away = outage(self.webhook.webhook_id, again_s=again_s)
+            logger.warning("%s, attempt %d", said, attempts + 1, extra=away)
 
     def _pause_ms(self, attempts: int, outcome: Outcome) -> int | None:
         retries_s = self._rules.retries_s

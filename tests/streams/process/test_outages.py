@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import ast
+import heapq
 import io
 import logging
-from collections.abc import Iterator
+import logging.handlers
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from queue import SimpleQueue
 
 import pytest
 from aiokafka.errors import KafkaConnectionError
@@ -18,7 +21,9 @@ from redis.exceptions import RedisError
 from streams.kafka.answers import ClusterError
 from streams.kafka.records import LogError
 from streams.model.errors import DependencyError, InputError
-from streams.process.outages import INTERVAL_S, OutageFilter, outage
+from streams.process import outages
+from streams.process.outages import INTERVAL_S, QUIET_S, OutageFilter, outage
+from tests.patience import PATIENCE_S
 
 ROOT = Path(__file__).parents[3]
 
@@ -29,10 +34,21 @@ class Log:
     def __init__(self, name: str = "streams.somewhere") -> None:
         self.now_s = 0.0
         self.written = io.StringIO()
-        handler = logging.StreamHandler(self.written)
-        handler.addFilter(OutageFilter(lambda: self.now_s))
+        self._due: list[tuple[float, int, Callable[[], None]]] = []
         self.logger = logging.Logger(name)  # noqa: LOG001 - known to this test alone
+        handler = logging.StreamHandler(self.written)
+        handler.addFilter(OutageFilter(lambda: self.now_s, self._later, self.logger))
         self.logger.addHandler(handler)
+
+    def _later(self, pause_s: float, function: Callable[[], None]) -> None:
+        heapq.heappush(self._due, (self.now_s + pause_s, len(self._due), function))
+
+    def pass_time(self, to_s: float) -> None:
+        """Do what is due until then."""
+        while self._due and self._due[0][0] <= to_s:
+            self.now_s, _, function = heapq.heappop(self._due)
+            function()
+        self.now_s = to_s
 
     @property
     def lines(self) -> list[str]:
@@ -99,6 +115,84 @@ def test_what_is_no_outage_and_what_ends_a_process_is_all_there():
         log.logger.critical("exit 70: %s", REDIS)
 
     assert len(log.lines) == 9
+
+
+LIBRARIES = ("redis", "kafka", "postgresql")
+DECLARED = ("api", "wh_1")
+
+
+def fail(log: Log, dependency: str) -> None:
+    if dependency in LIBRARIES:
+        log.logger.warning("going on: %s", DependencyError(dependency, "it does not answer"))
+    else:
+        log.logger.warning("going on", extra=outage(dependency))
+
+
+@pytest.mark.parametrize("dependency", [*LIBRARIES, *DECLARED])
+def test_the_end_of_an_outage_is_one_line_with_its_duration(dependency):
+    log = Log()
+    for seconds in range(0, 101, 10):
+        log.pass_time(float(seconds))
+        fail(log, dependency)
+    log.pass_time(100.0 + QUIET_S - 1.0)
+    during = len(log.lines)
+
+    log.pass_time(100.0 + 10 * QUIET_S)
+
+    assert log.lines[during:] == [f"{dependency}: no failure for 90 s; the outage lasted 100 s"]
+
+
+@pytest.mark.parametrize("error", OUTAGES, ids=lambda each: type(each).__name__)
+def test_every_kind_of_failure_has_an_end(error):
+    log = Log()
+    log.logger.warning("going on: %s", error)
+    log.pass_time(2 * QUIET_S)
+
+    assert log.lines[1].endswith(": no failure for 90 s; the outage lasted 0 s")
+
+
+@given(
+    gaps=st.lists(st.floats(0.0, 3 * QUIET_S).filter(lambda gap_s: gap_s != QUIET_S), max_size=30)
+)
+def test_outages_end_where_there_was_a_pause_and_last_from_the_first_failure_to_the_last(gaps):
+    log = Log()
+    expected, first_s, last_s = [], 0.0, 0.0
+    fail(log, "redis")
+    for gap_s in [*gaps, 4 * QUIET_S]:
+        at_s = log.now_s + gap_s
+        log.pass_time(at_s)
+        if at_s - last_s >= QUIET_S:
+            expected.append(f"{last_s - first_s:.0f}")
+            first_s = at_s
+        last_s = at_s
+        fail(log, "redis")
+
+    ends = [each.split()[-2] for each in log.lines if "no failure" in each]
+    assert ends == expected
+
+
+def test_an_outage_goes_on_until_the_next_try_could_have_failed():
+    log = Log()
+    log.logger.warning("it fails", extra=outage("wh_1", again_s=3_600.0))
+    log.pass_time(3_600.0)
+    log.logger.warning("it fails", extra=outage("wh_1"))
+    log.pass_time(10_000.0)
+
+    assert log.lines[2:] == ["wh_1: no failure for 90 s; the outage lasted 3600 s"]
+
+
+def test_the_end_comes_by_itself_in_a_process_that_logs_nothing_else(monkeypatch):
+    monkeypatch.setattr(outages, "QUIET_S", 0.01)
+    records: SimpleQueue[logging.LogRecord] = SimpleQueue()
+    handler = logging.handlers.QueueHandler(records)
+    log = logging.Logger("streams.somewhere")  # noqa: LOG001 - known to this test alone
+    handler.addFilter(OutageFilter(log=log))
+    log.addHandler(handler)
+
+    log.warning("going on: %s", REDIS)
+
+    lines = [records.get(timeout=PATIENCE_S).getMessage() for _ in range(2)]
+    assert lines[1].startswith("redis: no failure for")
 
 
 def test_a_traceback_of_an_outage_is_there_once():
