@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 from rich.console import RenderableType
 from rich.text import Text
 
+from streams.cli.numbers import change, number, p_value
 from streams.cli.tables import table_of
 from streams.experiments.statistics.dimension_report import (
     DimensionReport,
@@ -48,9 +52,9 @@ def _table(stats: Stats, found: DimensionReport) -> RenderableType:
                     Text(names[index]) if is_first else "",
                     f"{variant.units:,}" if is_first else "",
                     metric,
-                    "-" if report.mean is None else f"{report.mean:.3g}",
+                    "-" if report.mean is None else number(report.mean),
                     "" if against is None else _lift(against),
-                    "" if against is None else f"{against.p_value:.2g}",
+                    "" if against is None else p_value(against.p_value),
                     Text("mismatch", "yellow")
                     if value.sample_ratio.is_mismatch and is_first and index == 0
                     else "",
@@ -72,13 +76,11 @@ def _lift(against: SliceContrast) -> str:
     """Return a lift with its interval, as in `+12.3% [+1.0%, +24.1%] *` of a difference."""
     mark = " *" if against.is_different else ""
     if against.relative is None:
-        ends = f"{_end(against.lower, '-∞', '+.3g')}, {_end(against.upper, '∞', '+.3g')}"
-        return f"{against.difference:+.3g} [{ends}]{mark}"
-    ends = (
-        f"{_end(against.relative_lower, '-∞', '+.1%')}, {_end(against.relative_upper, '∞', '+.1%')}"
-    )
-    return f"{against.relative:+.1%} [{ends}]{mark}"
-
-
-def _end(value: float | None, without: str, style: str) -> str:
-    return without if value is None else format(value, style)
+        value, lower, upper = against.difference, against.lower, against.upper
+        written: Callable[[float], str] = partial(number, is_signed=True)
+    else:
+        value, lower, upper = against.relative, against.relative_lower, against.relative_upper
+        written = change
+    low = "-∞" if lower is None else written(lower)
+    high = "∞" if upper is None else written(upper)
+    return f"{written(value)} [{low}, {high}]{mark}"

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from experiment_streams_client import ListedExperiment
+from streams.cli.numbers import change, loss, number, p_value
 from streams.experiments.statistics.miscounts import Miscounts
 from streams.experiments.statistics.variant_report import AgainstControl, MetricReport
 from streams.experiments.stats_response import Stats, VariantResult
@@ -121,7 +122,7 @@ def variants_table(stats: Stats) -> Table:
             f"{primary.observations if primary else 0:,}",
             interval(variant.stats.mean, variant.stats.lower, variant.stats.upper),
             f"{variant.stats.probability_best:.1%}",
-            f"{variant.stats.expected_loss:.3g}",
+            loss(variant.stats.expected_loss),
             share(variant.stats.allocation),
         )
     return table
@@ -155,8 +156,8 @@ def lifts_table(stats: Stats, names: Iterable[str]) -> Table:
                     _name(variant),
                     f"{against.probability_better:.1%}",
                     lift(against, is_chosen=stats.winner is not None),
-                    f"{against.expected_loss:.3g}",
-                    f"{against.p_value:.2g}",
+                    loss(against.expected_loss),
+                    p_value(against.p_value),
                 )
     return table
 
@@ -177,17 +178,18 @@ def lift(against: AgainstControl, *, is_chosen: bool = False) -> str:
     if is_chosen and against.relative_sequence_upper is not None:
         upper = against.relative_sequence_upper
     if relative is None or lower is None or upper is None:
-        ends = f"[{against.difference_lower:+.3g}, {against.difference_upper:+.3g}]"
-        return f"{against.difference:+.3g} {ends}"
-    return f"{relative:+.1%} [{lower:+.1%}, {upper:+.1%}]"
+        ends = (against.difference_lower, against.difference_upper)
+        value, low, high = (number(each, is_signed=True) for each in (against.difference, *ends))
+        return f"{value} [{low}, {high}]"
+    return f"{change(relative)} [{change(lower)}, {change(upper)}]"
 
 
 def interval(mean: float | None, lower: float | None, upper: float | None) -> str:
     """Return a mean with its interval, as in `0.0512 [0.0431, 0.0603]`; `-` where there is none."""
     if mean is None or lower is None:
         return "-"
-    end = "∞)" if upper is None else f"{upper:.3g}]"
-    return f"{mean:.3g} [{lower:.3g}, {end}"
+    end = "∞)" if upper is None else f"{number(upper)}]"
+    return f"{number(mean)} [{number(lower)}, {end}"
 
 
 def bar(filled: float, width: int = BAR_WIDTH) -> str:
@@ -378,14 +380,14 @@ def _findings(stats: Stats) -> list[str]:
         return found
     names = [variant.name for variant in stats.variants]
     found += [
-        f"{names[each.variant]} harms {each.metric} by more than {each.tolerated_harm:.3g}."
+        f"{names[each.variant]} harms {each.metric} by more than {number(each.tolerated_harm)}."
         for each in stats.evidence.guardrails
         if each.is_tripped
     ]
     since = stats.evidence.since_conclusion
     found += [
         f"Since it was promoted, {names[each.variant]} harms {each.metric} by more than "
-        f"{each.tolerated_harm:.3g}."
+        f"{number(each.tolerated_harm)}."
         for each in (() if since is None else since.guardrails)
         if each.is_tripped
     ]

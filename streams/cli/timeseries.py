@@ -12,6 +12,7 @@ from rich.console import RenderableType
 
 from streams.cli import terminal
 from streams.cli.log_options import until_of
+from streams.cli.numbers import number
 from streams.cli.tables import interval, moment, share, table_of
 from streams.cli.terminal import API_DEFAULT, Api, ApiKey, AsJson, ExperimentId
 from streams.experiments.timeseries_response import SeriesVariant, Timeseries
@@ -87,10 +88,10 @@ def _table(series: Timeseries) -> RenderableType:
         "time (UTC)", "variant", ">units", ">share", ">P(best)", metric, "difference", "at any time"
     )
     for point in series.points:
-        for number, variant in enumerate(point.variants):
+        for index, variant in enumerate(point.variants):
             against = variant.against_control
             table.add_row(
-                "" if number else moment(point.at),
+                "" if index else moment(point.at),
                 variant.id + (" (control)" if variant.id == series.control_id else ""),
                 f"{variant.assignments if variant.exposures is None else variant.exposures:,}",
                 share(variant.allocation),
@@ -109,7 +110,7 @@ def _table(series: Timeseries) -> RenderableType:
 def _range(lower: float | None, upper: float | None) -> str:
     if lower is None and upper is None:
         return ""
-    ends = ["..." if end is None else f"{end:.4g}" for end in (lower, upper)]
+    ends = ["..." if end is None else number(end, 4) for end in (lower, upper)]
     return f"[{ends[0]}, {ends[1]}]"
 
 

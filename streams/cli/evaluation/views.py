@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from streams.cli.numbers import number
 from streams.cli.tables import share, table_of
 from streams.experiments.lifecycle import Experiment
 from streams.policies.contextual.base import ContextualPolicy
@@ -177,7 +178,7 @@ def _variants(experiment: Experiment, found: Evaluation) -> RenderableType:
             f"{found.assigned[index]:,}",
             share(found.assigned[index] / found.n_units),
             share(found.shares[index]),
-            _number(found.means[index]),
+            number(found.means[index], 4),
         )
     others = set(range(len(names))) - set(shown)
     if others:
@@ -201,7 +202,7 @@ def _verdict(found: Evaluation, metric: str) -> str:
     sentence = (
         f"It would have earned {found.dr.value * units:,.0f} {metric} instead of "
         f"{found.earned.value * units:,.0f}{f' ({change})' if change else ''}; the difference per "
-        f"unit is {gain.value:.3g} [{gain.lower:.3g}, {gain.upper:.3g}]"
+        f"unit is {number(gain.value)} [{number(gain.lower)}, {number(gain.upper)}]"
     )
     if gain.lower > 0.0:
         return f"{sentence}: it is better."
@@ -214,7 +215,7 @@ def _trust(found: Evaluation) -> str:
     """Return how far the weights carry, and what is wrong with them if something is."""
     known = found.diagnostics
     size = f"Effective sample size: {known.effective_units:,.0f} units"
-    weights = f"largest weight {known.largest_weight:.3g}, mean {known.mean_weight.value:.3f}"
+    weights = f"largest weight {number(known.largest_weight)}, mean {known.mean_weight.value:.3f}"
     lines = [f"{size}; {weights}."]
     if known.effective_units < FEW_EFFECTIVE_UNITS:
         lines.append(
@@ -237,18 +238,14 @@ def _trust(found: Evaluation) -> str:
 
 def _cells(estimate: Estimate) -> tuple[str, str]:
     if not estimate.is_known:
-        return _number(estimate.value), ""
-    return _number(estimate.value), f"[{estimate.lower:.3g}, {estimate.upper:.3g}]"
+        return number(estimate.value, 4), ""
+    return number(estimate.value, 4), f"[{number(estimate.lower)}, {number(estimate.upper)}]"
 
 
 def _change(value: float, base: float) -> str:
     if not math.isfinite(value) or base <= 0.0:
         return ""
     return f"{value / base - 1.0:+.1%}"
-
-
-def _number(value: float) -> str:
-    return "unknown" if math.isnan(value) else f"{value:.4g}"
 
 
 def _estimate_json(estimate: Estimate) -> dict[str, float | bool | None]:

@@ -7,6 +7,7 @@ import math
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from streams.cli.numbers import number
 from streams.cli.tables import table_of
 from streams.planning.fixed import detectable_lift
 from streams.planning.plan import Outlook, lost_by_fixed_size
@@ -34,10 +35,13 @@ def plan_view(plan: Plan) -> RenderableType:
 
 def _head(plan: Plan) -> Text:
     assumed, design = plan.assumed, plan.design
-    spread = "" if assumed.deviation is None else f", standard deviation {assumed.deviation:g}"
+    spread = ""
+    if assumed.deviation is not None:
+        spread = f", standard deviation {number(assumed.deviation, 6)}"
+    baseline, best = (number(each, 6) for each in (assumed.baseline, assumed.best))
     return Text.assemble(
         (
-            f"{assumed.baseline:g} per unit against {assumed.best:g} (+{_percent(assumed.lift)})",
+            f"{baseline} per unit against {best} (+{_percent(assumed.lift)})",
             "bold",
         ),
         f" of a {assumed.kind} metric{spread}; {design.n_variants} variants, the last is the best. "
@@ -99,9 +103,9 @@ def _group(plan: Plan) -> str:
 
 def _looks(plan: Plan) -> RenderableType:
     table = table_of(">look", ">units a variant", ">stop if |z| reaches", ">stopped by then")
-    for number, look in enumerate(plan.group.looks, 1):
+    for nth, look in enumerate(plan.group.looks, 1):
         critical = "never" if math.isinf(look.critical) else f"{look.critical:.3f}"
-        table.add_row(f"{number}", f"{look.units:,}", critical, f"{look.stopped:.1%}")
+        table.add_row(f"{nth}", f"{look.units:,}", critical, f"{look.stopped:.1%}")
     return table
 
 
