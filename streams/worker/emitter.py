@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Iterator, Mapping
 from itertools import chain
+from typing import NamedTuple
 
 import faust
 
@@ -15,15 +15,22 @@ from streams.model.ids import experiment_id
 from streams.process.cadence import Cadence
 from streams.tallies.cell import Cell
 from streams.wire.cells import encode_cell
+from streams.wire.records import SINGLE_OBJECT
 from streams.worker.outbox import Outgoing, deliver
 from streams.worker.pacing import GRID_S, TimeBudget, follow
 
-LARGE_CELL_S = 0.01
-"""Cells that take longer to encode have a time budget: some 1,000 variants times metrics."""
+LARGE_CELL_BYTES = 80_000
+"""Size from which on a cell has a time budget: some 1,000 variants times metrics, 10 ms to encode.
+By size, since a clock would be read twice for each of hundreds of small cells a second: that of the
+processor time costs a system call, and any other one counts the wait for a busy processor."""
+
+COST_S_PER_BYTE = 2.5e-7
+"""Time that is charged for a large cell: until it is encoded where it is counted, and decoded again
+where it is taken."""
 
 LARGE_CELL_SHARE = 0.2
-"""Share of the time for all large cells, including their decoding, which takes as long. A cell of
-256 variants times 16 metrics, at 50 ms, is sent every half second."""
+"""Share of the time for all large cells. One of 256 variants times 16 metrics, with 400 kB, is sent
+every half second."""
 
 LARGE_CELL_BURST_S = 0.1
 
@@ -33,6 +40,13 @@ STEPS_AT_MOST = 0.8
 logger = logging.getLogger(__name__)
 
 Place = tuple[int, str, int]
+
+
+class WrittenCell(NamedTuple):
+    """A durable cell, and the bytes of its entry: a single object."""
+
+    cell: Cell
+    body: bytes
 
 
 class CellEmitter:
@@ -60,24 +74,22 @@ class CellEmitter:
         self._partition_of = partition_of
         self._cadence: Cadence[Place] = Cadence(interval_s, grid_s=GRID_S)
         self._timeout = timeout_s
-        self._unsent: dict[Place, Cell] = {}
+        self._unsent: dict[Place, WrittenCell] = {}
         self._removed: dict[Place, None] = {}
         self._changed = asyncio.Event()
-        self._large: set[Place] = set()
-        # By processor time: on a busy machine a small cell may wait for its turn for longer.
-        self._share = TimeBudget(LARGE_CELL_SHARE, LARGE_CELL_BURST_S, cost_clock=time.thread_time)
+        self._share = TimeBudget(LARGE_CELL_SHARE, LARGE_CELL_BURST_S)
 
     def remove(self, experiment: int, source: str, partition: int) -> None:
         """Queue a tombstone for a cell whose experiment has ended durably."""
         place = experiment, source, partition
         self._unsent.pop(place, None)
-        self._large.discard(place)
         self._removed[place] = None
         self._changed.set()
 
-    def offer(self, cell: Cell) -> None:
+    def offer(self, written: WrittenCell) -> None:
         """Queue a durable cell; it replaces older ones of its place."""
-        self._unsent[cell.experiment, cell.source, cell.partition] = cell
+        cell = written.cell
+        self._unsent[cell.experiment, cell.source, cell.partition] = written
         self._changed.set()
 
     def forget(self, source: str, partition: int) -> None:
@@ -86,7 +98,6 @@ class CellEmitter:
             del self._unsent[place]
         for place in [place for place in self._removed if place[1:] == (source, partition)]:
             del self._removed[place]
-        self._large -= {place for place in self._large if place[1:] == (source, partition)}
 
     async def run(self) -> None:
         """Send what is queued, indefinitely."""
@@ -116,40 +127,34 @@ class CellEmitter:
             partition=self._partition_of(name.encode()),
         )
 
-    def _records(self, cells: Mapping[Place, Cell]) -> Iterator[Outgoing]:
+    def _records(self, cells: Mapping[Place, WrittenCell]) -> Iterator[Outgoing]:
         """Yield the records of cells; log a cell that cannot be encoded, and skip it.
 
         A large cell waits while the time budget of large cells is used up. It is then sent before
         the large cells sent meanwhile, as the newest cell of its place.
         """
-        for place, cell in cells.items():
-            if place in self._large and not self._share.is_left:
-                self._unsent.setdefault(place, cell)
-                continue
+        for place, written in cells.items():
+            size = len(written.body)
+            if size >= LARGE_CELL_BYTES:
+                if not self._share.is_left:
+                    self._unsent.setdefault(place, written)
+                    continue
+                self._share.charge(size * COST_S_PER_BYTE)
             self._cadence.handled(place)
             try:
-                with self._share.spent() as spent:
-                    record = self._record(cell)
+                record = self._record(written)
             except Exception:
-                logger.exception("a cell of %s cannot be written", experiment_id(cell.experiment))
+                name = experiment_id(written.cell.experiment)
+                logger.exception("a cell of %s cannot be written", name)
                 continue
-            self._note_cost(place, spent())
             yield record
 
-    def _note_cost(self, place: Place, cost_s: float) -> None:
-        """Charge for a large cell, and not for a small one."""
-        if cost_s > LARGE_CELL_S:
-            self._large.add(place)
-            self._share.charge(cost_s)  # it is decoded again
-        else:
-            self._large.discard(place)
-            self._share.charge(-cost_s)
-
-    def _record(self, cell: Cell) -> Outgoing:
+    def _record(self, written: WrittenCell) -> Outgoing:
+        cell, body = written
         name = experiment_id(cell.experiment)
         return Outgoing(
             # Compaction keeps the newest cell of every place.
             key=f"{name}/{cell.source}/{cell.partition}".encode(),
-            value=encode_cell(cell, self._codec),
+            value=body if self._codec is SINGLE_OBJECT else encode_cell(cell, self._codec),
             partition=self._partition_of(name.encode()),
         )

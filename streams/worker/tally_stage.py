@@ -30,7 +30,7 @@ from streams.tallies.plan import PlanMissingError
 from streams.wire.cells import decode_cell, encode_cell
 from streams.worker import metrics
 from streams.worker.dead_letters import dead_letter, log_failure
-from streams.worker.emitter import CellEmitter
+from streams.worker.emitter import CellEmitter, WrittenCell
 from streams.worker.entries import readable_entry
 from streams.worker.partition_processor import FoldPausedError, Outcome, progress_key
 from streams.worker.tables import DurableTable
@@ -61,7 +61,7 @@ class TallyStage(Generic[FoldT]):
         self._folding = folding
         self._emitter = emitter
         self._folds: dict[int, FoldT] = {}
-        self._unpublished: dict[int, dict[int, Cell]] = {}
+        self._unpublished: dict[int, dict[int, WrittenCell]] = {}
         self._duplicates: dict[tuple[int, int], int] = {}
         self._begun: dict[int, Outcome] = {}
         self._removed: dict[int, list[int]] = {}
@@ -77,7 +77,7 @@ class TallyStage(Generic[FoldT]):
         """
         fold = self._folding.new_fold(partition)
         progress = table.get_entry(partition, progress_key(self._topic, partition))
-        cells: list[Cell] = []
+        written: list[WrittenCell] = []
         segments: list[Segment] = []
         ended: list[tuple[int, int]] = []
         unwritten: dict[int, tuple[int, str]] = {}
@@ -88,7 +88,7 @@ class TallyStage(Generic[FoldT]):
             offset, body = entry
             if key.startswith(_CELL):
                 with readable_entry(key):
-                    cells.append(decode_cell(body))
+                    written.append(WrittenCell(decode_cell(body), body))
             elif key.startswith(_SEGMENT):
                 segments.append(Segment(key.removeprefix(_SEGMENT).decode(), offset, body))
             elif key.startswith(_ENDED):
@@ -97,6 +97,7 @@ class TallyStage(Generic[FoldT]):
             elif key.startswith(_UNWRITTEN):
                 name = key.removeprefix(_UNWRITTEN).decode()
                 unwritten[experiment_number(name)] = offset, body.decode()
+        cells = [each.cell for each in written]
         fold.restore(None if progress is None else Progress(*progress), cells, segments, ended)
         self._folds[partition] = fold
         self._restore_unwritten(
@@ -106,10 +107,13 @@ class TallyStage(Generic[FoldT]):
         self._removed[partition] = [
             cell.experiment for cell in cells if fold.has_ended(cell.experiment)
         ]
-        cells = [cell for cell in cells if not fold.has_ended(cell.experiment)]
-        self._unpublished[partition] = {cell.experiment: cell for cell in cells}
-        for cell in cells:
-            self._duplicates[partition, cell.experiment] = cell.duplicates
+        self._unpublished[partition] = {
+            each.cell.experiment: each
+            for each in written
+            if not fold.has_ended(each.cell.experiment)
+        }
+        for number, each in self._unpublished[partition].items():
+            self._duplicates[partition, number] = each.cell.duplicates
 
     def _restore_unwritten(
         self,
@@ -182,9 +186,10 @@ class TallyStage(Generic[FoldT]):
             outcome.entries[_SEGMENT + segment.key.encode()] = (segment.last_offset, segment.body)
         unpublished = self._unpublished.setdefault(partition, {})
         for cell in changes.cells:
-            if not self._write(partition, cell, records, outcome):
+            body = self._write(partition, cell, records, outcome)
+            if body is None:
                 continue  # the last written cell remains in force; the log has all events
-            unpublished[cell.experiment] = cell
+            unpublished[cell.experiment] = WrittenCell(cell, body)
             self._count_duplicates(topic, cell)
         for experiment, offset in changes.ended:
             name = experiment_id(experiment).encode()
@@ -198,8 +203,8 @@ class TallyStage(Generic[FoldT]):
 
     def _write(
         self, partition: int, cell: Cell, records: Sequence[ConsumerRecord], outcome: Outcome
-    ) -> bool:
-        """Add the entry of a cell to `outcome`; return False if it cannot be written."""
+    ) -> bytes | None:
+        """Add the entry of a cell to `outcome`, and return it; None if it cannot be written."""
         number, name = cell.experiment, experiment_id(cell.experiment).encode()
         unwritten = self._unwritten.setdefault(partition, {})
         try:
@@ -211,11 +216,11 @@ class TallyStage(Generic[FoldT]):
             if not unwritten.get(number, False):
                 unwritten[number] = True
                 outcome.entries[_UNWRITTEN + name] = (cell.last_offset, failure.code.encode())
-            return False
+            return None
         outcome.entries[_CELL + name] = (cell.last_offset, body)
         if unwritten.pop(number, None) is not None:
             outcome.forgotten.append(_UNWRITTEN + name)
-        return True
+        return body
 
     def _entry(self, partition: int, cell: Cell) -> bytes:
         code = self._outdated.get(partition, {}).get(cell.experiment)
@@ -226,8 +231,8 @@ class TallyStage(Generic[FoldT]):
     def on_durable(self, topic: str, partition: int, answers: Sequence[Answer] = ()) -> None:
         """Emit the cells of the batches folded so far; events have no answers."""
         del topic, answers
-        for cell in self._unpublished.pop(partition, {}).values():
-            self._emitter.offer(cell)
+        for written in self._unpublished.pop(partition, {}).values():
+            self._emitter.offer(written)
         removed = self._removed.pop(partition, ())
         for experiment in removed:
             self._emitter.remove(experiment, self._folds[partition].source, partition)

@@ -30,7 +30,7 @@ from streams.wire.decisions import encode_decision
 from streams.wire.impressions import encode_impression_batch
 from streams.wire.records import SINGLE_OBJECT
 from streams.wire.snapshots import encode_snapshot
-from streams.worker.emitter import CellEmitter
+from streams.worker.emitter import CellEmitter, WrittenCell
 from streams.worker.experiment_stage import ExperimentsStage
 from streams.worker.partition_processor import Outcome, progress_key
 from streams.worker.tally_stage import TallyStage
@@ -133,10 +133,10 @@ class Emitted:
         self.log = log
         self.last = -1
 
-    def offer(self, cell: Cell) -> None:
-        if cell.last_offset > self.last:  # others are there already
-            self.log.append("tallies", 1, encode_cell(cell))
-        self.last = max(self.last, cell.last_offset)
+    def offer(self, written: WrittenCell) -> None:
+        if written.cell.last_offset > self.last:  # others are there already
+            self.log.append("tallies", 1, written.body)
+        self.last = max(self.last, written.cell.last_offset)
 
     def forget(self, *_: object) -> None:
         """A partition that goes to another worker."""

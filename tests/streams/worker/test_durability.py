@@ -40,7 +40,7 @@ from streams.wire.observations import encode_observation
 from streams.wire.records import SINGLE_OBJECT
 from streams.worker import partition_processor
 from streams.worker.app import make_app
-from streams.worker.emitter import CellEmitter
+from streams.worker.emitter import CellEmitter, WrittenCell
 from streams.worker.experiment_stage import ExperimentsStage
 from streams.worker.logged_plans import LoggedPlans
 from streams.worker.partition_processor import Outcome, Stage, progress_key
@@ -85,11 +85,14 @@ class Emitted:
     durable: Callable[[], dict[tuple[int, bytes], bytes]]
     cells: dict[tuple[int, int], Cell] = field(default_factory=dict)
 
-    def offer(self, cell: Cell) -> None:
+    def offer(self, written: WrittenCell) -> None:
+        cell, body = written
         before = self.cells.get((cell.experiment, cell.partition))
         assert before is None or before.last_offset <= cell.last_offset
         key = b"c/" + experiment_id(cell.experiment).encode()
-        assert unpack(self.durable()[cell.partition, key])[0] >= cell.last_offset
+        durable = unpack(self.durable()[cell.partition, key])
+        assert durable[0] >= cell.last_offset
+        assert durable[0] > cell.last_offset or durable[1] == body
         self.cells[cell.experiment, cell.partition] = cell
 
     def forget(self, source: str, partition: int) -> None:

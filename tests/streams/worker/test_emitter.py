@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import pytest
 
 from streams.process.cadence import Cadence
 from streams.tallies.cell import Cell, Source
-from streams.wire.cells import decode_cell
+from streams.wire.cells import decode_cell, encode_cell
 from streams.wire.records import SINGLE_OBJECT
 from streams.worker import emitter as module
-from streams.worker.emitter import CellEmitter
-from streams.worker.outbox import Outgoing
+from streams.worker.emitter import CellEmitter, WrittenCell
 from streams.worker.pacing import TimeBudget
 
 LARGE, SMALL = 7, 1
 
 
-def cell(experiment: int, last_offset: int, partition: int = 0) -> Cell:
-    return Cell(experiment, Source.OBSERVATIONS, partition, last_offset, 1, 2, 0, {})
+def cell(experiment: int, last_offset: int, partition: int = 0) -> WrittenCell:
+    voids = {f"reason-{index}": 1 for index in range(50)} if experiment == LARGE else {}
+    made = Cell(experiment, Source.OBSERVATIONS, partition, last_offset, 1, 2, 0, {}, voids=voids)
+    return WrittenCell(made, encode_cell(made))
 
 
 @pytest.fixture
@@ -36,19 +36,15 @@ def sent(monkeypatch) -> list[Cell]:
 
 @pytest.fixture
 def emitter(monkeypatch) -> CellEmitter:
-    """An emitter for which a large cell takes half a second, and a small one a millisecond."""
+    """An emitter for which a large cell costs a second."""
     now_s = [0.0]
+    size = len(cell(LARGE, 0).body)
+    monkeypatch.setattr(module, "LARGE_CELL_BYTES", size)
+    monkeypatch.setattr(module, "COST_S_PER_BYTE", 1.0 / size)
     topic: Any = "tallies"
     made = CellEmitter(topic, SINGLE_OBJECT, lambda _: 0, interval_s=0.1, timeout_s=1.0)
     made._share = TimeBudget(0.2, 0.1, lambda: now_s[0])
     made._cadence = Cadence(0.1, lambda: now_s[0])
-    record = made._record
-
-    def slow(of: Cell) -> Outgoing:
-        now_s[0] += 0.5 if of.experiment == LARGE else 0.001
-        return record(of)
-
-    monkeypatch.setattr(made, "_record", slow)
     made.now_s = now_s  # type: ignore[attr-defined]
     return made
 
@@ -72,12 +68,9 @@ async def test_large_cells_take_turns_and_the_newest_of_each_is_sent(emitter, se
             emitter.offer(cell(LARGE, last_offset, partition))
         await emitter._send()
         emitter.now_s[0] += 0.1
-    later = sent[4:]  # behind the first of each, which was not known to be large
 
-    assert len(later) >= 4
-    assert [each.partition for each in later] == [
-        sent[4 + index % 4].partition for index in range(len(later))
-    ]
+    assert len(sent) >= 8
+    assert [each.partition for each in sent] == [index % 4 for index in range(len(sent))]
     emitter.now_s[0] += 1_000.0
     while emitter._unsent:
         await emitter._send()
@@ -95,7 +88,6 @@ async def test_a_waiting_cell_goes_with_its_partition(emitter, sent):
     emitter.forget(Source.OBSERVATIONS, 0)
 
     assert not emitter._unsent
-    assert not emitter._large
 
 
 async def test_an_idle_cell_is_sent_at_once_and_a_busy_one_when_its_interval_is_over(emitter, sent):
@@ -110,7 +102,7 @@ async def test_an_idle_cell_is_sent_at_once_and_a_busy_one_when_its_interval_is_
     assert [(each.partition, each.last_offset) for each in sent] == [(0, 1), (1, 1)]
     emitter.offer(cell(SMALL, 3, partition=0))
     wait_s = emitter._wait_s()
-    assert 0.0 < wait_s < 0.05
+    assert wait_s == pytest.approx(0.05)
     emitter.now_s[0] += wait_s + 1e-9
     await emitter._send()
     assert [(each.partition, each.last_offset) for each in sent][2:] == [(0, 3)]
@@ -136,17 +128,8 @@ async def test_cells_that_were_not_sent_are_sent_later_the_newest_of_each(
     assert sorted((each.partition, each.last_offset) for each in sent) == [(0, 2), (1, 1)]
 
 
-async def test_a_small_cell_that_waited_for_the_processor_is_not_large(monkeypatch):
-    topic: Any = "tallies"
-    made = CellEmitter(topic, SINGLE_OBJECT, lambda _: 0, interval_s=0.1, timeout_s=1.0)
-    record = made._record
+async def test_the_bytes_of_the_entry_are_sent_and_no_cell_is_encoded_again(emitter, sent):
+    written = cell(SMALL, 5)
+    record = emitter._record(written)
 
-    def waits(of: Cell) -> Outgoing:
-        time.sleep(3 * module.LARGE_CELL_S)
-        return record(of)
-
-    monkeypatch.setattr(made, "_record", waits)
-
-    [_] = made._records({(SMALL, "observations", 0): cell(SMALL, 5)})
-
-    assert not made._large
+    assert record.value is written.body

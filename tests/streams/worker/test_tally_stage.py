@@ -10,9 +10,10 @@ from streams.model.events import Observation
 from streams.model.receipts import Keyring, Receipt
 from streams.tallies.cell import Cell
 from streams.tallies.plan import PLAIN, Plan, PlanMissingError, PlanOf, plain
+from streams.wire.cells import decode_cell
 from streams.wire.observations import encode_observation
 from streams.wire.records import SINGLE_OBJECT
-from streams.worker.emitter import CellEmitter
+from streams.worker.emitter import CellEmitter, WrittenCell
 from streams.worker.partition_processor import Outcome
 from streams.worker.tally_stage import TallyStage
 from tests.streams.worker.tables import table_of
@@ -46,7 +47,9 @@ class Emitted:
 
     cells: dict[int, Cell] = field(default_factory=dict)
 
-    def offer(self, cell: Cell) -> None:
+    def offer(self, written: WrittenCell) -> None:
+        cell, body = written
+        assert decode_cell(body) == cell
         before = self.cells.get(cell.experiment)
         assert before is None or before.last_offset <= cell.last_offset
         self.cells[cell.experiment] = cell
