@@ -31,8 +31,9 @@ INCARNATION_DIGITS = 16
 UNDECODABLE = "UNDECODABLE_RECORD"
 TOO_LARGE = "RECORD_TOO_LARGE"
 
-MAX_JSON_DEPTH = 32
-"""Deepest nesting of JSON in a record: a definition needs 20, and writers of JSON stop at 254."""
+MAX_JSON_DEPTH = 64
+"""Deepest nesting of JSON in a record: a definition needs 35, by a rule of 16 operators that is an
+object and a list for each, and writers of JSON stop at 254."""
 
 E = TypeVar("E", bound=StrEnum)
 

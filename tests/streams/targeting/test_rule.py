@@ -159,9 +159,10 @@ def test_versions_have_the_order_of_the_specification(index):
 
 
 def nested(depth: int) -> Any:
-    rule: Any = var("device")
+    """Return a rule of so many operators within each other, as deep in JSON as it can be."""
+    rule: Any = {"in": ["mobile", ["mobile"]]}
     for _ in range(depth - 1):
-        rule = {"!": rule}
+        rule = {"!": [rule]}
     return rule
 
 

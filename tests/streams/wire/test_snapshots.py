@@ -10,8 +10,10 @@ from streams.experiments.lifecycle import Experiment
 from streams.experiments.promotion_state import Promotion
 from streams.experiments.snapshot import Snapshot
 from streams.model.errors import EventError
+from streams.targeting.rule import MAX_DEPTH
 from streams.wire.snapshots import decode_snapshot, encode_snapshot
 from tests.streams.model.values import indices, values_of
+from tests.streams.targeting.test_rule import nested
 
 DEFINITION = parse_definition(
     {
@@ -20,6 +22,7 @@ DEFINITION = parse_definition(
         "primaryMetric": "click",
         "trafficAllocation": 1 / 3,
         "parameters": {"epsilon": 0.1},
+        "targeting": nested(MAX_DEPTH),
     },
     [
         {"name": "A", "isControl": True, "config": {"z": [1, None, {"a": 0.1}], "b": "ü"}},

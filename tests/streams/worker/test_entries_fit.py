@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.catalogue import EVENT_BYTES, STATE_BYTES
-from streams.experiments.definition import MAX_SLICED
+from streams.experiments.definition import MAX_CONFIG_DEPTH, MAX_SLICED
 from streams.experiments.dimensions import MAX_VALUES
 from streams.experiments.promotion_state import Phase
 from streams.fold import experiment_state as module
@@ -37,6 +37,7 @@ from streams.tallies.cell import (
 )
 from streams.tallies.pair_sums import pack_pairs
 from streams.tallies.plan import MAX_DECLARED, MAX_PAIR_SUMS, Plan
+from streams.targeting.rule import MAX_DEPTH
 from streams.wire.cells import encode_cell
 from streams.wire.commands import encode_command
 from streams.wire.dead_letters import decode_dead_letter, encode_dead_letter
@@ -44,6 +45,7 @@ from streams.wire.decisions import encode_decision
 from streams.worker.experiment_stage import ExperimentsStage
 from streams.worker.partition_processor import FoldPausedError, Outcome
 from tests.raw_commands import with_payload
+from tests.streams.targeting.test_rule import nested
 from tests.streams.worker.tables import table_of
 from tests.streams.worker.test_experiment_stage import DEFINITION, Record
 
@@ -129,6 +131,24 @@ def test_a_payload_nested_too_deep_is_a_dead_letter():
 
     assert [letter.code for letter in outcome.dead_letters] == ["TOO_DEEP"]
     assert [answer.accepted for answer in outcome.answers] == [True]
+
+
+def test_a_definition_as_deep_as_it_may_be_is_within_the_depth_of_records():
+    config: Any = 1
+    for _ in range(MAX_CONFIG_DEPTH - 1):
+        config = {"x": config}
+    payload = {
+        "config": DEFINITION["config"] | {"targeting": nested(MAX_DEPTH)},
+        "variants": [DEFINITION["variants"][0], {"name": "b", "config": config}],
+    }
+    stage = ExperimentsStage(TOPIC)
+
+    outcome = fold(stage, command(0, "create", payload))
+
+    assert [answer.accepted for answer in outcome.answers] == [True]
+    again = ExperimentsStage(TOPIC)
+    again.restore(PARTITION, table_of(PARTITION, outcome.entries))
+    assert fold(again, command(1, "start")).answers[0].accepted
 
 
 @pytest.mark.parametrize(
