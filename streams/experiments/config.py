@@ -28,7 +28,7 @@ from streams.experiments.statistics.metric_model import MetricRole
 from streams.experiments.unit_kind import UnitKind
 from streams.model.errors import quoted
 from streams.model.experiment_keys import KEY_PATTERN, is_key
-from streams.model.ids import is_experiment_id
+from streams.model.ids import is_experiment_id, is_variant_id
 from streams.model.receipts import MAX_KEY_ID
 from streams.model.text import LAYOUT, has_controls
 from streams.model.validation import InputModel, parse, problem
@@ -72,6 +72,16 @@ Name = Annotated[
     StringConstraints(min_length=1, max_length=200, strip_whitespace=True),
     AfterValidator(_shown),
 ]
+
+
+def _variant_name(text: str) -> str:
+    if is_variant_id(text):
+        raise problem("INVALID_NAME", f"{quoted(text)} is the id of a variant, not a name")
+    return text
+
+
+VariantName = Annotated[Name, AfterValidator(_variant_name)]
+"""Name of a variant: calls that take an id or a name mean one variant by it."""
 
 
 def _key(text: str) -> str:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
-from streams.experiments.config import ExperimentConfig, Name
+from streams.experiments.config import ExperimentConfig, VariantName
 from streams.experiments.covariates import dimension
 from streams.experiments.slices import sliced
 from streams.model.errors import PATH_CHARACTERS, quoted
@@ -74,7 +74,7 @@ class VariantSpec(InputModel):
             its tallies.
     """
 
-    name: Name
+    name: VariantName
     is_control: bool = False
     weight: float | None = Field(default=None, gt=0.0, le=1.0)
     config: dict[str, Any] = Field(default_factory=dict)

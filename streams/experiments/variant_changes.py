@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
-from streams.experiments.config import Name
+from streams.experiments.config import VariantName
 from streams.experiments.definition import ExperimentDefinition, parse_definition
 from streams.experiments.measurement_plan import plan_of
 from streams.model.errors import EngineError, InputError, TransitionError, quoted
@@ -41,7 +41,7 @@ class AddedVariant(InputModel):
         config: As of `VariantSpec`.
     """
 
-    name: Name
+    name: VariantName
     weight: float | None = Field(default=None, gt=0.0, lt=1.0)
     config: dict[str, Any] = Field(default_factory=dict)
 
@@ -55,7 +55,7 @@ class VariantUpdate(InputModel):
         is_active: False to stop it, True to reactivate it.
     """
 
-    name: Name | None = None
+    name: VariantName | None = None
     config: dict[str, Any] | None = None
     is_active: bool | None = None
 

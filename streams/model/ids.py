@@ -70,6 +70,11 @@ def is_experiment_id(name: str) -> bool:
     return _EXPERIMENT.fullmatch(name) is not None
 
 
+def is_variant_id(name: str) -> bool:
+    """Return whether `name` is the id of a variant, of whichever experiment."""
+    return _VARIANT.fullmatch(name) is not None
+
+
 def variant_id(experiment: str, index: int) -> str:
     """Return the id of the variant at `index` (from 0) of the experiment with this id."""
     return f"{experiment}_v{index}"

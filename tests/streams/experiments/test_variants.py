@@ -143,6 +143,17 @@ def test_weights_are_not_stated_under_a_policy_that_chooses_them() -> None:
     assert added(running, "D").roster == Roster(3, (), (), 3)
 
 
+@pytest.mark.parametrize("name", ["exp_0000000000007_v0", " exp_0000000000009_v1 "])
+def test_a_name_is_no_id_of_a_variant(name: str) -> None:
+    """`eligible` takes both: it would mean one variant, and an override of that name another."""
+    experiment = started()
+    variants = [{"name": "A", "isControl": True}, {"name": name}]
+
+    assert refusal(created, variants) == ("INVALID_NAME", "variants[1].name")
+    assert refusal(changed, experiment, "B", name=name) == ("INVALID_NAME", "name")
+    assert refusal(added, experiment, name) == ("INVALID_NAME", "name")
+
+
 @pytest.mark.parametrize("share", [0.0, 1.0, -0.1, 2.0, float("nan"), "half"])
 def test_a_share_is_between_0_and_1(share: Any) -> None:
     assert refusal(added, started(), "D", weight=share)[1] == "weight"
