@@ -365,6 +365,7 @@ def no_holdout(key: str) -> ExperimentNotFoundError:
     """Return the error of a holdout that is not there."""
     error = ExperimentNotFoundError(key)
     error.code, error.message = "HOLDOUT_NOT_FOUND", f"there is no holdout {quoted(key)}"
+    error.path = "holdoutKey"
     return error
 
 

@@ -49,7 +49,19 @@ _CODES = {
 }
 
 
-_NO_LIST = "Input should be a valid list"
+_NO_OBJECT = "Input should be a valid object"
+_MESSAGES = {
+    "tuple_type": "Input should be a valid list",
+    "dict_type": _NO_OBJECT,
+    "mapping_type": _NO_OBJECT,
+    "model_type": _NO_OBJECT,
+    "model_attributes_type": _NO_OBJECT,
+    "too_short": "Input should have at least {min_length} items, not {actual_length}",
+    "too_long": "Input should have at most {max_length} items, not {actual_length}",
+}
+"""Messages in the words of JSON, where pydantic's are in those of Python: the sender's list is a
+tuple here alone."""
+
 _OF_A_KEY = "[key]"  # where pydantic says that the key of a mapping is at fault, not its value
 
 
@@ -105,6 +117,6 @@ def input_error(error: ValidationError, root: str = "") -> InputError:
         path += f"{separator}{within[:PATH_CHARACTERS]}"
     if kind == "extra_forbidden" and ".parameters." in f".{path}":
         return InputError("UNKNOWN_PARAMETER", "the policy has no such parameter", path)
-    # The sender's list is a tuple here alone.
-    message = _NO_LIST if kind == "tuple_type" else details["msg"]
+    worded = _MESSAGES.get(kind)
+    message = details["msg"] if worded is None else worded.format(**details.get("ctx", {}))
     return InputError(code_of(kind), message, path)

@@ -69,7 +69,7 @@ def check_count(count: int) -> None:
     """
     if count > MAX_OBSERVATIONS:
         raise EventError(
-            "TOO_MANY_OBSERVATIONS", f"{count} observations, must be <= {MAX_OBSERVATIONS}"
+            "TOO_MANY_OBSERVATIONS", f"a list of {count}, must be at most {MAX_OBSERVATIONS}"
         )
 
 

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from streams.experiments.holdouts import ALL, Covered, HoldoutKey, HoldoutShare
 from streams.experiments.ignored_units import MAX_UNIT_ID
+from streams.experiments.metrics import MetricName
 from streams.experiments.promotion_state import MAX_CONTROL_SHARE
 from streams.experiments.served import Serve
 from streams.model.errors import EventError, quoted
@@ -143,7 +144,7 @@ class HoldoutRequest(InputModel):
     share: HoldoutShare
     unit: Literal["user", "session"] = "user"
     experiments: Covered = (ALL,)
-    primary_metric: Annotated[str, StringConstraints(min_length=1, max_length=64)] | None = None
+    primary_metric: MetricName | None = None
 
 
 class ExposureRequest(InputModel):

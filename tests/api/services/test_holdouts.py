@@ -215,8 +215,8 @@ async def test_observations_by_unit_name_the_receipt_of_the_side(api: Api) -> No
         ({"experiments": ["exp_0000000000001"]}, "UNKNOWN_EXPERIMENT", "experiments[0]"),
         ({"experiments": [f"k{n}" for n in range(101)]}, "OUT_OF_RANGE", "experiments"),
         ({"experiments": "*"}, "WRONG_TYPE", "experiments"),
-        ({"primaryMetric": ""}, "OUT_OF_RANGE", "primaryMetric"),
-        ({"primaryMetric": "$exposure"}, "INVALID_NAME", "config.primaryMetric"),
+        ({"primaryMetric": ""}, "INVALID_NAME", "primaryMetric"),
+        ({"primaryMetric": "$exposure"}, "INVALID_NAME", "primaryMetric"),
         ({"other": 1}, "UNKNOWN_FIELD", "other"),
     ],
 )

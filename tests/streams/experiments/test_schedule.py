@@ -174,10 +174,12 @@ def steps(*after: int) -> list[dict[str, Any]]:
         ({"ramp": [{"after": 1, "trafficAllocation": 1.1}]}, "OUT_OF_RANGE",
          "ramp[0].trafficAllocation"),
         ({"ramp": steps(*range(21))}, "OUT_OF_RANGE", "ramp"),
-        ({"startAt": 5, "endAt": 5}, "END_BEFORE_START", "endAt"),
-        ({"startAt": 0, "endAt": 60_000, "ramp": steps(30, 60)}, "RAMP_AFTER_END",
+        ({"startAt": AT_MS, "endAt": AT_MS}, "END_BEFORE_START", "endAt"),
+        ({"startAt": AT_MS, "endAt": AT_MS + 60_000, "ramp": steps(30, 60)}, "RAMP_AFTER_END",
          "ramp[1].after"),
         ({"startAt": -1}, "OUT_OF_RANGE", "startAt"),
+        ({"startAt": 1_796_040_000}, "OUT_OF_RANGE", "startAt"),  # seconds: it would start at once
+        ({"endAt": 1_796_040_000_000_000}, "OUT_OF_RANGE", "endAt"),  # microseconds
         ({"startAt": 253_402_300_800_000}, "OUT_OF_RANGE", "startAt"),  # of the year 10000
         ({"startAt": "2026-01-01"}, "WRONG_TYPE", "startAt"),
         ({"holdOn": ["guardrail"]}, "HOLD_NOT_USED", "holdOn"),

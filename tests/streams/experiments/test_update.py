@@ -72,7 +72,7 @@ def test_no_update_changes_what_is_measured():
         "controlShare": 0.1,
         "ignoredUnits": ["bot"],
         "overrides": {"qa": "A"},
-        "schedule": {"startAt": 7},
+        "schedule": {"startAt": 1_764_000_000_000},
         "owner": "ana",
         "tags": ["web"],
     }

@@ -1,4 +1,4 @@
-from typing import Literal
+from typing import Annotated, Literal
 
 import pytest
 from pydantic import Field, field_validator
@@ -17,6 +17,8 @@ class Outer(InputModel):
     items: list[Inner] = Field(default=[], max_length=2)
     count: int = 0
     parameters: Inner | None = None
+    pair: Annotated[tuple[int, int], Field(strict=False)] = (0, 0)
+    names: dict[str, int] = Field(default={})
 
     @field_validator("count")
     @classmethod
@@ -68,3 +70,20 @@ def test_root_is_put_before_the_path():
 @pytest.mark.parametrize("data", [None, [], "text", 3])
 def test_what_is_no_mapping_is_refused_at_the_root(data):
     assert refusal(data) == ("WRONG_TYPE", "")
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"items": [{"share": 1}] * 3}, "Input should have at most 2 items, not 3"),
+        ({"pair": [1, 2, 3]}, "Input should have at most 2 items, not 3"),
+        ({"pair": "ab"}, "Input should be a valid list"),
+        ({"parameters": []}, "Input should be a valid object"),
+        ({"names": 1}, "Input should be a valid object"),
+    ],
+)
+def test_messages_have_the_words_of_json(data, message):
+    with pytest.raises(InputError) as caught:
+        parse(Outer, data)
+
+    assert caught.value.message == message
