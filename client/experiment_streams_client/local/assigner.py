@@ -185,19 +185,20 @@ class LocalAssigner:
     def _decide(self, name: str, request: LocalRequest) -> LocalAssignment | None:
         """Return the answer; None where the API has to be asked."""
         known = self.experiments.by_name.get(name)
-        user_id, _, _, _, device, location, features, wanted = request
+        user_id = request.user_id
         if not (
             type(user_id) is str
             and len(user_id) <= MAX_UNIT_ID
             and user_id.isascii()
             and request.count(None) == _ALL_BUT_ONE
         ):
-            checked(request)
+            request = checked(request)
+        _, _, _, _, device, location, features, wanted = request
         if known is None:
             if name in self.experiments.unreadable:
                 return None
             message = f"{quoted(name)} neither assigns nor serves a variant"
-            raise EngineError("EXPERIMENT_NOT_RUNNING", message)
+            raise EngineError("EXPERIMENT_NOT_RUNNING", message, "experimentId")
         answering = known.answering
         if answering is None or known.is_covered:
             return None
