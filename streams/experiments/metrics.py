@@ -7,7 +7,7 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
-from streams.model.quantities import METRIC_NAME_LIMIT, MICRO, VALUE_LIMIT
+from streams.model.quantities import METRIC_NAME_PATTERN, MICRO, VALUE_LIMIT
 from streams.model.validation import InputModel, problem
 from streams.stats.direction import Direction
 from streams.stats.families.base import PRIOR_OF_VALUES, WEAK_PRIORS, Family, Priors
@@ -18,10 +18,7 @@ from streams.stats.posteriors.base import LARGEST_PRIOR, SMALLEST_PRIOR
 from streams.stats.posteriors.normal import FEWEST_DEGREES, NormalPrior
 from streams.tallies.cohorts import MIN_CONVERSION_WINDOW_S
 
-MetricName = Annotated[
-    str,
-    StringConstraints(pattern=rf"^[A-Za-z][A-Za-z0-9_.:\-]{{0,{METRIC_NAME_LIMIT - 1}}}$"),
-]
+MetricName = Annotated[str, StringConstraints(pattern=METRIC_NAME_PATTERN)]
 
 _LARGEST = 1e12
 _SMALLEST = 1e-12

@@ -28,6 +28,8 @@ PROPENSITY_PER_WEIGHT = PROPENSITY_ONE // ALLOCATION_TOTAL
 METRIC_NAME_LIMIT = 64
 """Longest metric name, in characters."""
 
+METRIC_NAME_PATTERN = rf"^[A-Za-z][A-Za-z0-9_.:\-]{{0,{METRIC_NAME_LIMIT - 1}}}$"
+
 
 def to_micro(value: float) -> int:
     """Return `value` in micro-units, rounded half to even.

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import orjson
 
+from streams.experiments.ignored_units import MAX_UNIT_ID
 from streams.model.errors import QUOTED_CHARACTERS, EventError
 from streams.model.events import (
     EXPOSED,
@@ -37,9 +38,6 @@ _UNITS = frozenset({"userId", "sessionId"})
 _OF_UNITS = _UNITS | {"experiment"}
 _OF_EITHER_FORM = _OF_UNITS | {"assignmentId"}
 _NOT_FOUND_YET = "-"
-
-UNIT_ID_LIMIT = 512
-"""Longest id of a unit, in characters, as assignments have it."""
 
 EXPERIMENT_LIMIT = 100
 """Longest id or key of an experiment, in characters."""
@@ -163,8 +161,8 @@ def _report(fields: Any) -> Observation | UnitObservation:
         raise EventError("AMBIGUOUS_UNIT", "userId and sessionId are both given", "sessionId")
     [path] = units
     unit_id = _text(fields[path], path)
-    if not 1 <= len(unit_id) <= UNIT_ID_LIMIT:
-        raise EventError("OUT_OF_RANGE", f"must have 1 to {UNIT_ID_LIMIT} characters", path)
+    if not 1 <= len(unit_id) <= MAX_UNIT_ID:
+        raise EventError("OUT_OF_RANGE", f"must have 1 to {MAX_UNIT_ID} characters", path)
     experiment = _optional_text(fields.get("experiment"), "experiment")
     if experiment is not None and not 1 <= len(experiment) <= EXPERIMENT_LIMIT:
         raise EventError(

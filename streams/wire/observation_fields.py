@@ -6,7 +6,7 @@ import re
 
 from streams.model.errors import EventError
 from streams.model.events import EXPOSED, EXPOSURE, Observation
-from streams.model.quantities import METRIC_NAME_LIMIT, MICRO, VALUE_LIMIT
+from streams.model.quantities import METRIC_NAME_LIMIT, METRIC_NAME_PATTERN, MICRO, VALUE_LIMIT
 from streams.model.times import unit_hint
 from streams.model.voids import REASON_PATTERN, VOID_PREFIX
 from streams.wire.records import TIME_LIMIT_MS, check_range
@@ -21,8 +21,7 @@ MAX_OBSERVATIONS = 10_000
 """Observations of one record at most: what a record of 1 MB holds when it holds real ones."""
 
 _METRIC_NAME = re.compile(
-    rf"{re.escape(EXPOSURE)}|[A-Za-z][A-Za-z0-9_.:\-]{{0,{METRIC_NAME_LIMIT - 1}}}"
-    rf"|{re.escape(VOID_PREFIX)}{REASON_PATTERN}"
+    rf"{re.escape(EXPOSURE)}|{METRIC_NAME_PATTERN[1:-1]}|{re.escape(VOID_PREFIX)}{REASON_PATTERN}"
 ).fullmatch
 _MICRO_LIMIT = VALUE_LIMIT * MICRO
 

@@ -12,10 +12,10 @@ from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from streams.experiments.holdouts import ALL, Covered, HoldoutKey, HoldoutShare
 from streams.experiments.ignored_units import MAX_UNIT_ID
-from streams.experiments.metrics import MetricName
 from streams.experiments.promotion_state import MAX_CONTROL_SHARE
 from streams.experiments.served import Serve
 from streams.model.errors import EventError, quoted
+from streams.model.quantities import METRIC_NAME_PATTERN
 from streams.model.validation import InputModel, problem
 from streams.model.voids import REASON_PATTERN, void_metric
 
@@ -144,7 +144,7 @@ class HoldoutRequest(InputModel):
     share: HoldoutShare
     unit: Literal["user", "session"] = "user"
     experiments: Covered = (ALL,)
-    primary_metric: MetricName | None = None
+    primary_metric: Annotated[str, StringConstraints(pattern=METRIC_NAME_PATTERN)] | None = None
 
 
 class ExposureRequest(InputModel):

@@ -10,6 +10,7 @@ import pytest
 
 from api.receipts.sticky import StickyReceipts
 from api.services.units import UnitResolver
+from streams.experiments.ignored_units import MAX_UNIT_ID
 from streams.experiments.lifecycle import Status
 from streams.experiments.snapshot import Allocation
 from streams.experiments.unit_kind import UnitKind
@@ -142,6 +143,7 @@ async def test_units_of_a_list_are_found_each_and_the_others_are_named(api: Api)
         ({"userId": "anonymous"}, "UNKNOWN_UNIT", "userId"),
         ({"userId": "u1", "metric": "never"}, "UNKNOWN_UNIT", "userId"),
         ({"userId": ""}, "OUT_OF_RANGE", "userId"),
+        ({"userId": "u" * (MAX_UNIT_ID + 1)}, "OUT_OF_RANGE", "userId"),
         ({"userId": 5}, "WRONG_TYPE", "userId"),
         ({"userId": "u1", "sessionId": "s"}, "AMBIGUOUS_UNIT", "sessionId"),
         ({"userId": "u1", "assignmentId": "a"}, "UNKNOWN_FIELD", "userId"),
