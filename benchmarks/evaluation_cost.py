@@ -1,11 +1,11 @@
 """Cost of one evaluation: from the tally of an experiment to its snapshot.
 
-    python -m benchmarks.evaluation_cost [--variants 10] [--metrics 5] [--rounds 200]
+    python -m benchmarks.evaluation_cost [--variants 10] [--metrics 5] [--plan] [--rounds 200]
 
 Ten variants and five metrics: a binary primary one, three secondary ones (binary, count, revenue)
-and a continuous guardrail; or the primary one alone. It is processor time, which a busy machine
-disturbs least: the median of the rounds, and the fastest. The parts are those of the inference,
-alone.
+and a continuous guardrail; or the primary one alone. With `--plan`, a number of units is planned.
+It is processor time, which a busy machine disturbs least: the median of the rounds, and the
+fastest. The parts are those of the inference, alone.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ _CONFIG = {
 }
 
 _ALONE = {"name": "benchmark", "primaryMetric": "click"}
+_PLAN = {"plan": {"baseline": 0.1, "lift": 0.1, "units": 20_000}}
 
 
 def main() -> None:
@@ -48,6 +49,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--variants", type=int, default=10)
     parser.add_argument("--metrics", type=int, choices=(1, 5), default=5)
+    parser.add_argument("--plan", action="store_true")
     parser.add_argument("--rounds", type=int, default=200)
     arguments = parser.parse_args()
     metrics = tallied(arguments.variants)
@@ -55,7 +57,9 @@ def main() -> None:
     posteriors = FAMILIES[MetricKind.BINARY].posteriors(clicks)
     table = Tabulated.of(posteriors)
     steps: dict[str, Callable[[], object]] = {
-        f"evaluation, {policy}": evaluation(policy, arguments.variants, arguments.metrics)
+        f"evaluation, {policy}": evaluation(
+            policy, arguments.variants, arguments.metrics, is_planned=arguments.plan
+        )
         for policy in ("thompson_sampling", "bayesian_ab")
     }
     steps["of it: table of one metric"] = lambda: Tabulated.of(posteriors)
@@ -69,11 +73,13 @@ def main() -> None:
         print(f"{name:34}  median {median_ms:6.2f} ms, fastest {fastest_ms:6.2f} ms")
 
 
-def evaluation(policy: str, n_variants: int, n_metrics: int) -> Callable[[], Snapshot]:
+def evaluation(
+    policy: str, n_variants: int, n_metrics: int, *, is_planned: bool = False
+) -> Callable[[], Snapshot]:
     """Return what evaluates an experiment of this policy, variants and metrics."""
     is_alone = n_metrics == 1
     definition = parse_definition(
-        (_ALONE if is_alone else _CONFIG) | {"type": policy},
+        (_ALONE if is_alone else _CONFIG) | {"type": policy} | (_PLAN if is_planned else {}),
         [{"name": f"V{index}", "isControl": index == 0} for index in range(n_variants)],
     )
     experiment = Experiment(7, definition, Status.RUNNING, 3, 1, 1, 2)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from scipy import optimize, special
 
@@ -27,13 +29,23 @@ def crossing_probability(
         >>> float(crossing_probability(2.28, 3.24, 1.0).round(3))
         0.876
     """
-    far, slope, time = np.broadcast_arrays(
-        *(np.asarray(each, dtype=np.float64) for each in (distance, drift, duration))
-    )
-    root = np.sqrt(np.where(time > 0.0, time, 1.0))
+    far, time = np.asarray(distance, np.float64), np.asarray(duration, np.float64)
+    found = _risen(far, drift, time, np.sqrt(np.where(time > 0.0, time, 1.0)))
+    return np.where(far <= 0.0, 1.0, np.where(time > 0.0, found, 0.0))
+
+
+def _risen(
+    far: FloatArray | float,
+    slope: FloatArray | float,
+    time: FloatArray | float,
+    root: FloatArray | float,
+) -> FloatArray:
+    """Return the same for a distance and a duration above 0, of which `root` is the root."""
     reflected = 2.0 * slope * far + special.log_ndtr((-far - slope * time) / root)
-    found = special.ndtr((slope * time - far) / root) + np.exp(np.minimum(reflected, 0.0))
-    return np.where(far <= 0.0, 1.0, np.where(time > 0.0, np.minimum(found, 1.0), 0.0))
+    found: FloatArray = special.ndtr((slope * time - far) / root) + np.exp(
+        np.minimum(reflected, 0.0)
+    )
+    return np.minimum(found, 1.0)
 
 
 def needed_drift(distance: float, duration: float, power: float) -> float:
@@ -56,8 +68,10 @@ def needed_drift(distance: float, duration: float, power: float) -> float:
     if not 0.0 < power < 1.0:
         raise InvalidParameterError("power", power, "in (0, 1)")
 
+    root = math.sqrt(duration)
+
     def lacking(drift: float) -> float:
-        return float(crossing_probability(distance, drift, duration)) - power
+        return float(_risen(distance, drift, duration, root)) - power
 
     if lacking(0.0) >= 0.0:
         return 0.0
