@@ -144,11 +144,15 @@ def _replaying(body: bytes, receive: Receive) -> Receive:
 
 
 def _without_body(send: Send) -> Send:
-    """Return a `send` for the answer to a HEAD, which has the headers of a GET alone."""
+    """Return a `send` for the answer to a HEAD, which has the headers of a GET alone.
+
+    It ends with them, whatever comes after: the body of a stream has no end. What makes the body
+    learns from its `receive` that there is nobody to send it to.
+    """
 
     async def send_head(message: Message) -> None:
-        if message["type"] == "http.response.body":
-            message = {**message, "body": b""}
-        await send(message)
+        if message["type"] == "http.response.start":
+            await send(message)
+            await send({"type": "http.response.body", "body": b""})
 
     return send_head

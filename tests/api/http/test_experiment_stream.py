@@ -14,7 +14,7 @@ from api.snapshots import event_streams
 from streams.api_keys import new_key
 from streams.experiments.lifecycle import Status
 from tests.api.http_server import Events, request, served
-from tests.patience import patience
+from tests.patience import patience, until_true
 
 AB = {"type": "bayesian_ab"}
 
@@ -109,3 +109,16 @@ async def test_a_stream_without_events_says_that_it_lives(
             async with patience():
                 while await events._reader.readline() != b":\n":
                     pass
+
+
+@pytest.mark.parametrize("target", ["/experiments/hero/stream", "/ofrep/v1/events"])
+async def test_the_head_of_a_stream_ends_and_leaves_none_open(tmp_path: Path, target: str) -> None:
+    async with served(tmp_path) as server:
+        await server.api.run({"key": "hero", **AB})
+        async with server.connect() as client:
+            head = await client.ask(request("HEAD", target), is_head=True)
+            following = await client.ask(request("GET", "/health"))
+            await until_true(lambda: not server.api.app._services.streams.n_streams)
+    assert (head.status, head.body) == (200, b"")
+    assert head.headers["content-type"].startswith("text/event-stream")
+    assert following.status == 200
