@@ -128,9 +128,15 @@ async def _health(_: Request) -> Response:
 async def _to_sign_in(request: Request, _: Exception) -> Response:
     place = request.url.path + (f"?{request.url.query}" if request.url.query else "")
     if request.headers.get("hx-request") == "true" or request.url.path.endswith("/live"):
-        return Response("Sign in again.", 401, headers={"HX-Redirect": "/sign-in"})
-    target = "" if request.method != "GET" or place == "/" else f"?next={quote(place)}"
-    return RedirectResponse(f"/sign-in{target}", 303)
+        shown = urlsplit(request.headers.get("hx-current-url", ""))
+        place = shown.path + (f"?{shown.query}" if shown.query else "")
+        return Response("Sign in again.", 401, headers={"HX-Redirect": _sign_in(place)})
+    return RedirectResponse(_sign_in(place if request.method == "GET" else ""), 303)
+
+
+def _sign_in(place: str) -> str:
+    """Return the address of the form that leads back to a page."""
+    return "/sign-in" if place in {"", "/"} else f"/sign-in?next={quote(place)}"
 
 
 async def _forged(request: Request, _: Exception) -> Response:
@@ -175,7 +181,7 @@ def _error(request: Request, status: int, title: str, text: str) -> Response:
         "message": text,
         "session": session,
         "token": "" if session is None else dashboard.tokens.token(session.id),
-        "path": request.url.path,
+        "path": f"/{request.url.path.lstrip('/')}",  # `//name` would be another site
     }
     return keep_session(request, HTMLResponse(render(request, "error.html", context), status))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from http import HTTPStatus
 
+from dashboard.views.text import sentence
 from experiment_streams_client import ApiError
 
 
@@ -45,15 +46,15 @@ def failure_of(error: ApiError) -> Failure:
         return Failure(
             503,
             "The API may not do this in Kafka.",
-            f"{_sentence(error.message)} Its user of Kafka needs the rights of an operator, and to "
+            f"{sentence(error.message)} Its user of Kafka needs the rights of an operator, and to "
             "send records again those of `resend`.",
         )
     if error.status == HTTPStatus.FORBIDDEN:
         return Failure(
-            403, "Your key does not allow this.", f"The API says: {_sentence(error.message)}"
+            403, "Your key does not allow this.", f"The API says: {sentence(error.message)}"
         )
     if error.status == HTTPStatus.NOT_FOUND:
-        return Failure(404, "There is no such experiment.", error.message)
+        return Failure(404, "There is no such experiment.", sentence(error.message))
     if not HTTPStatus.BAD_REQUEST <= error.status < HTTPStatus.INTERNAL_SERVER_ERROR:
         return Failure(
             503,
@@ -67,7 +68,3 @@ def failure_of(error: ApiError) -> Failure:
 def is_unanswered(failure: Failure) -> bool:
     """Return whether a call failed for the engine's sake, and not for what was asked."""
     return failure.status >= HTTPStatus.INTERNAL_SERVER_ERROR
-
-
-def _sentence(text: str) -> str:
-    return f"{text.rstrip('.')}."

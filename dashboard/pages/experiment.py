@@ -41,7 +41,7 @@ async def show(request: Request) -> Response:
         name, dimension=dimension if dimension in names else None
     )
     facts = Facts(experiment, stats)
-    happenings = history(await client.get_experiment_history(name))
+    happenings = history(await client.get_experiment_history(name), facts.experiment)
     broken_down = next((each for each in stats.dimensions if each.values), None)
     metric = request.query_params.get("metric", "")
     context = {
@@ -65,7 +65,7 @@ async def show_series(request: Request) -> Response:
     client = await client_of(request)
     name = request.path_params["id"]
     facts = Facts(await client.get_experiment(name), await client.get_experiment_stats(name))
-    happenings = history(await client.get_experiment_history(name))
+    happenings = history(await client.get_experiment_history(name), facts.experiment)
     found = await _series(client, facts, happenings, request.query_params)
     context = {"series": found, "series_of": facts.stats.experiment_id}
     return await page(request, "series.html", context)
@@ -87,7 +87,9 @@ async def show_history(request: Request) -> Response:
     client, session = await client_of(request), await session_of(request)
     name = request.path_params["id"]
     context = {
-        "history": history(await client.get_experiment_history(name)),
+        "history": history(
+            await client.get_experiment_history(name), await client.get_experiment(name)
+        ),
         "history_of": quote(name, safe=""),
         "may_manage": session.may("manage"),
     }
@@ -104,9 +106,13 @@ async def live(request: Request) -> Response:
 
 
 async def _events(request: Request, session: Session, name: str) -> AsyncIterator[dict[str, Any]]:
-    moments = dashboard_of(request).feeds.follow(session.api_key, name)
+    dashboard = dashboard_of(request)
+    moments = dashboard.feeds.follow(session.api_key, name)
     async with aclosing(moments) as following:
         async for moment in following:
+            if dashboard.sessions.find(session.id) is None:  # signed out in another tab
+                yield {"event": "connection", "data": "refused"}
+                return
             for event in _events_of(request, session, moment):
                 yield event
 

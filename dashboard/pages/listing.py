@@ -63,6 +63,9 @@ async def show(request: Request) -> Response:
             if found.next_cursor is None
             else str(request.url.include_query_params(cursor=found.next_cursor).query)
         ),
+        "first": "/"
+        if "cursor" not in query
+        else f"/?{request.url.remove_query_params('cursor').query}",
         "is_first": "cursor" not in query,
         "as_of": moment(int(time.time() * 1000)),
         "address": str(request.url.include_query_params()).partition(request.url.netloc)[2],

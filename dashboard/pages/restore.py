@@ -64,12 +64,16 @@ async def _confirmation(
             error, status, entry = message_of(refusal), status_of(refusal), None
         else:
             effect = effects_on_users(facts, tried.effects)
-            changes = change_texts(tried.changes, tried.omitted_changes)
+            changes = change_texts(
+                tried.changes,
+                tried.omitted_changes,
+                {each.id: each.name for each in facts.experiment.variants},
+            )
     context = {
         "name": facts.stats.name,
         "id": facts.stats.experiment_id,
         "entry_id": request.path_params["entry"],
-        "happening": None if entry is None else history([entry])[0],
+        "happening": None if entry is None else history([entry], facts.experiment)[0],
         "effect": effect,
         "changes": changes,
         "fields": fields,

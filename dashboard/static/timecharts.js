@@ -4,7 +4,7 @@
   const plots = new Map();
   const color = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
   const variant = (index) => color(index < 8 ? `v${index}` : "vx");
-  const share = (value) => `${(100 * value).toFixed(1)} %`;
+  const share = (value) => `${Number((100 * value).toFixed(1))} %`;
 
   const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
   const DAY_S = 86400;

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from dashboard.views.facts import Facts
 from dashboard.views.text import listed, percent, units_of
 
+FEWEST_ACTIVE = 2
+"""Variants that must stay active: of so many none is stopped, and the experiment is concluded."""
+
 
 @dataclass(frozen=True, slots=True)
 class Action:
@@ -37,6 +40,7 @@ def actions(facts: Facts) -> list[Action]:
     units, control = facts.units, facts.control_name
     traffic = percent(float(facts.experiment.config.get("trafficAllocation", 1.0)))
     wanted = facts.stats.recommended_action
+    may_stop = len(facts.active) > FEWEST_ACTIVE
     found: list[Action] = []
     if status == "draft":
         found.append(
@@ -68,7 +72,8 @@ def actions(facts: Facts) -> list[Action]:
                     f"All {units} get {control}, unless you say otherwise.",
                     "The experiment ends, and its report is kept.",
                     "None: create another experiment.",
-                    is_main=wanted == "conclude_no_difference",
+                    is_main=wanted == "conclude_no_difference"
+                    or (wanted == "stop_guardrail" and not may_stop),
                     is_danger=True,
                 ),
                 Action(
@@ -79,6 +84,10 @@ def actions(facts: Facts) -> list[Action]:
                     "None: shares of variants stay as they are.",
                     "Set the former share again.",
                 ),
+            )
+        )
+        if may_stop:
+            found.append(
                 Action(
                     "stop-variant",
                     "Stop a variant",
@@ -86,11 +95,10 @@ def actions(facts: Facts) -> list[Action]:
                     "It is compared with the control by the time in which both ran, and cannot "
                     "win.",
                     "Reactivate it.",
-                    is_main=wanted == "stop_guardrail" and len(facts.active) > 2,  # noqa: PLR2004
+                    is_main=wanted == "stop_guardrail",
                     is_danger=True,
-                ),
+                )
             )
-        )
         if len(facts.active) < len(names):
             found.append(
                 Action(

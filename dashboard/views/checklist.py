@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from dashboard.views.facts import Facts, worst
 from dashboard.views.text import DAY_MS, count, day_of, duration, percent
+from streams.experiments.stats_response import StatsEvidence
 
 _WEEK_DAYS = 7
 _MS_PER_S = 1_000
@@ -62,6 +63,7 @@ def checklist(facts: Facts) -> Checklist | None:
     items = tuple(
         Item(code, lacking(facts) if code in missing else met, code not in missing)
         for code, (met, lacking) in _CONDITIONS.items()
+        if code in missing or code not in _ASKED or _ASKED[code](facts.evidence)
     )
     unknown = tuple(
         Item(code, code.replace("_", " ").lower(), is_met=False)
@@ -158,3 +160,12 @@ _CONDITIONS: dict[str, tuple[str, Callable[[Facts], str]]] = {
     "NO_WINNER": ("one variant beats all others", lambda _: "no variant beats all others yet"),
     "EXPECTED_LOSS": ("a wrong choice would cost little", _expected_loss),
 }
+
+_ASKED: dict[str, Callable[[StatsEvidence], bool]] = {
+    "GUARDRAIL_TRIPPED": lambda evidence: bool(evidence.guardrails),
+    "GUARDRAIL_UNPROVEN": lambda evidence: any(
+        each.margin is not None for each in evidence.guardrails
+    ),
+    "TAILS_UNSEEN": lambda evidence: any(evidence.units_needed),
+}
+"""Conditions that not every experiment has: one that is not asked is not said to be met."""

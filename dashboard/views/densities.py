@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from dashboard.views.facts import Facts
 from dashboard.views.scales import axis_of
 from dashboard.views.text import number, probability
+from dashboard.views.variants import COLORS
 from streams.stats.posterior_parameters import MetricPosterior, PosteriorFamily
 
 POINTS = 60
@@ -51,6 +52,7 @@ class Densities:
 
     Attributes:
         curves: Of the variants whose posterior is published.
+        drawn: Those of them that are drawn; all, unless they are more than can be told apart.
         height: Of the drawing, in CSS pixels.
         marks: Position and text of the marks of the axis.
         metric: Name of the metric.
@@ -59,6 +61,7 @@ class Densities:
     """
 
     curves: tuple[Curve, ...]
+    drawn: tuple[Curve, ...]
     height: int
     marks: tuple[tuple[str, str], ...]
     metric: str
@@ -81,9 +84,11 @@ def densities(facts: Facts) -> Densities | None:
             found.append((index, variant, report, curve))
     if not found:
         return None
-    ends = [x for *_, curve in found for x in (curve[0][0], curve[-1][0])]
+    drawn = _drawn(facts, [index for index, *_ in found])
+    shown = [curve for index, *_, curve in found if index in drawn]
+    ends = [x for curve in shown for x in (curve[0][0], curve[-1][0])]
     axis = axis_of(ends)
-    highest = max(y for *_, curve in found for _, y in curve)
+    highest = max(y for curve in shown for _, y in curve)
     curves = []
     for index, variant, report, curve in found:
         assert report.lower is not None  # noqa: S101 - as above
@@ -109,6 +114,7 @@ def densities(facts: Facts) -> Densities | None:
     percent = " %" if scale.is_rate else ""
     return Densities(
         curves=tuple(curves),
+        drawn=tuple(curve for curve in curves if curve.index in drawn),
         height=HEIGHT,
         marks=tuple(
             (
@@ -123,6 +129,17 @@ def densities(facts: Facts) -> Densities | None:
         + ".",
         is_of_now=model is not None and model.periods is not None,
     )
+
+
+def _drawn(facts: Facts, indices: list[int]) -> set[int]:
+    """Return the variants that can be told apart: the control, and those most probably best."""
+    if len(indices) <= COLORS:
+        return set(indices)
+    variants = facts.stats.variants
+    order = sorted(
+        indices, key=lambda each: (each != facts.control, -variants[each].stats.probability_best)
+    )
+    return set(order[:COLORS])
 
 
 def _sampled(

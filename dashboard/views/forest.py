@@ -143,7 +143,7 @@ def forest(facts: Facts) -> Forest | None:
                 relative=(
                     signed_percent(each.relative)
                     if each.relative is not None
-                    else "not defined while the control may be 0"
+                    else "not defined: the control may be 0 or less"
                 ),
             )
         )

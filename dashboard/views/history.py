@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from api.http.models.history import HistoryChange
 from dashboard.views.undo import WayBack, way_back
-from experiment_streams_client import HistoryItem
+from experiment_streams_client import Experiment, HistoryItem
 
 _WHAT = {
     "create": "Created",
@@ -32,6 +32,23 @@ _WHO = {
     "schedule": "its schedule",
     "promotion": "automatic promotion",
     "evaluation": "",
+}
+
+_PATHS = {
+    "recommendedAction": "action",
+    "recommendedVariantId": "variant",
+    "winnerVariantId": "winner",
+    "served.variantId": "everybody gets",
+    "promotion.controlShare": "control keeps",
+    "promotion.isRolledBack": "rolled back",
+}
+
+_VALUES = {
+    "continue": "keep it running",
+    "conclude_winner": "ship the winner",
+    "conclude_no_difference": "stop, no difference",
+    "stop_guardrail": "stop a harmful variant",
+    "investigate": "do not use the results",
 }
 
 _MAX_VALUE = 80
@@ -62,12 +79,13 @@ class Happening:
     way_back: WayBack | None = None
 
 
-def history(items: Iterable[HistoryItem]) -> list[Happening]:
+def history(items: Iterable[HistoryItem], experiment: Experiment) -> list[Happening]:
     """Return what happened, in the order of the answer."""
-    return [_happening(item) for item in items]
+    names = {each.id: each.name for each in experiment.variants}
+    return [_happening(item, names) for item in items]
 
 
-def _happening(item: HistoryItem) -> Happening:
+def _happening(item: HistoryItem, names: Mapping[str, str]) -> Happening:
     what = _WHAT.get(item.kind, item.kind.replace("_", " ").capitalize())
     code = item.reason_code.replace("_", " ").lower()
     changes = () if item.kind == "create" else item.changes
@@ -77,18 +95,31 @@ def _happening(item: HistoryItem) -> Happening:
         f"{what}{refusal}",
         author(item.author),
         item.reason or code,
-        change_texts(changes, item.omitted_changes),
+        change_texts(changes, item.omitted_changes, names),
         is_command=item.kind != "recommendation",
         is_refused=not item.accepted,
         way_back=way_back(item),
     )
 
 
-def change_texts(changes: Iterable[HistoryChange], n_omitted: int) -> tuple[str, ...]:
-    """Return values that change, in words."""
+def change_texts(
+    changes: Iterable[HistoryChange], n_omitted: int, names: Mapping[str, str]
+) -> tuple[str, ...]:
+    """Return values that change, in words.
+
+    Args:
+        changes: The values.
+        n_omitted: Number of further ones.
+        names: Names of the variants, by id.
+    """
+    words = {**_VALUES, **names}
     texts = [
-        f"{each.path.removeprefix('config.')}: "
-        + ("not kept" if each.is_omitted else f"{_short(each.before)} → {_short(each.after)}")
+        f"{_PATHS.get(each.path, each.path.removeprefix('config.'))}: "
+        + (
+            "not kept"
+            if each.is_omitted
+            else f"{_short(each.before, words)} → {_short(each.after, words)}"
+        )
         for each in changes
     ]
     return (*texts, f"and {n_omitted} more") if n_omitted else tuple(texts)
@@ -107,8 +138,10 @@ def author(text: str) -> str:
     return name
 
 
-def _short(value: Any) -> str:
+def _short(value: Any, words: Mapping[str, str]) -> str:
     if value is None:
         return "none"
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    text = (
+        words.get(value, value) if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    )
     return text if len(text) <= _MAX_VALUE else f"{text[: _MAX_VALUE - 1]}…"

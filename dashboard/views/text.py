@@ -23,6 +23,9 @@ _PLAIN = 0.4
 """Probabilities so near to one half are written without decimals."""
 _LIKELY_ODDS = 10.0
 
+_LABEL = 32
+"""Characters of a name in a chart: as many as a phone has room for."""
+
 _MINUTE_MS = 60_000
 _HOUR_MS = 60 * _MINUTE_MS
 DAY_MS = 24 * _HOUR_MS
@@ -274,6 +277,15 @@ def units_of(unit: str, n: int = 2) -> str:
     """
     one, many = _UNITS.get(unit, ("unit", "units"))
     return one if n == 1 else many
+
+
+def shortened(name: str) -> str:
+    """Return a name for a place where no line can break; the whole name stands beside it.
+
+    >>> shortened("Blue"), len(shortened("x" * 100))
+    ('Blue', 32)
+    """
+    return name if len(name) <= _LABEL else f"{name[: _LABEL - 1]}…"
 
 
 def listed(names: list[str]) -> str:

@@ -25,7 +25,8 @@ class VariantRow:
         probability_best: Posterior probability that its mean is the best.
         traffic: Share of the units that it gets now.
         share: The same in percent, for a bar.
-        difference, relative, credible, sequence: Against the control; empty of the control.
+        difference, relative, credible, sequence: Against the control; empty of the control, and
+            `relative` also where the control may be 0 or less.
         status: Verdict against the control, by the sequence alone; empty of the control.
         tone: Of the status: `better`, `worse` or `open`.
     """
@@ -108,7 +109,7 @@ def _row(facts: Facts, index: int) -> VariantRow:
     return VariantRow(
         **row,  # type: ignore[arg-type]
         difference=scale.difference(against.difference, spread),
-        relative=("–" if against.relative is None else signed_percent(against.relative)),
+        relative="" if against.relative is None else signed_percent(against.relative),
         credible=scale.interval(against.difference_lower, against.difference_upper),
         sequence=(
             scale.interval(against.sequence_lower, against.sequence_upper)

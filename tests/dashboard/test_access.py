@@ -3,8 +3,11 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from starlette.requests import Request
 
 from dashboard.csrf import CsrfTokens, is_cross_site
+from dashboard.feeds import Moment
+from dashboard.pages.experiment import _events
 from dashboard.sessions import SessionStore
 
 PAGE = "/experiments/checkout-button"
@@ -208,3 +211,37 @@ def test_an_idle_session_ends():
 
     assert store.find(session.id) is None
     assert store.find("unknown") is None
+
+
+def test_who_signs_in_again_returns_to_the_page_that_was_open(browser):
+    headers = {"HX-Request": "true", "HX-Current-URL": "http://127.0.0.1/experiments/x?metric=a"}
+
+    answer = browser.get("/experiments/x/history", headers=headers)
+
+    assert answer.headers["hx-redirect"] == "/sign-in?next=/experiments/x%3Fmetric%3Da"
+
+
+async def test_who_has_signed_out_is_shown_nothing_new(browser):
+    browser.sign_in("reads")
+    dashboard = browser.http.app.state.dashboard
+    [session_id] = dashboard.sessions._sessions
+    session = dashboard.sessions.find(session_id)
+
+    async def changing(*_):
+        yield Moment(1, is_live=False)
+        dashboard.sessions.close(session_id)
+        yield Moment(2, is_live=False)
+        yield Moment(3, is_live=False)
+
+    dashboard.feeds.follow = changing
+    request = Request({"type": "http", "app": browser.http.app, "headers": []})
+    events = [each["data"] async for each in _events(request, session, "x")]
+
+    assert events == ["lost", "refused"]
+
+
+def test_an_error_links_to_no_other_site(browser):
+    answer = browser.get("http://127.0.0.1//other.example/x")
+
+    assert answer.status_code == 404
+    assert 'href="//' not in answer.text

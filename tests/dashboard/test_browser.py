@@ -505,6 +505,38 @@ OF_README = ("list", "experiment")
 """Pages whose pictures are in docs/images: `DASHBOARD_PICTURES=DIRECTORY` keeps all of them."""
 
 
+def long_names(stack: Stack) -> str:
+    """Return an experiment of names as long as the API takes them, without a blank."""
+    with stack.client() as client:
+        experiment = client.create_experiment(
+            {
+                "name": "N" * 200,
+                "key": "long-names",
+                "description": "d" * 1_000,
+                "owner": "o" * 100,
+                "tags": ["t" * 50],
+                "type": "bayesian_ab",
+                "primaryMetric": "m" * 64,
+                "metrics": {"m" * 64: {"kind": "binary"}},
+            },
+            [{"name": "C" * 100, "isControl": True}, {"name": "V" * 100}],
+            "long-names",
+        )
+        if experiment.status == "draft":
+            client.start_experiment(experiment.id)
+            contexts = [AssignmentContext(user_id=f"u{index}") for index in range(300)]
+            assigned = [one for (one,) in client.assign_variants([experiment.id], contexts)]
+            client.record_observations(
+                [
+                    ObservationRequest(assignment_id=each.id, metric="m" * 64, value=1)
+                    for each in assigned[::7]
+                    if isinstance(each, Assignment)
+                ]
+            )
+            until(lambda: client.get_experiment_stats(experiment.id).metrics)
+    return experiment.id
+
+
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1180, 390])
 def test_pages_are_accessible_and_fit(
@@ -518,6 +550,7 @@ def test_pages_are_accessible_and_fit(
         "reduced_motion": "reduce",
     }
     places = {
+        "long": f"/experiments/{long_names(stack)}",
         "list": "/",
         "experiment": f"/experiments/{shown}",
         "slices": f"/experiments/{shown}?dimension=device",

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
 from dashboard.views.densities import _sampled, densities
-from streams.stats.posterior_parameters import MetricPosterior
+from streams.stats.posterior_parameters import MetricPosterior, PosteriorFamily
 from tests.dashboard.samples import facts
 
 FAMILIES: list[tuple[str, dict[str, float], Any]] = [
@@ -72,3 +73,21 @@ def test_without_parameters_there_is_no_chart():
     nothing = {f"variants.{i}.stats.metrics.purchase.posterior": None for i in (0, 1, 2)}
 
     assert densities(facts(nothing)) is None
+
+
+def test_of_many_variants_those_are_drawn_that_can_be_told_apart():
+    posterior = MetricPosterior(PosteriorFamily.BETA, {"alpha": 102.0, "beta": 916.0})
+    sample = facts()
+    control, blue, _ = sample.stats.variants
+    many = []
+    for index in range(12):
+        variant = control if index == 3 else blue
+        report = replace(variant.stats.metrics["purchase"], posterior=posterior)
+        stats = replace(variant.stats, probability_best=0.01 * index, metrics={"purchase": report})
+        many.append(replace(variant, id=f"v{index}", name=f"Variant {index}", stats=stats))
+
+    chart = densities(replace(sample, stats=replace(sample.stats, variants=tuple(many))))
+
+    assert chart is not None
+    assert [curve.index for curve in chart.drawn] == [3, 5, 6, 7, 8, 9, 10, 11]
+    assert len(chart.curves) == 12

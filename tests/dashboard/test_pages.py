@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from tests.dashboard.samples import BLUE, changed, experiment_json, listed_json, stats_json
@@ -223,3 +225,22 @@ def test_files_are_kept_by_browsers_until_they_change(manager):
     assert "immutable" in manager.get(address).headers["cache-control"]
     assert manager.get("/static/dashboard.css").headers["cache-control"] == "no-cache"
     assert manager.get("/static/../context.py").status_code == 404
+
+
+def test_the_way_to_the_first_page_keeps_the_filters(manager):
+    text = manager.get("/?search=button&status=paused&cursor=x").text
+
+    assert 'href="/?search=button&amp;status=paused">First page' in text
+
+
+def test_a_name_without_blanks_is_shortened_where_no_line_can_break(manager):
+    stats = stats_json()
+    stats["variants"][1]["name"] = name = "V" * 100
+    manager.api.answers["GET /experiments/checkout-button/stats"] = (200, stats)
+
+    text = manager.get("/experiments/checkout-button").text
+
+    drawn = re.findall(r'<text class="name"[^>]*>([^<]*)<', text)
+    assert any(each.startswith("VVV") for each in drawn)
+    assert max(map(len, drawn)) < 45
+    assert f"<title>{name}</title>" in text

@@ -11,11 +11,13 @@ from dashboard.views.actions import action_named, actions
 from dashboard.views.checklist import checklist
 from dashboard.views.experiment import experiment_view
 from dashboard.views.forest import forest
+from dashboard.views.history import history
 from dashboard.views.metrics import metric_tables, slices
 from dashboard.views.scales import axis_of
 from dashboard.views.text import SPACE, Scale, number
 from dashboard.views.variants import variant_rows
-from tests.dashboard.samples import BLUE, facts
+from experiment_streams_client import HistoryItem
+from tests.dashboard.samples import BLUE, facts, history_json
 
 
 def position(text: str) -> float:
@@ -241,3 +243,64 @@ def test_no_end_of_an_interval_is_rounded_to_the_other_side_of_zero(share, width
 
     assert low <= 0 <= high
     assert math.isclose(high - low, 100 * width, rel_tol=0.05)
+
+
+def texts(found) -> set[str]:
+    listed = checklist(found)
+    assert listed is not None
+    return {item.code for item in listed.items}
+
+
+def test_a_condition_that_is_not_asked_is_not_said_to_be_met():
+    asked = texts(facts({"evidence.guardrails.0.margin": 0.1, "evidence.unitsNeeded": [0, 9, 0]}))
+    not_asked = texts(facts({"evidence.guardrails": [], "evidence.unitsNeeded": [0, 0, 0]}))
+
+    assert asked - not_asked == {"GUARDRAIL_TRIPPED", "GUARDRAIL_UNPROVEN", "TAILS_UNSEEN"}
+    assert not_asked < asked
+
+
+def test_a_harmed_guardrail_is_not_ruled_out():
+    assert "GUARDRAIL_UNPROVEN" not in texts(facts({"evidence.guardrails.0.isTripped": True}))
+
+
+def test_of_two_active_variants_none_can_be_stopped_and_harm_is_ended_by_the_conclusion():
+    harmed = {"recommendedAction": "stop_guardrail"}
+
+    three = actions(facts(harmed))
+    two = actions(facts({**harmed, "variants.2.isActive": False}))
+
+    assert [each.name for each in three if each.is_main] == ["stop-variant"]
+    assert [each.name for each in two if each.is_main] == ["conclude"]
+    assert "stop-variant" not in {each.name for each in two}
+
+
+def test_a_difference_without_a_share_of_the_control_has_none():
+    place = "variants.1.stats.metrics.purchase.againstControl.relative"
+
+    assert variant_rows(facts({place: None}))[1].relative == ""
+
+
+def test_a_recommendation_is_told_in_words_and_names():
+    found = facts()
+    [item] = history(
+        [
+            HistoryItem.model_validate(
+                {
+                    **history_json()[2],
+                    "kind": "recommendation",
+                    "omittedChanges": 0,
+                    "changes": [
+                        {
+                            "path": "recommendedAction",
+                            "before": "continue",
+                            "after": "conclude_winner",
+                        },
+                        {"path": "recommendedVariantId", "before": None, "after": BLUE},
+                    ],
+                }
+            )
+        ],
+        found.experiment,
+    )
+
+    assert item.changes == ("action: keep it running → ship the winner", "variant: none → Blue")
