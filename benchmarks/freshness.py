@@ -45,7 +45,12 @@ START_S = 300.0
 SETTLE_S = 3.0
 MAX_ASSIGNMENTS = 1_000
 VARIANTS = [{"name": "A", "isControl": True}, {"name": "B"}, {"name": "C"}]
-PROCESSES = {"streams.worker": "worker", "api": "API", "broker": "broker", "up": "up"}
+PROCESSES = {
+    "streams.worker": "worker",
+    "api": "API",
+    "broker": "broker",
+    "streams.local.journal": "journal",
+}
 
 
 @dataclass(slots=True)
@@ -56,7 +61,7 @@ class Found:
         rounds: Seconds of every probe, by round.
         hops: Seconds of the hops of every probe, in the order of `HOPS`.
         rates: Observations a second, by round.
-        cores: Processor seconds a second of worker, API and broker, by round.
+        cores: Processor seconds a second of every process, by round.
     """
 
     rounds: list[list[float]] = field(default_factory=list)
@@ -153,7 +158,7 @@ def _table(found: Mapping[Path, Found]) -> list[str]:
         seconds = [second for of_round in each.rounds for second in of_round]
         rate = statistics.median(each.rates)
         lines.append(_line(f"{checkout.name}, {rate:.0f} observations/s", seconds))
-        for name in ("worker", "API", "broker"):
+        for name in PROCESSES.values():
             cores = statistics.median(of_round.get(name, 0.0) for of_round in each.cores)
             lines[-1] += f"; {name} {cores:.2f} cores"
         if each is not first:

@@ -38,6 +38,13 @@ copy observations for holdouts. Both publish because of what they read."""
 WAIT_S = 0.02
 """Longest wait for a further record before those that were read are written."""
 
+FETCH_WAIT_S = 0.05
+"""Time for which the broker holds a fetch, unless it has `FETCH_BYTES`. A fetch costs it a look at
+every partition, and where there is something new, through all batches there are. Answered at once,
+the journal would fetch all the time."""
+
+FETCH_BYTES = 1_000_000
+
 BATCH_RECORDS = 5_000
 
 POSITIONS_S = 0.5
@@ -115,7 +122,8 @@ class JournalKeeper:
                 "enable.auto.commit": False,
                 "auto.offset.reset": "earliest",
                 "isolation.level": "read_committed",
-                "fetch.wait.max.ms": round(WAIT_S * 1000),
+                "fetch.wait.max.ms": round(FETCH_WAIT_S * 1000),
+                "fetch.min.bytes": FETCH_BYTES,
                 "log_level": 0,
             }
         )
