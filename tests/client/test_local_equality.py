@@ -206,3 +206,21 @@ async def test_a_tuple_among_the_features_is_a_list(tmp_path: Path) -> None:
             found = await call("assign", "k", "u", features={"a": ("a", "b")})
 
     assert found.reason == "ASSIGNED"
+
+
+async def test_what_is_refused_does_not_depend_on_what_the_answer_would_be(tmp_path: Path) -> None:
+    """Of an override after the conclusion, and of a unit that is known here."""
+    twice: dict[str, Any] = {"userId": "u", "eligible": ["A", "A"]}
+    large: dict[str, Any] = {"userId": "u", "features": {"a": "a" * 20_000}}
+    async with served(tmp_path / "api") as server:
+        fields = {"type": "bayesian_ab", "unit": "user", "overrides": {"u": "B"}}
+        name = await server.api.run({**fields, "key": "over"})
+        await server.api.http.post(f"/experiments/{name}/conclude", json={})
+        await server.api.run({"type": "thompson_sampling", "unit": "user", "key": "kept"})
+        async with assigning(server, tmp_path / "local") as call:
+            await call("assign", "kept", "u")
+            for key, asked in (("over", twice), ("kept", large)):
+                theirs = await server.api.http.post(f"/experiments/{key}/assign", json=asked)
+                error = theirs.json()["error"]
+                mine = await answered(call.assigner, key, asked)
+                assert mine == (error["code"], error["path"])

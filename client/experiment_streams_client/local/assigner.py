@@ -259,9 +259,10 @@ class LocalAssigner:
         reason, variant = shipped.shipping.decide(
             request, request.fallback_unit_id, shipped.holdouts
         )
-        if request.eligible is not None and reason is not Reason.FORCED:
+        if request.eligible is not None:
             eligible = shipped.shipping.variants.read(tuple(request.eligible))
-            variant = variant if variant in eligible else eligible.first
+            if reason is not Reason.FORCED and variant not in eligible:
+                variant = eligible.first
         return self._outside(known, Decision(reason, variant, None))
 
     def _kept(
@@ -270,7 +271,11 @@ class LocalAssigner:
         """Return what the API has answered a unit before; None if it has not."""
         place = self._place(known, assigner, request)
         found = None if place is None else self._first.get(place)
-        return None if found is None else found._replace(reason=Reason.STICKY.value)
+        if found is None:
+            return None
+        if request.features:
+            logged_context(request)  # as the API refuses what it could not log
+        return found._replace(reason=Reason.STICKY.value)
 
     def _place(
         self, known: LocalExperiment, assigner: Assigner, request: LocalRequest
