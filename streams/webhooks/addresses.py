@@ -25,6 +25,8 @@ Network = IPv4Network | IPv6Network
 
 MAX_URL = 2_048
 MAX_PORT = 65_535
+MAX_HOST = 253
+MAX_LABEL = 63
 
 _EMBEDDING = tuple(
     (ip_network(network), shift)
@@ -170,6 +172,8 @@ def target_of(url: str, policy: AddressPolicy) -> Target:
             "HTTPS_REQUIRED", "must be https; EXPERIMENT_WEBHOOK_ALLOW_HTTP allows others"
         )
     host = parsed.raw_host.decode("ascii")
+    if not _is_resolvable(host):
+        raise AddressError("INVALID_URL", "must have a host that a name server can know")
     if _is_refused_literal(host, policy):
         raise AddressError(
             "ADDRESS_NOT_ALLOWED",
@@ -189,6 +193,14 @@ def _parsed(url: str) -> httpx.URL:
     if parsed.port is not None and not 0 < parsed.port <= MAX_PORT:
         raise AddressError("INVALID_URL", f"must have a port from 1 to {MAX_PORT}")
     return parsed
+
+
+def _is_resolvable(host: str) -> bool:
+    """Return whether a host has the lengths of a name or an address (RFC 1035, section 2.3.4)."""
+    labels = host.removesuffix(".").split(".")
+    return len(host.removesuffix(".")) <= MAX_HOST and all(
+        0 < len(label) <= MAX_LABEL for label in labels
+    )
 
 
 def _is_refused_literal(host: str, policy: AddressPolicy) -> bool:

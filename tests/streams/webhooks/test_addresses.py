@@ -116,6 +116,11 @@ def test_an_allowed_network_adds_its_addresses_and_no_other(number):
         ("https://receiver.example:99999/", "INVALID_URL"),
         ("https://receiver.example:0/", "INVALID_URL"),
         ("https://" + "a" * 2_100, "INVALID_URL"),
+        (f"https://{'a' * 64}.example/", "INVALID_URL"),
+        (f"https://{'.'.join(['a' * 63] * 4)}/", "INVALID_URL"),
+        ("https://.receiver.example/", "INVALID_URL"),
+        ("https://receiver..example/", "INVALID_URL"),
+        ("https://./", "INVALID_URL"),
     ],
 )
 def test_a_url_is_refused_with_a_code(url, code):
@@ -147,3 +152,11 @@ def test_any_text_is_a_target_or_refused(url):
     except ValueError:
         return
     assert is_public(literal)
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["receiver.example.", f"{'a' * 63}.example", f"{'.'.join(['a' * 63] * 3)}.{'a' * 61}"],
+)
+def test_the_longest_names_and_a_final_dot_are_taken(host):
+    assert target_of(f"https://{host}/", NOWHERE).host == host
