@@ -123,6 +123,36 @@ def records_since(
         positions[partition] = max(begin, span.end)
 
 
+def first_since(
+    source: LogSource, topic: str, positions: Mapping[int, int], at_ms: int
+) -> dict[int, int]:
+    """Return the offset of the first record of each partition that came at a time or later.
+
+    It is the end of the partition where none did. Kafka looks times up by an index; an embedded
+    broker may name an earlier offset, so what is there is looked at.
+
+    Args:
+        source: The log.
+        topic: Its name in the catalogue.
+        positions: Offsets to look from, by partition; of one without, from its beginning.
+        at_ms: The time, in milliseconds since the epoch.
+
+    Raises:
+        LogError, DependencyError: as `LogSource` does.
+    """
+    found = {}
+    for partition, span in sorted(source.spans(topic).items()):
+        begin = max(span.begin, positions.get(partition, 0))
+        later = (
+            record.offset
+            for records in source.read(topic, partition, begin, span.end)
+            for record in records
+            if record.timestamp >= at_ms
+        )
+        found[partition] = next(later, max(begin, span.end))
+    return found
+
+
 def all_records(source: LogSource, topic: str) -> Iterator[tuple[int, StoredRecord]]:
     """Yield (partition, record) of all that is in a topic now, partition by partition.
 

@@ -13,7 +13,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from schemas.catalogue import COMMANDS, DECISIONS
 from schemas.codec import Codec
-from streams.kafka.records import LogError, LogSource, StoredRecord
+from streams.kafka.records import LogError, LogSource, StoredRecord, first_since
 from streams.kafka.settings import KafkaSettings
 from streams.kafka.tail import LogTail
 from streams.model.errors import DependencyError, EventError
@@ -173,7 +173,7 @@ class DecisionLog:
         """Return the offsets of the first records of each partition that came at a time or later.
 
         Raises:
-            DependencyError: Kafka does not answer.
+            LogError, DependencyError: the log cannot be read.
         """
         assert self._consumer is not None  # noqa: S101 - it was opened
         asked = [TopicPartition(self._topic, number, at_ms) for number in self._recent]
@@ -183,10 +183,11 @@ class DecisionLog:
             )
         except KafkaException as error:
             raise DependencyError("kafka", f"Kafka: {error.args[0].str()}") from error
-        return {
+        begins = {
             each.partition: each.offset if each.offset >= 0 else self._recent[each.partition].end
             for each in found
         }
+        return await asyncio.to_thread(first_since, self._source, DECISIONS.name, begins, at_ms)
 
     def bounded(self, positions: Mapping[int, int]) -> dict[int, int]:
         """Return where to read on in every partition: at most at the end of what is there.

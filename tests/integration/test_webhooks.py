@@ -154,6 +154,8 @@ async def test_a_kill_loses_nothing_and_repeats_have_the_same_id(settings: Setti
                 return all(not each.waiting and each.state.success_at_ms for each in states)
 
             await until_found(is_written)
+            await service.test(await webhook("/new"))  # after all events
+            await until_true(lambda: types(receiver, "/new")["webhook.test"] == 1)
             assert process.end(signal.SIGTERM) == 0
             sent = len(receiver.received)
             process.start()
@@ -163,6 +165,7 @@ async def test_a_kill_loses_nothing_and_repeats_have_the_same_id(settings: Setti
 
         # By the tags of the time, also for one that reads all of it when they have changed.
         assert told(receiver, "/tagged") == told(receiver, "/late") == TAGGED
+        assert set(types(receiver, "/new")) == {"webhook.test"}
         # After a stop nothing is sent again: all that comes is the test.
         assert len(receiver.received) == sent + 1
         for path in made:
