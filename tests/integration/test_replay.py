@@ -15,10 +15,11 @@ from streams.kafka.admin import create_topics
 from streams.kafka.records import Span
 from streams.kafka.source import KafkaSource
 from streams.model.events import CommandKind
-from streams.model.ids import experiment_id, experiment_number
+from streams.model.ids import experiment_id
 from streams.tallies.cell import Source
 from streams.wire.cells import decode_cell, encode_cell
 from tests.integration.engine_ledger import Ledger, environment, workers_of
+from tests.integration.topics import with_points
 from tests.patience import PATIENCE_S, until
 
 PAUSE_S = 0.005
@@ -67,12 +68,6 @@ def is_counted(ledger: Ledger) -> bool:
     return ledger.is_exact(EXPERIMENT) and ledger.is_exact(OTHER)
 
 
-def with_points(ledger: Ledger) -> set[int]:
-    """Return the experiments of which the log has a point of the time series."""
-    keys = [key for key, _ in ledger.read("timeseries") if key is not None]
-    return {experiment_number(key.partition(b"/")[0].decode()) for key in keys}
-
-
 def test_the_log_gives_what_is_live_and_a_tampered_cell_is_reported(settings, workers, ledger):
     worker = workers.start()
     ledger.start_experiment(EXPERIMENT)
@@ -85,7 +80,7 @@ def test_the_log_gives_what_is_live_and_a_tampered_cell_is_reported(settings, wo
     workers.start()
     assert not ledger.command(EXPERIMENT, CommandKind.START)["accepted"]
     until(lambda: is_counted(ledger))
-    until(lambda: with_points(ledger) == {EXPERIMENT, OTHER})  # they follow a little later
+    until(lambda: with_points(settings) == {experiment_id(EXPERIMENT), experiment_id(OTHER)})
     assert workers.stop()[-1] == 0
 
     code, report = replayed(settings, "verify", "--processes", "2")

@@ -42,6 +42,7 @@ from tests.integration.api_process import api_of, run_experiment
 from tests.integration.engine_ledger import environment, workers_of
 from tests.integration.test_export import rows, started
 from tests.integration.test_replay import replayed
+from tests.integration.topics import with_points
 from tests.integration.webhooks_process import KEY, webhooks_of
 from tests.patience import PATIENCE_S, until, until_found, until_true
 from tests.streams.webhooks.receiver import receiving
@@ -255,6 +256,7 @@ async def test_counts_are_exact_and_every_record_is_framed_by_the_registry(
             exact = expected(name, receipts, buyers)
             await until_exact(http, name, exact)
             concluded = await http.post(f"/experiments/{name}/conclude", json={})
+            await until_true(lambda: with_points(settings) == {name})
             points = (await http.get(f"/experiments/{name}/timeseries")).json()["points"]
             await until_true(lambda: len(receiver.received) >= N_EVENTS)
             diagnosis = await asyncio.to_thread(

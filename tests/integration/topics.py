@@ -34,3 +34,13 @@ def records_of(settings: Settings, topic: str) -> list[Message]:
             records.append(message)
     consumer.close()
     return records
+
+
+def with_points(settings: Settings) -> set[str]:
+    """Return the experiments of which the log has a point of the time series.
+
+    A point is written a quarter of a second after its snapshot, so a worker that is stopped as
+    soon as all is counted may leave the last one out.
+    """
+    keys = [record.key() for record in records_of(settings, "timeseries")]
+    return {key.partition(b"/")[0].decode() for key in keys if key is not None}
