@@ -42,7 +42,7 @@ class Up:
 
     def is_ready(self) -> bool:
         try:
-            return httpx.get(f"{self.url}/ready", trust_env=False).is_success
+            return httpx.get(f"{self.url}/ready", trust_env=False, verify=False).is_success
         except httpx.TransportError:
             return False
 
