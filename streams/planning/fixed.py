@@ -17,10 +17,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from scipy import optimize, special
+from scipy import special
 
 from streams.model.errors import InvalidParameterError
 from streams.planning.assumed import Assumed, ValueKind
+from streams.stats.numerics.brent import brent_root
 
 MAX_UNITS = 10**12
 """Largest number of units of a variant that is planned."""
@@ -101,7 +102,7 @@ def detectable_lift(assumed: Assumed, design: Design, n_units: int) -> float | N
         return None
     if lacking(_SMALLEST_LIFT) < 0.0:
         return _SMALLEST_LIFT
-    return float(optimize.brentq(lacking, _SMALLEST_LIFT, largest))
+    return brent_root(lacking, _SMALLEST_LIFT, largest)
 
 
 def _units(assumed: Assumed, design: Design) -> float:

@@ -14,10 +14,11 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import optimize, special
+from scipy import special
 
 from streams.model.errors import InvalidParameterError
 from streams.planning.fixed import Design
+from streams.stats.numerics.brent import brent_root
 from streams.stats.sequential.group_sequential import MAX_LOOKS, Crossing, Spending, boundaries
 
 _LARGEST_RATIO = 1.5  # of drifts: 200 looks of equal weight take at most 1.4 times the units
@@ -85,7 +86,7 @@ def group_sequential(
     fixed = float(special.ndtri(1.0 - error / 2.0) + special.ndtri(design.power))
     crossing = Crossing(fractions, critical, fixed * _LARGEST_RATIO)
     # Without a drift it stops with the probability of the error, which is less than the power.
-    drift = optimize.brentq(
+    drift = brent_root(
         lambda each: crossing.at(each)[-1] - design.power, 0.0, fixed * _LARGEST_RATIO
     )
     stopped = crossing.at(drift)

@@ -13,10 +13,11 @@ from collections.abc import Sequence
 from enum import StrEnum
 
 import numpy as np
-from scipy import optimize, special
+from scipy import special
 
 from streams.model.errors import InvalidParameterError
 from streams.stats.arrays import FloatArray
+from streams.stats.numerics.brent import brent_root
 
 MAX_LOOKS = 200
 """Looks of one test, at most: the work grows with their square."""
@@ -162,10 +163,8 @@ def _boundary(path: _Path, time: float, error: float) -> float:
     if error < _NOTHING_SPENT:
         return math.inf
     scale = math.sqrt(time)
-    return float(
-        optimize.brentq(
-            lambda value: path.beyond(time, value * scale) - error, 0.0, _REACH + 1.0, xtol=1e-10
-        )
+    return brent_root(
+        lambda value: path.beyond(time, value * scale) - error, 0.0, _REACH + 1.0, 1e-10
     )
 
 

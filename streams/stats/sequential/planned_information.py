@@ -39,10 +39,11 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import optimize, special
+from scipy import special
 
 from streams.model.errors import InvalidParameterError
 from streams.stats.arrays import FloatArray
+from streams.stats.numerics.brent import brent_root
 from streams.stats.sequential.beside_bets import BetLine, level_alone, power_beside
 from streams.stats.sequential.contrasts import Contrast
 from streams.stats.sequential.power import crossing_probability
@@ -249,4 +250,4 @@ def level(error: float, rate: float = 0.0, beside: BetLine | None = None) -> flo
         after = float(_crossed_beyond(np.asarray(c)))
         return level_alone(c, rate, beside, error) + after - error
 
-    return float(optimize.brentq(excess, 0.0, _WIDEST, xtol=1e-12))
+    return brent_root(excess, 0.0, _WIDEST, 1e-12)

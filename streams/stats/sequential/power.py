@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy import optimize, special
+from scipy import special
 
 from streams.model.errors import InvalidParameterError
 from streams.stats.arrays import FloatArray
+from streams.stats.numerics.brent import brent_root
 
 _LARGEST_DRIFT = 1e9
 
@@ -80,4 +81,4 @@ def needed_drift(distance: float, duration: float, power: float) -> float:
         largest *= 4.0
     if lacking(largest) < 0.0:
         return np.inf
-    return float(optimize.brentq(lacking, 0.0, largest, xtol=1e-9))
+    return brent_root(lacking, 0.0, largest, 1e-9)
