@@ -9,6 +9,7 @@ import logging
 import os
 import secrets
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ from streams.wire.schema_gate import readable
 from tests.brokers.kafka import kafka_cluster
 from tests.brokers.maven import ProgramMissingError
 from tests.directory_nodes import pytest_collect_directory  # noqa: F401 - a hook
+from tests.processes.forked import ForkServer, forking
 from tests.schemas.next_version import copy_with_next_version
 
 KAFKA_IMAGE = "apache/kafka:4.1.1"  # both as in docker-compose.yml
@@ -151,9 +153,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(scope="session")
 def servers(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    fork_server: ForkServer,
 ) -> Iterator[Servers]:
     """A Kafka and a Redis that answer, shared by all tests of the run; see `settings`."""
+    fork_server.start()  # it imports while these start
     match request.config.getoption("--stack"):
         case "kafka":
             running = _kafka_servers(tmp_path_factory.mktemp("servers"))
@@ -273,6 +278,15 @@ def _missing(reason: str) -> NoReturn:
     if os.environ.get("CI"):
         pytest.fail(reason)
     pytest.skip(reason)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def fork_server() -> Iterator[ForkServer]:
+    """Fork the engine's processes that tests start from one that has imported it."""
+    server = ForkServer()
+    with patch.object(subprocess, "Popen", forking(server)):
+        yield server
+    server.stop()
 
 
 @pytest.fixture(autouse=True)
