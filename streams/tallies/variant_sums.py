@@ -6,6 +6,7 @@ They are kept by chance (`streams.tallies.freezing`), and units with features by
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from operator import add
 from types import MappingProxyType
@@ -87,7 +88,8 @@ class VariantSums:
         self.plan = plan
         self._units: dict[Chance, int] = {}
         self._metrics: dict[MetricKey, list[int]] = {}
-        self._ones: dict[MetricKey, int] = {}  # new units whose first value is 1, as most have
+        # New units whose first value is 1, as most have.
+        self._ones: Counter[MetricKey] = Counter()
         self._vectors = VectorSums()
         self._products: dict[ProductKey, list[int]] = {}
         self._periods = PeriodSums()
@@ -198,11 +200,9 @@ class VariantSums:
             observed: The observations, where they add something else.
         """
         # All of it before any of it is added: what fails must leave nothing behind.
-        ones: dict[MetricKey, int] = {}
         added: dict[MetricKey, list[int]] = {}
         for key, value in zip(keys, values, strict=True):
-            if value == MICRO:  # most are: one number stands for all sums
-                ones[key] = ones.get(key, 0) + 1
+            if value == MICRO:
                 continue
             sums = added.get(key)
             if sums is None:
@@ -219,11 +219,8 @@ class VariantSums:
         for key, value, each in zip(keys, values, observed or (), strict=False):
             if each != value and (differs := (each in _BINARIES) - (value in _BINARIES)):
                 added.setdefault(key, [0] * N_SUMS)[BINARY] += differs
-        if self._ones:
-            for key, count in ones.items():
-                self._ones[key] = self._ones.get(key, 0) + count
-        else:
-            self._ones = ones
+        # Most are: one number stands for all sums.
+        self._ones.update([key for key, value in zip(keys, values, strict=True) if value == MICRO])
         known = self._metrics
         for key, sums in added.items():
             before = known.get(key)
