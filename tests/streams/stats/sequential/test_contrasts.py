@@ -175,6 +175,7 @@ def test_sums_are_those_of_the_pairs_that_are_asked_for():
         assert (taken.weight == columns[1][[2, 0], [1, 1]]).all()
         assert (taken.variance == columns[7][[2, 0], [1, 1]]).all()
         assert (taken.converted == -columns[0][[2, 0], [1, 1]]).all()
+        assert taken.moments is not None
         assert (taken.moments.third == moments.third[[2, 0], [1, 1]]).all()
         assert taken.heaviest is None
 
