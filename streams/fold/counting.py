@@ -2,14 +2,15 @@
 
 An observation of a unit that has none of the metric yet adds an entry to a window and a value to a
 cell, in any order with all others; most are such, and those of one bucket of the window are one
-update of a dictionary. What may open or empty a bucket, be refused, or be a duplicate needs its
+update of a dictionary. What opens a bucket or brings a metric is counted before them, where nothing
+is forgotten or refused for it. What may empty a bucket, be refused, or be a duplicate needs its
 place among the others, and is counted in the order of the log after them. So are voids, which take
 units out again (`streams.fold.voiding`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import TypeVar
@@ -19,10 +20,10 @@ from numpy.typing import NDArray
 
 from streams.experiments.exposure import WINDOWS_BY_EXPOSURE
 from streams.fold.buckets import deadlines
-from streams.fold.deduplication import SEEN, entries_of
+from streams.fold.deduplication import MOST_ENTRIES, SEEN, entries_of
 from streams.fold.exposures import by_exposure, count_exposed, is_by_exposure
 from streams.fold.measuring import CountedObservation
-from streams.fold.metric_slots import check_slot, take_slot
+from streams.fold.metric_slots import check_slot, have_slots, take_slot
 from streams.fold.partition import Ledger
 from streams.fold.verification import VerifiedObservations
 from streams.fold.voiding import Void, void_unit
@@ -139,7 +140,12 @@ def _count(
         chosen = chosen[~exposed]
         uncounted.update(found)
     if len(chosen) >= TOGETHER_FROM:
-        chosen = count_new_units(rows, chosen, ledgers)
+        chosen, openers = count_new_units(rows, chosen, ledgers)
+        if len(openers):
+            uncounted.update(_count_one_by_one(rows, openers, ledgers, vectors))
+            chosen = np.setdiff1d(chosen, openers, assume_unique=True)
+            if len(chosen) >= TOGETHER_FROM:
+                chosen, _ = count_new_units(rows, chosen, ledgers)
     if len(chosen):
         uncounted.update(_count_one_by_one(rows, chosen, ledgers, vectors))
     return uncounted
@@ -193,14 +199,16 @@ class _Piece:
 
 def count_new_units(
     rows: VerifiedObservations, chosen: NDArray[np.int64], ledgers: Mapping[int, Ledger]
-) -> NDArray[np.int64]:
-    """Count the units that are new beyond doubt, and return the rows that were not counted.
-
-    Those are all rows of an experiment where one of them changes something besides the sums of its
-    metric.
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Count the units that are new beyond doubt.
 
     Args:
         rows, chosen, ledgers: As of `count_observations`.
+
+    Returns:
+        The rows that were not counted: all rows of an experiment where one of them changes
+        something besides the sums of its metric. And those among them that open a bucket or bring
+        a metric, of experiments whose other rows are new beyond doubt once these are counted.
     """
     receipts = rows.receipts
     by_bucket = deadlines(receipts.assigned_at_ms[chosen], receipts.attribution_window_s[chosen])
@@ -221,23 +229,27 @@ def count_new_units(
             strict=True,
         )
     )
-    times = rows.observed_at_ms[order].tolist()
-    assigned = receipts.assigned_at_ms[order].tolist()
-    offsets = rows.offsets[order].tolist()
+    offsets, times = rows.offsets[order].tolist(), rows.observed_at_ms[order].tolist()
     has_features = _with_features(rows, order)
     left: list[int] = []
+    openers: list[int] = []
     for experiment, group in groupby(pieces, key=lambda piece: piece.experiment):
         ledger, found = ledgers[experiment], list(group)
         first, last = found[0].start, found[-1].stop
         measurement, metrics = ledger.measurement, set(names[first:last])
-        is_settled = (
-            (measurement is None or measurement.are_single(metrics))
+        has_any_order = (measurement is None or measurement.are_single(metrics)) and min(
+            offsets[piece.start] for piece in found
+        ) > ledger.builder.folded
+        if not (
+            has_any_order
             and ledger.metric_hashes.keys() >= metrics
-            and min(offsets[piece.start] for piece in found) > ledger.builder.folded
-            and ledger.window.has_room({piece.deadline for piece in found}, last - first)
-        )
-        if not is_settled:
+            and ledger.window.has_room(
+                {piece.deadline for piece in found}, MOST_ENTRIES * (last - first)
+            )
+        ):
             left += range(first, last)
+            if has_any_order:
+                openers += _openers(rows, order, ledger, found, names)
             continue
         for piece in found:
             # The first one that fails is nowhere added yet, and one by one it is seen why.
@@ -267,14 +279,50 @@ def count_new_units(
                             bounded,
                             moments,
                             observed,
-                            _column(assigned, places),
+                            receipts.assigned_at_ms[order[places]].tolist(),
                             _dimensions(rows, order, places) if measurement.has_slices else (),
                         )
                 except Exception:  # noqa: BLE001 - nothing was added, and one by one it is seen why
                     left += _range(piece) if isinstance(places, slice) else places
                 else:
                     ledger.window.add(piece.deadline, *new)
-    return np.sort(order[left])
+    return np.sort(order[left]), np.sort(order[openers])
+
+
+def _openers(
+    rows: VerifiedObservations,
+    order: NDArray[np.int64],
+    ledger: Ledger,
+    pieces: Sequence[_Piece],
+    names: Sequence[str],
+) -> set[int]:
+    """Return the places in `order` of the first rows of closed buckets and of new metrics.
+
+    There are none where the order of the log matters: where a bucket that is opened could empty
+    another one, or a metric be refused.
+
+    Args:
+        rows: Verified observations.
+        order: Those that are counted.
+        ledger: Of their experiment.
+        pieces: All of its rows, by bucket.
+        names: Metrics, by place.
+    """
+    first, last = pieces[0].start, pieces[-1].stop
+    latest_ms = int(rows.receipts.assigned_at_ms[order[first:last]].max())
+    # Backwards in the log, so the first row of each metric is what stays.
+    backwards = (first + np.argsort(-order[first:last])).tolist()
+    firsts = {names[place]: place for place in backwards}
+    new = firsts.keys() - ledger.metric_hashes.keys()
+    closed = ledger.window.closed({piece.deadline for piece in pieces})
+    if not (
+        ledger.window.can_open(closed, MOST_ENTRIES * (last - first), latest_ms)
+        and have_slots(ledger, new)
+    ):
+        return set()
+    openers = {firsts[name] for name in new}
+    openers.update(piece.start for piece in pieces if piece.deadline in closed)
+    return openers
 
 
 def _count_one_by_one(

@@ -27,6 +27,10 @@ from streams.tallies.plan import MAX_EVENTS
 UNIT_TOTAL_LIMIT = 1 << 56
 """Bound of the absolute value of a unit, in micro-units: 7.2e10 units of its metric."""
 
+MOST_ENTRIES = 2
+"""Entries that an observation takes at most: a further one that is not binary has one with its
+event, and the unit one with how many there are."""
+
 MAX_DELAY = 63
 """Largest number that stands for the time between an assignment and an observation."""
 

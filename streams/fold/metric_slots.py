@@ -6,6 +6,8 @@ it that counts, and the memory of the partition keeps which assignment that was 
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from streams.fold.hashing import KEY_MASK, hash_of
 from streams.fold.partition import Ledger
 from streams.model.errors import EventError, quoted
@@ -45,6 +47,11 @@ def check_slot(ledger: Ledger, metric: str, identity: int) -> None:
             f"{MAX_OPENED} such metrics",
             "metric",
         )
+
+
+def have_slots(ledger: Ledger, metrics: Collection[str]) -> bool:
+    """Return whether these new metrics get slots in whatever order they come, and from whomever."""
+    return not metrics or len(ledger.metric_hashes) + len(metrics) <= MAX_OPENED
 
 
 def take_slot(ledger: Ledger, metric: str, identity: int) -> None:

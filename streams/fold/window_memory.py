@@ -98,6 +98,21 @@ class WindowMemory:
         """Return whether these buckets are open and so many entries can come without forgetting."""
         return self._size + entries <= self._limit and self._buckets.keys() >= set(deadlines)
 
+    def closed(self, deadlines: Iterable[int]) -> set[int]:
+        """Return which of these buckets are not open."""
+        return set(deadlines) - self._buckets.keys()
+
+    def can_open(self, deadlines: Iterable[int], entries: int, latest_ms: int) -> bool:
+        """Return whether buckets can be opened without forgetting, and so many entries come then.
+
+        Args:
+            deadlines: Deadlines of the buckets, which are not open.
+            entries: How many entries come, into these or into open ones.
+            latest_ms: Time of the latest assignment that they are opened for.
+        """
+        first = min([self._first, *deadlines])
+        return self._size + entries <= self._limit and max(self.horizon, latest_ms) < first
+
     def mark(self, key: int, value: int) -> None:
         """Keep a number for good; there are few such, and they take up no room.
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from streams.fold.counting import count_new_units
+from streams.fold.metric_slots import MAX_OPENED
 from streams.fold.observations import ObservationFold
 from streams.fold.verification import VerifiedObservations
 from streams.model.quantities import MICRO
@@ -68,7 +69,13 @@ def fold_with(limit=100, plan_of=plain):
 
 
 def count(ledger, rows):
-    return count_new_units(rows, np.arange(len(rows.read)), {1: ledger}).tolist()
+    left, _ = count_new_units(rows, np.arange(len(rows.read)), {1: ledger})
+    return left.tolist()
+
+
+def openers(ledger, rows):
+    _, found = count_new_units(rows, np.arange(len(rows.read)), {1: ledger})
+    return found.tolist()
 
 
 def test_new_units_are_counted_and_known_and_repeated_ones_are_left():
@@ -87,7 +94,8 @@ def test_new_units_are_counted_and_known_and_repeated_ones_are_left():
 def test_rows_that_are_not_chosen_are_not_looked_at():
     fold, ledger = fold_with()
     rows = rows_of(4, 5, 5, 6)
-    assert count_new_units(rows, np.array([1, 2]), {1: ledger}).tolist() == [2]
+    left, _ = count_new_units(rows, np.array([1, 2]), {1: ledger})
+    assert left.tolist() == [2]
     (cell,) = fold.take_cells()
     assert (cell.last_offset, cell.variants[0].metrics["click"].units) == (11, 1)
 
@@ -104,7 +112,8 @@ def test_everything_is_left_where_a_bucket_is_to_be_opened():
 
 
 def test_everything_is_left_where_there_may_be_no_room():
-    fold, ledger = fold_with(limit=2)
+    """By hand: the window has one entry, and each of the rows takes at most two more."""
+    fold, ledger = fold_with(limit=3)
     assert count(ledger, rows_of(4, 5)) == [0, 1]
     assert fold.take_cells() == []
     assert count(ledger, rows_of(4)) == []
@@ -114,6 +123,33 @@ def test_everything_is_left_of_an_experiment_that_has_not_the_metric_yet():
     _, ledger = fold_with()
     ledger.metric_hashes.clear()
     assert count(ledger, rows_of(4)) == [0]
+
+
+def test_the_first_rows_of_a_bucket_and_of_a_metric_are_the_openers():
+    _, ledger = fold_with()
+    rows = rows_of(4, 5, 6, 7, window_s=600)
+    assert openers(ledger, rows) == [0]
+    assert openers(ledger, rows_of(4, 5)) == []  # all is open, and all is counted
+
+    ledger.metric_hashes.clear()
+    assert openers(ledger, rows_of(6, 7)) == [0]
+
+
+def test_nothing_opens_what_would_empty_another_bucket():
+    """By hand: the open bucket has its deadline at most 68 s after `NOW_MS`."""
+    _, ledger = fold_with()
+    rows = rows_of(4, 5, window_s=600)
+    rows.receipts.assigned_at_ms[:] = NOW_MS + 68_000
+    assert openers(ledger, rows) == []
+
+
+def test_nothing_brings_a_metric_that_may_be_refused():
+    _, ledger = fold_with()
+    rows = rows_of(4, 5)
+    ledger.metric_hashes = {f"metric-{n}": n for n in range(MAX_OPENED)}
+    assert openers(ledger, rows) == []
+    del ledger.metric_hashes["metric-0"]
+    assert openers(ledger, rows) == [0]
 
 
 @pytest.mark.parametrize(

@@ -170,7 +170,7 @@ plans = st.fixed_dictionaries(
 )
 
 
-@pytest.mark.parametrize("limit", [1_000, 3])
+@pytest.mark.parametrize("limit", [1_000, 12, 3])
 @settings(max_examples=400, deadline=None)
 @given(
     stream=st.lists(values, min_size=1, max_size=40) | st.lists(usual, min_size=8, max_size=40),
