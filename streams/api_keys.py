@@ -20,7 +20,7 @@ from pydantic import AfterValidator, Field, StringConstraints
 from streams.model.authors import MAX_KEY_NAME
 from streams.model.errors import ConfigurationError, InputError
 from streams.model.text import has_controls
-from streams.model.validation import InputModel, parse, problem
+from streams.model.validation import InputModel, JsonList, parse, problem
 from streams.settings import ENVIRONMENT_PREFIX
 
 DIGEST_BYTES = 32
@@ -69,7 +69,7 @@ class ApiKey(InputModel):
 class ApiKeyFile(InputModel):
     """The file of keys."""
 
-    keys: Annotated[tuple[ApiKey, ...], Field(min_length=1, strict=False)]
+    keys: Annotated[tuple[ApiKey, ...], JsonList(min_length=1)]
 
 
 def read_keys(file: Path) -> tuple[ApiKey, ...]:

@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, Field, SerializeAsAny, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    SerializeAsAny,
+    StringConstraints,
+    model_validator,
+)
 
 from streams.experiments.covariates import MAX_COVARIATES, Covariate, check_covariates
 from streams.experiments.dimensions import Dimensions, check_dimensions
@@ -31,7 +37,7 @@ from streams.model.experiment_keys import KEY_PATTERN, is_key
 from streams.model.ids import is_experiment_id, is_variant_id
 from streams.model.receipts import MAX_KEY_ID
 from streams.model.text import LAYOUT, has_controls
-from streams.model.validation import InputModel, parse, problem
+from streams.model.validation import InputModel, JsonList, parse, problem
 from streams.policies.base import BetaPolicy, Policy
 from streams.policies.contextual.base import ContextualPolicy
 from streams.policies.registry import POLICIES
@@ -201,17 +207,11 @@ class ExperimentConfig(InputModel):
     tags: Tags = ()
     type: str
     primary_metric: MetricName
-    secondary_metrics: Annotated[
-        tuple[MetricName, ...], Field(max_length=_MAX_METRICS, strict=False)
-    ] = ()
-    guardrail_metrics: Annotated[
-        tuple[MetricName, ...], Field(max_length=_MAX_METRICS, strict=False)
-    ] = ()
+    secondary_metrics: Annotated[tuple[MetricName, ...], JsonList(max_length=_MAX_METRICS)] = ()
+    guardrail_metrics: Annotated[tuple[MetricName, ...], JsonList(max_length=_MAX_METRICS)] = ()
     metrics: dict[MetricName, MetricSpec] = Field(default_factory=dict)
     periods: PeriodSpec | None = None
-    covariates: Annotated[
-        tuple[Covariate, ...], Field(max_length=MAX_COVARIATES, strict=False)
-    ] = ()
+    covariates: Annotated[tuple[Covariate, ...], JsonList(max_length=MAX_COVARIATES)] = ()
     dimensions: Dimensions = ()
     plan: PlanSpec | None = None
     negligible_difference: NegligibleDifference = None

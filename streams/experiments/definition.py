@@ -13,7 +13,7 @@ from streams.experiments.covariates import dimension
 from streams.experiments.slices import sliced
 from streams.model.errors import PATH_CHARACTERS, quoted
 from streams.model.ids import MAX_VARIANTS
-from streams.model.validation import InputModel, parse, problem
+from streams.model.validation import InputModel, JsonList, parse, problem
 from streams.policies.base import Policy
 from streams.policies.contextual.base import ContextualPolicy
 from streams.policies.contextual.encoding import FeatureSpace
@@ -93,7 +93,8 @@ class ExperimentDefinition(InputModel):
 
     config: ExperimentConfig
     variants: Annotated[
-        tuple[VariantSpec, ...], Field(min_length=2, max_length=MAX_VARIANTS, strict=False)
+        tuple[VariantSpec, ...],
+        JsonList(min_length=2, max_length=MAX_VARIANTS),
     ]
 
     @model_validator(mode="after")

@@ -6,12 +6,12 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, NamedTuple, Self
 
-from pydantic import AfterValidator, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, StringConstraints, model_validator
 
 from streams.model.dimensions import MAX_DIMENSIONS, OTHER
 from streams.model.errors import quoted
 from streams.model.text import has_controls
-from streams.model.validation import InputModel, problem
+from streams.model.validation import InputModel, JsonList, problem
 from streams.targeting.attributes import Read, reader_of
 
 MAX_VALUES = 20
@@ -52,7 +52,7 @@ class Dimension(InputModel):
     name: Annotated[str, _Text, AfterValidator(_attribute)]
     values: Annotated[
         tuple[Annotated[str, _Text, AfterValidator(_value)], ...],
-        Field(min_length=1, max_length=MAX_VALUES, strict=False),
+        JsonList(min_length=1, max_length=MAX_VALUES),
     ]
 
     @model_validator(mode="after")
@@ -64,7 +64,7 @@ class Dimension(InputModel):
         return self
 
 
-Dimensions = Annotated[tuple[Dimension, ...], Field(max_length=MAX_DIMENSIONS, strict=False)]
+Dimensions = Annotated[tuple[Dimension, ...], JsonList(max_length=MAX_DIMENSIONS)]
 
 
 def check_dimensions(dimensions: Sequence[Dimension]) -> None:

@@ -20,7 +20,7 @@ from streams.model.experiment_keys import KEY_PATTERN, holdout_number, named_exp
 from streams.model.ids import ExperimentNumber
 from streams.model.quantities import PROPENSITY_ONE
 from streams.model.receipts import Receipt
-from streams.model.validation import InputModel, problem
+from streams.model.validation import InputModel, JsonList, problem
 
 HELD_OUT, NOT_HELD_OUT = 0, 1
 """Indices of the two variants of a holdout."""
@@ -54,7 +54,7 @@ HoldoutKey = Annotated[str, StringConstraints(pattern=KEY_PATTERN)]
 HoldoutShare = Annotated[float, Field(ge=MIN_SHARE, le=MAX_SHARE)]
 Covered = Annotated[
     tuple[Annotated[str, AfterValidator(_covered)], ...],
-    Field(min_length=1, max_length=MAX_EXPERIMENTS, strict=False),
+    JsonList(min_length=1, max_length=MAX_EXPERIMENTS),
 ]
 
 

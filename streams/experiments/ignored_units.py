@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Annotated
 
-from pydantic import Field, StringConstraints
+from pydantic import StringConstraints
+
+from streams.model.validation import JsonList
 
 MAX_IGNORED_UNITS = 100
 """Ids of one experiment, at most: they are part of every snapshot of it."""
@@ -57,7 +59,7 @@ _ZEROED = "00"
 
 IgnoredUnits = Annotated[
     tuple[Annotated[str, StringConstraints(max_length=MAX_UNIT_ID)], ...],
-    Field(max_length=MAX_IGNORED_UNITS, strict=False),
+    JsonList(max_length=MAX_IGNORED_UNITS),
 ]
 
 

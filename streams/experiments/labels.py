@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, StringConstraints
+from pydantic import AfterValidator, StringConstraints
 
 from streams.model.errors import quoted
 from streams.model.text import has_controls
-from streams.model.validation import problem
+from streams.model.validation import JsonList, problem
 
 MAX_OWNER = 100
 """Characters of an owner."""
@@ -52,5 +52,7 @@ Tag = Annotated[
 ]
 
 Tags = Annotated[
-    tuple[Tag, ...], Field(max_length=MAX_TAGS, strict=False), AfterValidator(_different)
+    tuple[Tag, ...],
+    JsonList(max_length=MAX_TAGS),
+    AfterValidator(_different),
 ]

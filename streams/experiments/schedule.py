@@ -15,7 +15,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from streams.model.published import Published
 from streams.model.times import LAST_MS, SECONDS_BELOW, unit_hint
-from streams.model.validation import InputModel, problem
+from streams.model.validation import InputModel, JsonList, problem
 
 MAX_RAMP_STEPS = 20
 MAX_AFTER_S = 366 * 86_400
@@ -72,10 +72,10 @@ class ScheduleSpec(InputModel):
 
     start_at: ScheduledTime | None = None
     end_at: ScheduledTime | None = None
-    ramp: Annotated[tuple[RampStep, ...], Field(max_length=MAX_RAMP_STEPS, strict=False)] = ()
+    ramp: Annotated[tuple[RampStep, ...], JsonList(max_length=MAX_RAMP_STEPS)] = ()
     hold_on: Annotated[
         tuple[Annotated[HoldOn, Field(strict=False)], ...],
-        Field(max_length=len(HoldOn), strict=False),
+        JsonList(max_length=len(HoldOn)),
     ] = ()
 
     @model_validator(mode="after")

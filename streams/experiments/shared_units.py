@@ -9,7 +9,7 @@ from pydantic import Field, StringConstraints, model_validator
 
 from streams.model.experiment_keys import KEY_PATTERN
 from streams.model.quantities import PROPENSITY_ONE
-from streams.model.validation import InputModel, problem
+from streams.model.validation import InputModel, JsonList, problem
 from streams.policies.bucketing import shared_state
 
 _LAYER = b"layer"
@@ -50,7 +50,7 @@ class LayerSpec(InputModel):
     key: SharedKey
     range: Annotated[
         tuple[Annotated[float, Field(ge=0.0, le=1.0)], Annotated[float, Field(ge=0.0, le=1.0)]],
-        Field(strict=False),
+        JsonList(),
     ]
 
     @model_validator(mode="after")

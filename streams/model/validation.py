@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from annotated_types import GroupedMetadata, MaxLen, MinLen
+from pydantic import BaseModel, ConfigDict, FailFast, Strict, ValidationError
 from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
 
@@ -27,6 +29,31 @@ class InputModel(BaseModel):
         populate_by_name=True,
         validate_default=True,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class JsonList(GroupedMetadata):
+    """Annotation of a tuple that is a list in JSON.
+
+    Members are checked up to the first bad one, as `parse` names no other: an error for each of
+    500,000 bad members of a body of 1 MB would keep the event loop for seconds.
+
+    Attributes:
+        min_length: Fewest members.
+        max_length: Most members; None for no bound.
+    """
+
+    min_length: int = 0
+    max_length: int | None = None
+
+    def __iter__(self) -> Iterator[object]:
+        """Yield what pydantic makes of it."""
+        yield Strict(strict=False)  # a list is no tuple to a strict model
+        if self.min_length:
+            yield MinLen(self.min_length)
+        if self.max_length is not None:
+            yield MaxLen(self.max_length)
+        yield FailFast()
 
 
 M = TypeVar("M", bound=BaseModel)

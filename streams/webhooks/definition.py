@@ -17,7 +17,7 @@ from streams.experiments.labels import Tags
 from streams.model.errors import InputError
 from streams.model.experiment_keys import named_experiment
 from streams.model.text import has_controls
-from streams.model.validation import InputModel, parse, problem
+from streams.model.validation import InputModel, JsonList, parse, problem
 from streams.webhooks.event_types import ALL, PATTERNS
 from streams.webhooks.signing import secret_bytes
 
@@ -91,11 +91,11 @@ Url = Annotated[str, Field(min_length=1, max_length=MAX_URL)]
 Secret = Annotated[str, Field(max_length=MAX_SECRET), AfterValidator(_secret)]
 Events = Annotated[
     tuple[Annotated[str, AfterValidator(_pattern)], ...],
-    Field(min_length=1, max_length=len(PATTERNS), strict=False),
+    JsonList(min_length=1, max_length=len(PATTERNS)),
 ]
 Experiments = Annotated[
     tuple[Annotated[str, AfterValidator(_experiment)], ...],
-    Field(max_length=MAX_EXPERIMENTS, strict=False),
+    JsonList(max_length=MAX_EXPERIMENTS),
 ]
 Description = Annotated[str, Field(max_length=MAX_DESCRIPTION), AfterValidator(_shown)]
 Moment = Annotated[int, Field(ge=0, lt=TIME_LIMIT_MS)]
@@ -182,9 +182,9 @@ class WebhookDefinition(InputModel):
     """
 
     host: str
-    events: tuple[str, ...] = Field((ALL,), strict=False)
-    experiments: tuple[str, ...] = Field((), strict=False)
-    tags: tuple[str, ...] = Field((), strict=False)
+    events: Annotated[tuple[str, ...], JsonList()] = (ALL,)
+    experiments: Annotated[tuple[str, ...], JsonList()] = ()
+    tags: Annotated[tuple[str, ...], JsonList()] = ()
     format: Annotated[Format, Field(strict=False)] = Format.STANDARD
     description: str = ""
     is_enabled: bool = True

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from streams.model.validation import InputModel, parse
+from streams.model.validation import InputModel, JsonList, parse
 
 MAX_WAITING = 256
 """Events of a webhook that wait at most. A webhook with more goes on reading once some are gone."""
@@ -81,7 +81,7 @@ class _Stored(InputModel):
     positions: dict[str, int] = Field(default_factory=dict)
     waiting: Annotated[
         tuple[Annotated[tuple[int, int, int, int, int], Field(strict=False)], ...],
-        Field(strict=False),
+        JsonList(),
     ] = ()
     state: State = State()
 

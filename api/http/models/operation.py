@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field, StringConstraints
 
 from api.http.models.responses import ErrorDetails, ResponseModel
-from streams.model.validation import InputModel
+from streams.model.validation import InputModel, JsonList
 
 MAX_PLACES = 100
 """Places of dead letters in one request."""
@@ -58,7 +58,7 @@ class ResendRequest(InputModel):
 
     places: Annotated[
         tuple[Annotated[str, StringConstraints(min_length=1, max_length=MAX_PLACE)], ...],
-        Field(min_length=1, max_length=MAX_PLACES, strict=False),
+        JsonList(min_length=1, max_length=MAX_PLACES),
     ]
 
 

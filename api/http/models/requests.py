@@ -16,7 +16,7 @@ from streams.experiments.promotion_state import MAX_CONTROL_SHARE
 from streams.experiments.served import Serve
 from streams.model.errors import EventError, quoted
 from streams.model.quantities import METRIC_NAME_PATTERN
-from streams.model.validation import InputModel, problem
+from streams.model.validation import InputModel, JsonList, problem
 from streams.model.voids import REASON_PATTERN, void_metric
 
 MAX_ASSIGNMENTS = 1_000
@@ -89,9 +89,7 @@ class AssignmentContext(InputModel):
     device: ShortText | None = None
     location: ShortText | None = None
     features: dict[str, Any] | None = None
-    eligible: Annotated[
-        tuple[ShortText, ...] | None, Field(max_length=MAX_ELIGIBLE, strict=False)
-    ] = None
+    eligible: Annotated[tuple[ShortText, ...] | None, JsonList(max_length=MAX_ELIGIBLE)] = None
 
 
 class AssignmentsRequest(InputModel):
@@ -102,12 +100,10 @@ class AssignmentsRequest(InputModel):
         units: A context for each unit.
     """
 
-    experiment_ids: Annotated[
-        tuple[ExperimentId, ...], Field(min_length=1, max_length=256, strict=False)
-    ]
+    experiment_ids: Annotated[tuple[ExperimentId, ...], JsonList(min_length=1, max_length=256)]
     units: Annotated[
         tuple[AssignmentContext, ...],
-        Field(min_length=1, max_length=MAX_ASSIGNMENTS, strict=False),
+        JsonList(min_length=1, max_length=MAX_ASSIGNMENTS),
     ]
 
 
@@ -224,5 +220,5 @@ class ImpressionsRequest(InputModel):
 
     batches: Annotated[
         tuple[Annotated[str, StringConstraints(max_length=MAX_BATCH_CHARACTERS)], ...],
-        Field(min_length=1, max_length=MAX_BATCHES, strict=False),
+        JsonList(min_length=1, max_length=MAX_BATCHES),
     ]

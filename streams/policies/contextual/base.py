@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar, Self
 
 from pydantic import Field, model_validator
 
+from streams.model.validation import JsonList
 from streams.model.vectors import MAX_ENTRIES
 from streams.policies.base import Arm, Policy
 from streams.policies.contextual.features import Feature, check_features
@@ -34,9 +35,7 @@ class ContextualPolicy(Policy):
     others, so exploring evenly costs more than it tells."""
     final_part: ClassVar[float] = 0.1
 
-    features: Annotated[
-        tuple[Feature, ...], Field(min_length=1, max_length=MAX_ENTRIES, strict=False)
-    ]
+    features: Annotated[tuple[Feature, ...], JsonList(min_length=1, max_length=MAX_ENTRIES)]
     alpha: float = Field(default=1.0, gt=0.0, le=1e6)
     ridge: float = Field(default=1.0, ge=1e-6, le=1e9)
 

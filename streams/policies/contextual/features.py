@@ -9,7 +9,7 @@ from typing import Annotated, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from streams.model.errors import quoted
-from streams.model.validation import InputModel, problem
+from streams.model.validation import InputModel, JsonList, problem
 from streams.model.vectors import MAX_DIMENSION
 
 MAX_COEFFICIENTS = 1_024
@@ -56,7 +56,8 @@ class Feature(InputModel):
     maximum: float | None = Field(default=None, ge=-NUMBER_LIMIT, le=NUMBER_LIMIT)
     values: (
         Annotated[
-            tuple[Category, ...], Field(min_length=1, max_length=MAX_CATEGORIES, strict=False)
+            tuple[Category, ...],
+            JsonList(min_length=1, max_length=MAX_CATEGORIES),
         ]
         | None
     ) = None
