@@ -37,7 +37,7 @@ from streams.model.experiment_keys import KEY_PATTERN, is_key
 from streams.model.ids import is_experiment_id, is_variant_id
 from streams.model.receipts import MAX_KEY_ID
 from streams.model.text import LAYOUT, has_controls
-from streams.model.validation import InputModel, JsonList, parse, problem
+from streams.model.validation import InputModel, JsonList, JsonObject, parse, problem
 from streams.policies.base import BetaPolicy, Policy
 from streams.policies.contextual.base import ContextualPolicy
 from streams.policies.registry import POLICIES
@@ -59,6 +59,7 @@ author says otherwise."""
 
 MAX_MIN_DURATION_S = 366 * 86_400
 _MAX_METRICS = 32
+_MAX_SPECS = 256  # more than can be accepted: a ratio and both of its parts for each that is named
 
 
 def _shown(text: str) -> str:
@@ -122,7 +123,7 @@ MAX_OVERRIDES = 100
 
 Overrides = Annotated[
     dict[Annotated[str, StringConstraints(min_length=1, max_length=MAX_UNIT_ID)], Name],
-    Field(max_length=MAX_OVERRIDES),
+    JsonObject(MAX_OVERRIDES),
 ]
 
 
@@ -209,7 +210,9 @@ class ExperimentConfig(InputModel):
     primary_metric: MetricName
     secondary_metrics: Annotated[tuple[MetricName, ...], JsonList(max_length=_MAX_METRICS)] = ()
     guardrail_metrics: Annotated[tuple[MetricName, ...], JsonList(max_length=_MAX_METRICS)] = ()
-    metrics: dict[MetricName, MetricSpec] = Field(default_factory=dict)
+    metrics: Annotated[dict[MetricName, MetricSpec], JsonObject(_MAX_SPECS)] = Field(
+        default_factory=dict
+    )
     periods: PeriodSpec | None = None
     covariates: Annotated[tuple[Covariate, ...], JsonList(max_length=MAX_COVARIATES)] = ()
     dimensions: Dimensions = ()

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from annotated_types import GroupedMetadata, MaxLen, MinLen
-from pydantic import BaseModel, ConfigDict, FailFast, Strict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Strict, ValidationError
 from pydantic.alias_generators import to_camel
-from pydantic_core import PydanticCustomError
+from pydantic_core import PydanticCustomError, PydanticKnownError
 
 from streams.model.errors import PATH_CHARACTERS, InputError
 
@@ -54,6 +54,28 @@ class JsonList(GroupedMetadata):
         if self.max_length is not None:
             yield MaxLen(self.max_length)
         yield FailFast()
+
+
+@dataclass(frozen=True, slots=True)
+class JsonObject(GroupedMetadata):
+    """Annotation of a mapping; its members are counted before they are checked.
+
+    Attributes:
+        max_length: Most members.
+    """
+
+    max_length: int
+
+    def __iter__(self) -> Iterator[object]:
+        """Yield what pydantic makes of it."""
+        yield MaxLen(self.max_length)
+        yield BeforeValidator(self._counted)
+
+    def _counted(self, value: object) -> object:
+        if isinstance(value, Mapping) and len(value) > self.max_length:
+            lengths = {"max_length": self.max_length, "actual_length": len(value)}
+            raise PydanticKnownError("too_long", {"field_type": "Object", **lengths})
+        return value
 
 
 M = TypeVar("M", bound=BaseModel)
