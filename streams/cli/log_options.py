@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from datetime import UTC, datetime
+import re
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,11 +14,15 @@ import typer
 from streams.kafka.records import LogSource
 from streams.kafka.source import KafkaSource
 from streams.model.errors import InputError, quoted
+from streams.model.stated_times import check_bound
 from streams.ops.archive.joined import JoinedSource
 from streams.ops.archive.source import ArchiveSource
 from streams.settings import Settings
 
 CORES = os.cpu_count() or 1
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECONDS = re.compile(r"-?[0-9]{1,19}").fullmatch
 
 Archive = Annotated[
     Path | None,
@@ -151,20 +156,20 @@ def until_of(text: str | None, option: str = "--until") -> int | None:
         option: Option that it is the value of.
 
     Raises:
-        InputError: it is not a time.
+        InputError: it is not a time (`WRONG_TYPE`), or one in another unit (`OUT_OF_RANGE`).
 
     Examples:
-        >>> until_of("1970-01-01T00:00:01"), until_of("1500")
-        (1000, 1500)
+        >>> until_of("2025-11-24T16:00:00"), until_of("1764000000000")
+        (1764000000000, 1764000000000)
     """
     if text is None:
         return None
-    if text.isdecimal():
-        return int(text)
+    if _MILLISECONDS(text):
+        return check_bound(int(text), option)
     try:
         moment = datetime.fromisoformat(text)
     except ValueError as error:
         message = f"{quoted(text)} is neither ISO 8601 nor milliseconds"
         raise InputError("WRONG_TYPE", message, option) from error
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return round(moment.timestamp() * 1000)
+    return check_bound((moment - _EPOCH) // timedelta(milliseconds=1), option)

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from streams.model.published import Published
-from streams.model.times import LAST_MS, SECONDS_BELOW, unit_hint
+from streams.model.stated_times import StatedTime
 from streams.model.validation import InputModel, JsonList, problem
 
 MAX_RAMP_STEPS = 20
@@ -30,22 +30,6 @@ class HoldOn(StrEnum):
     """A guardrail has tripped."""
     SAMPLE_RATIO = "sampleRatio"
     """Observed counts of units deviate from the configured split."""
-
-
-def _scheduled(time_ms: int) -> int:
-    """Refuse a time in seconds: long past, it would start or end the experiment at once."""
-    if not SECONDS_BELOW <= time_ms <= LAST_MS:
-        message = f"{time_ms}, must be in [{SECONDS_BELOW}, {LAST_MS}]{unit_hint(time_ms)}"
-        raise problem("OUT_OF_RANGE", message)
-    return time_ms
-
-
-ScheduledTime = Annotated[
-    int,
-    AfterValidator(_scheduled),
-    Field(json_schema_extra={"minimum": SECONDS_BELOW, "maximum": LAST_MS}),
-]
-"""Time of a schedule, in milliseconds since the epoch, from March 1973 to the year 9999."""
 
 
 class RampStep(InputModel):
@@ -70,8 +54,8 @@ class ScheduleSpec(InputModel):
         hold_on: Findings that hold the ramp: no further step is taken.
     """
 
-    start_at: ScheduledTime | None = None
-    end_at: ScheduledTime | None = None
+    start_at: StatedTime | None = None
+    end_at: StatedTime | None = None
     ramp: Annotated[tuple[RampStep, ...], JsonList(max_length=MAX_RAMP_STEPS)] = ()
     hold_on: Annotated[
         tuple[Annotated[HoldOn, Field(strict=False)], ...],

@@ -16,6 +16,7 @@ from pydantic import AfterValidator, Field, model_validator
 from streams.experiments.labels import Tags
 from streams.model.errors import InputError
 from streams.model.experiment_keys import named_experiment
+from streams.model.stated_times import BoundTime
 from streams.model.text import has_controls
 from streams.model.validation import InputModel, JsonList, parse, problem
 from streams.webhooks.event_types import ALL, PATTERNS
@@ -34,7 +35,6 @@ OVERLAP_S = 86_400
 
 MAX_OVERLAP_S = 30 * 86_400
 
-TIME_LIMIT_MS = 1 << 48
 _ID_BYTES = 16
 _PERSON = b"webhook"
 
@@ -98,7 +98,6 @@ Experiments = Annotated[
     JsonList(max_length=MAX_EXPERIMENTS),
 ]
 Description = Annotated[str, Field(max_length=MAX_DESCRIPTION), AfterValidator(_shown)]
-Moment = Annotated[int, Field(ge=0, lt=TIME_LIMIT_MS)]
 
 
 class WebhookRequest(InputModel):
@@ -125,7 +124,7 @@ class WebhookRequest(InputModel):
     tags: Tags = ()
     format: Annotated[Format, Field(strict=False)] = Format.STANDARD
     description: Description = ""
-    since: Moment | None = None
+    since: BoundTime | None = None
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -155,7 +154,7 @@ class WebhookUpdate(InputModel):
     format: Annotated[Format, Field(strict=False)] | None = None
     description: Description | None = None
     is_enabled: bool | None = None
-    since: Moment | None = None
+    since: BoundTime | None = None
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field, StringConstraints
 
 from api.http.models.responses import ErrorDetails, ResponseModel
+from streams.model.stated_times import BoundTime
 from streams.model.validation import InputModel, JsonList
 
 MAX_PLACES = 100
@@ -48,8 +49,8 @@ class DeadLettersQuery(BaseModel):
     experiment: str | None = Field(
         default=None, max_length=100, description="Only of this experiment, by its id or key."
     )
-    since: int | None = Field(
-        default=None, ge=0, lt=2**48, description="Only written since, milliseconds."
+    since: BoundTime | None = Field(
+        default=None, description="Only written since, in milliseconds since the epoch."
     )
 
 

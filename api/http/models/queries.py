@@ -13,7 +13,7 @@ from streams.experiments.statistics.recommendation import RecommendedAction
 from streams.experiments.summary import Health
 from streams.experiments.thinning import MOST_POINTS
 from streams.model.authors import MAX_DECLARED, MAX_REASON
-from streams.wire.records import TIME_LIMIT_MS
+from streams.model.stated_times import BoundTime
 
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 200
@@ -132,17 +132,13 @@ class TimeseriesQuery(BaseModel):
     metric: str | None = Field(
         default=None, description="Name of a declared metric; the primary one unless given."
     )
-    begin_ms: int = Field(
+    begin_ms: BoundTime = Field(
         default=0,
-        ge=0,
-        lt=TIME_LIMIT_MS,
         alias="from",
         description="Points from this time on, in milliseconds since the epoch.",
     )
-    end_ms: int | None = Field(
+    end_ms: BoundTime | None = Field(
         default=None,
-        ge=0,
-        lt=TIME_LIMIT_MS,
         alias="to",
         description="Points before this time, which is after `from`.",
     )

@@ -26,6 +26,7 @@ from tests.patience import PATIENCE_S, until_true
 
 BRIEFLY_S = 0.5
 
+WRITTEN_MS = 1_760_000_000_000
 LETTER = DeadLetter(
     topic="observations",
     partition=2,
@@ -43,9 +44,11 @@ LETTER = DeadLetter(
 @pytest.fixture
 def letters(monkeypatch: pytest.MonkeyPatch) -> list[Found]:
     """Dead letters of Kafka: three of experiment 7, and a command of experiment 8."""
-    found = [Found(replace(LETTER, offset=n), 10 - n, 40) for n in range(3)]
+    found = [Found(replace(LETTER, offset=n), WRITTEN_MS - n, 40) for n in range(3)]
     key = experiment_id(8).encode()
-    found.append(Found(replace(LETTER, topic="commands", code="WRONG_TYPE", key=key), 1, None))
+    found.append(
+        Found(replace(LETTER, topic="commands", code="WRONG_TYPE", key=key), WRITTEN_MS - 9, None)
+    )
 
     def find(_: Any, selection: Selection) -> list[Found]:
         return [each for each in found if selection.has(each)]
@@ -78,7 +81,7 @@ async def test_dead_letters_are_filtered_by_code_topic_and_experiment(api: Api, 
     assert await places(topic="commands") == ["commands:2:0:0"]
     assert await places(experiment=experiment_id(8)) == ["commands:2:0:0"]
     assert len(await places(experiment=experiment_id(7))) == 3
-    assert len(await places(since="9")) == 2
+    assert len(await places(since=str(WRITTEN_MS - 1))) == 2
 
 
 @pytest.mark.parametrize(
@@ -89,6 +92,7 @@ async def test_dead_letters_are_filtered_by_code_topic_and_experiment(api: Api, 
         ({"cursor": "5/a:1:2"}, "INVALID_CURSOR", "query.cursor"),
         ({"code": "x" * 65}, "OUT_OF_RANGE", "query.code"),
         ({"since": -1}, "OUT_OF_RANGE", "query.since"),
+        ({"since": WRITTEN_MS // 1000}, "OUT_OF_RANGE", "query.since"),
         ({"experiment": "No Key!"}, None, "query.experiment"),
     ],
 )

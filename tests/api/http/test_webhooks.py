@@ -192,10 +192,14 @@ async def test_a_webhook_that_was_disabled_says_why_and_is_enabled_again(api):
     assert again.json()["status"] in {"active", "failing"}
     definition = api.webhooks.reader().read().webhooks[made["id"]].definition
     assert (definition.activation, definition.is_from_since) == (2, False)
-    since = await api.http.patch(f"/webhooks/{made['id']}", json={"since": 7})
+    since = await api.http.patch(f"/webhooks/{made['id']}", json={"since": 1_764_000_000_000})
     assert since.status_code == 200
     definition = api.webhooks.reader().read().webhooks[made["id"]].definition
-    assert (definition.activation, definition.is_from_since, definition.since_ms) == (3, True, 7)
+    assert (definition.activation, definition.is_from_since, definition.since_ms) == (
+        3,
+        True,
+        1_764_000_000_000,
+    )
 
 
 async def test_a_test_is_asked_for_in_the_log(api):

@@ -62,15 +62,15 @@ def test_the_table_has_a_line_for_each_point_and_variant(api, monkeypatch):
 
 
 def test_csv_and_json_have_every_number(api):
-    query = "metric=click&from=1000&to=2000&points=5"
+    query = "metric=click&from=1699999200000&to=1700000001000&points=5"
     api.answers[f"{LINE}?{query}"] = (200, series())
     options = (
         "--metric",
         "click",
         "--from",
-        "1970-01-01T00:00:01",
+        "2023-11-14T22:00:00",
         "--to",
-        "2000",
+        "1700000001000",
         "--points",
         "5",
     )
