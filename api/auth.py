@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from api.http.error_responses import AccessError
 from streams.api_keys import VARIABLE, ApiKey, Scope, digest, read_keys
-from streams.model.errors import ConfigurationError, quoted
+from streams.model.errors import ConfigurationError, counted, quoted
 
 MAX_CACHED = 1024
 """Presented keys whose verification is remembered; when full, all are verified again."""
@@ -119,7 +119,7 @@ def reload_keys(auth: ApiKeyAuth, file: Path) -> str:
     """
     keys = read_keys(file)
     auth.replace_keys(keys)
-    return f"{len(keys)} keys"
+    return counted(len(keys), "key")
 
 
 def is_loopback(host: str) -> bool:

@@ -17,7 +17,7 @@ from streams.cli import terminal
 from streams.cli.failures import EXIT_FAILED
 from streams.cli.tables import moment, table_of
 from streams.cli.terminal import API_DEFAULT, Api, AsJson
-from streams.model.errors import MESSAGE_CHARACTERS, InputError, one_line, quoted
+from streams.model.errors import MESSAGE_CHARACTERS, InputError, counted, one_line, quoted
 from streams.model.events import DeadLetter
 from streams.ops.dead_letters.again import letters_of, prepared
 from streams.ops.dead_letters.content import readable
@@ -121,7 +121,7 @@ def resend(
         found = find_letters(settings, Selection(code=code))
         if found and not yes:
             events = sum(each.letter.count for each in found)
-            typer.confirm(f"Send {events:,} events again?", abort=True, err=True)
+            typer.confirm(f"Send {counted(events, 'event')} again?", abort=True, err=True)
     resends, refused = asyncio.run(prepared(settings, found))
     for error in refused:
         terminal.echo(f"experiment: {error}", err=True)

@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from streams.experiments.config import ExperimentConfig, VariantName
 from streams.experiments.covariates import dimension
 from streams.experiments.slices import sliced
-from streams.model.errors import PATH_CHARACTERS, quoted
+from streams.model.errors import PATH_CHARACTERS, counted, quoted
 from streams.model.ids import MAX_VARIANTS
 from streams.model.validation import InputModel, JsonList, parse, problem
 from streams.policies.base import Policy
@@ -145,8 +145,8 @@ class ExperimentDefinition(InputModel):
         if len(self.active) < FEWEST_ACTIVE:
             raise problem(
                 "TOO_FEW_ACTIVE",
-                f"{len(self.active)} variants are active, must be at least {FEWEST_ACTIVE}; pause "
-                "or conclude the experiment",
+                f"{counted(len(self.active), 'active variant')}, must be at least {FEWEST_ACTIVE}; "
+                "pause or conclude the experiment",
                 "variants",
             )
 

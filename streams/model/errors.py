@@ -45,6 +45,15 @@ def quoted(value: object) -> str:
     return one_line(text, QUOTED_CHARACTERS)
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number and its noun, whose plural ends in s, as a message says them.
+
+    >>> counted(1, "active variant"), counted(0, "key"), counted(1_250, "event")
+    ('1 active variant', '0 keys', '1,250 events')
+    """
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
 def one_line(text: str, limit: int) -> str:
     r"""Return at most `limit` characters of a text, with what is not printable escaped.
 

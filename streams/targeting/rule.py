@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 from pydantic import PlainSerializer, PlainValidator, WithJsonSchema
 
-from streams.model.errors import quoted
+from streams.model.errors import counted, quoted
 from streams.model.validation import problem
 from streams.targeting.attributes import NAMES, Read, RequestAttributes, reader_of
 from streams.targeting.operators import OPERATORS_BY_NAME, ArgumentError, Operand
@@ -114,7 +114,7 @@ class _Parser:
         if not operator.least <= len(arguments) <= operator.most:
             wanted = f"{operator.least} to {operator.most}"
             wanted = str(operator.least) if operator.least == operator.most else wanted
-            raise problem(_TARGET, f"{len(arguments)} arguments, must be {wanted}", path)
+            raise problem(_TARGET, f"{counted(len(arguments), 'argument')}, must be {wanted}", path)
         operands = [
             self.operand(argument, f"{path}[{index}]", depth + 1)
             for index, argument in enumerate(arguments)

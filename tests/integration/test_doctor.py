@@ -53,7 +53,7 @@ async def test_it_finds_nothing_where_all_is_well_and_then_what_was_done(setting
             found = await asyncio.to_thread(diagnosis, api)
             assert found.keys() == {"DEAD_LETTERS"}
             assert (
-                "1 events of the last 24 h could not be used: INVALID_JSON"
+                "1 event of the last 24 h could not be used: INVALID_JSON"
                 in (found["DEAD_LETTERS"]["what"])
             )
 

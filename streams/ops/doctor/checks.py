@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 
+from streams.model.errors import counted
 from streams.model.receipts import CLOCK_SKEW_MS
 from streams.model.schema_levels import listed
 from streams.ops.doctor.cluster import CLUSTER_CHECKS
@@ -438,7 +439,7 @@ def _dead_letters(facts: Facts) -> Iterator[Finding]:
         yield Finding(
             "DEAD_LETTERS",
             Severity.WARNING,
-            f"{count:,} events of the last {facts.hours} h could not be used: {code}",
+            f"{counted(count, 'event')} of the last {facts.hours} h could not be used: {code}",
             f"See `experiment dead-letters list --code {code}`; once the cause is gone, "
             f"`experiment dead-letters resend --code {code}`.",
         )

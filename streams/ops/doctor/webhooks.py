@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from schemas.catalogue import DECISIONS
 from streams.kafka.records import LogSource, Span
+from streams.model.errors import counted
 from streams.ops.doctor.finding import Finding, Severity
 from streams.webhooks.log import WebhookReader
 from streams.webhooks.table import is_disabled
@@ -85,7 +86,7 @@ def webhook_findings(webhooks: tuple[WebhookFacts, ...]) -> Iterator[Finding]:
                 "WEBHOOK_DISABLED",
                 Severity.WARNING,
                 f"{named} is disabled ({each.disabled_because}, last failure {each.error}); "
-                f"{each.waiting} events wait",
+                f"waiting: {counted(each.waiting, 'event')}",
                 "Mend the receiver, then enable it again: "
                 f"`experiment webhooks update {each.webhook_id} --send on`.",
             )
@@ -94,7 +95,7 @@ def webhook_findings(webhooks: tuple[WebhookFacts, ...]) -> Iterator[Finding]:
                 "WEBHOOK_FAILING",
                 Severity.WARNING,
                 f"{named} has taken nothing for {each.failing_ms // 1000} s ({each.error}); "
-                f"{each.waiting} events wait",
+                f"waiting: {counted(each.waiting, 'event')}",
                 f"See why it does not answer: `experiment webhooks test {each.webhook_id}`.",
             )
     late = [each for each in webhooks if each.late_ms > LATE_LIMIT_MS]
@@ -102,7 +103,7 @@ def webhook_findings(webhooks: tuple[WebhookFacts, ...]) -> Iterator[Finding]:
         yield Finding(
             "WEBHOOKS_NOT_DELIVERED",
             Severity.ERROR,
-            f"events for {len(late)} webhooks are not sent, for "
+            f"events for {counted(len(late), 'webhook')} are not sent, for "
             f"{max(each.late_ms for each in late) // 1000} s",
             "Start `experiment webhooks run`, or see its log.",
         )

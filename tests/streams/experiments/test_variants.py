@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
+from streams.experiments.definition import parse_definition
 from streams.experiments.lifecycle import Experiment, apply_command
 from streams.experiments.roster import Roster, fixed_weights
 from streams.fold.stored import StoredExperiment, decode_stored, encode_stored
-from streams.model.errors import EngineError
+from streams.model.errors import EngineError, InputError
 from streams.model.events import Command, CommandKind
 from streams.model.quantities import ALLOCATION_TOTAL
 
@@ -188,3 +189,10 @@ def test_what_is_stored_is_read_again() -> None:
     experiment = added(changed(started(), "B", isActive=False), "D")
 
     assert decode_stored(encode_stored(StoredExperiment(experiment, ()))).experiment == experiment
+
+
+def test_one_variant_is_written_as_one() -> None:
+    variants = [{"name": "A", "isControl": True}, {"name": "B", "isActive": False}]
+
+    with pytest.raises(InputError, match=r"^TOO_FEW_ACTIVE at variants: 1 active variant, "):
+        parse_definition({"name": "X", "type": "bayesian_ab", "primaryMetric": "click"}, variants)

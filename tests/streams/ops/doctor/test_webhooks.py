@@ -51,7 +51,7 @@ def test_a_disabled_and_a_failing_webhook_are_named():
     [finding] = webhook_findings(webhook_facts(log_of(progress).log))
 
     assert finding.code == "WEBHOOK_DISABLED"
-    for part in (NAME, "https://a.example", "GONE", "1 events wait"):
+    for part in (NAME, "https://a.example", "GONE", "waiting: 1 event"):
         assert part in finding.what
 
 
