@@ -22,9 +22,12 @@ from dashboard.context import (
     dashboard_of,
     keep_session,
     render,
+    session_of,
     template_environment,
+    typed_into,
 )
 from dashboard.csrf import CsrfTokens
+from dashboard.drafts import Drafts
 from dashboard.engine import Engine, MakeClient, client_maker
 from dashboard.failures import failure_of, is_unanswered
 from dashboard.feeds import Feeds
@@ -78,6 +81,7 @@ def dashboard_app(
         sessions=SessionStore(session_s, now_s),
         tokens=CsrfTokens(),
         resending=Resending(),
+        drafts=Drafts(),
         assets=assets,
         api_url=api_url,
         is_private=is_private,
@@ -131,6 +135,8 @@ async def _to_sign_in(request: Request, _: Exception) -> Response:
         shown = urlsplit(request.headers.get("hx-current-url", ""))
         place = shown.path + (f"?{shown.query}" if shown.query else "")
         return Response("Sign in again.", 401, headers={"HX-Redirect": _sign_in(place)})
+    if typed := await typed_into(request):
+        return sign_in.form(request, place=request.url.path, typed=typed, status=401)
     return RedirectResponse(_sign_in(place if request.method == "GET" else ""), 303)
 
 
@@ -140,12 +146,17 @@ def _sign_in(place: str) -> str:
 
 
 async def _forged(request: Request, _: Exception) -> Response:
+    typed = await typed_into(request)
+    if typed:
+        session = await session_of(request)
+        dashboard_of(request).drafts.keep(session.id, request.url.path, typed)
+    what_next = "What you typed is in it when" if typed else "Repeat what you did when"
     return _error(
         request,
         403,
         "This form is out of date.",
-        "The dashboard was restarted, or you signed out in another tab. Go back, load the page "
-        "again and repeat what you did. Nothing was changed.",
+        "The dashboard was restarted, or you signed in anew in another tab. Nothing was changed. "
+        f"{what_next} you load this page again.",
     )
 
 

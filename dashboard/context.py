@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,7 +12,9 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from dashboard import csrf
+from dashboard.attempts import KEY_FIELD
 from dashboard.csrf import CsrfTokens, is_cross_site
+from dashboard.drafts import Drafts
 from dashboard.engine import Engine
 from dashboard.feeds import Feeds
 from dashboard.resending import Resending
@@ -24,6 +27,9 @@ from experiment_streams_client import AsyncExperimentClient
 TEMPLATES = Path(__file__).parent / "templates"
 
 COOKIE = "experiment_session"
+
+MAX_FIELDS = 1_000
+"""Fields of a form."""
 
 R = TypeVar("R", bound=Response)
 
@@ -38,6 +44,7 @@ class Dashboard:
         sessions: People who are signed in.
         tokens: Tokens of forms.
         resending: Dead letters that are sent again.
+        drafts: Forms of sessions that had ended.
         assets: Scripts and styles.
         api_url: Address of the API, as `curl` would use it.
         is_private: Whether nobody but this machine reaches the dashboard; only then it may be used
@@ -50,6 +57,7 @@ class Dashboard:
     sessions: SessionStore
     tokens: CsrfTokens
     resending: Resending
+    drafts: Drafts
     assets: StaticAssets
     api_url: str
     is_private: bool
@@ -111,11 +119,37 @@ async def form_of(request: Request) -> dict[str, str]:
         ForgedFormError: it is not one of our forms, or its page is older than this process.
     """
     session = await session_of(request)
-    form = await request.form(max_fields=1_000)
-    fields = {name: value for name, value in form.items() if isinstance(value, str)}
+    fields = await _fields_of(request)
     token = fields.pop(csrf.FIELD, request.headers.get(csrf.HEADER, ""))
     if is_cross_site(request.headers) or not dashboard_of(request).tokens.holds(token, session.id):
         raise ForgedFormError
+    return fields
+
+
+async def _fields_of(request: Request) -> dict[str, str]:
+    form = await request.form(max_fields=MAX_FIELDS)
+    return {name: value for name, value in form.items() if isinstance(value, str)}
+
+
+async def typed_into(request: Request) -> dict[str, str]:
+    """Return what a form that was not taken holds, to be shown again; nothing of another site's.
+
+    Its token and its idempotency key are left out: it is sent again by a page of its own.
+    """
+    if request.method != "POST" or is_cross_site(request.headers):
+        return {}
+    return {
+        name: value
+        for name, value in (await _fields_of(request)).items()
+        if name not in {csrf.FIELD, KEY_FIELD}
+    }
+
+
+async def draft_of(request: Request) -> Mapping[str, str]:
+    """Return what was typed into the form of a page before its session ended; once."""
+    session = await session_of(request)
+    fields = dashboard_of(request).drafts.take(session.id, request.url.path)
+    request.state.is_draft = bool(fields)
     return fields
 
 
@@ -129,6 +163,7 @@ async def page(
         "session": session,
         "token": dashboard.tokens.token(session.id),
         "path": request.url.path,
+        "is_draft": getattr(request.state, "is_draft", False),
     }
     return keep_session(
         request, HTMLResponse(render(request, template, {**shared, **context}), status)

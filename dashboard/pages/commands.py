@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from decimal import Decimal, InvalidOperation
 from typing import Any, TypedDict
 from urllib.parse import quote
 
@@ -12,17 +13,18 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from dashboard.attempts import KEY_FIELD, is_signed_out, message_of, next_key, status_of
-from dashboard.context import client_of, form_of, page, redirect, session_of
+from dashboard.context import client_of, draft_of, form_of, page, redirect, session_of
 from dashboard.views.actions import Action, action_named
 from dashboard.views.checklist import checklist
 from dashboard.views.facts import Facts
 from dashboard.views.headline import headline
+from dashboard.views.text import percent_field
 from experiment_streams_client import ApiError, AsyncExperimentClient
 
 REASON_FIELD = "reason"
 MAX_REASON = 500
 _PREFILLED = ("traffic", "variant")
-HUNDRED = 100.0  # percent
+HUNDRED = 100  # percent
 
 Send = Callable[[AsyncExperimentClient, str, Mapping[str, str], "Told"], Awaitable[Any]]
 
@@ -52,7 +54,7 @@ async def ask(request: Request) -> Response:
     """Return the page that states what a command does, with the fields that its address names."""
     query = request.query_params
     given = {name: query[name][:MAX_REASON] for name in _PREFILLED if name in query}
-    return await _confirmation(request, given, None)
+    return await _confirmation(request, {**given, **await draft_of(request)}, None)
 
 
 async def give(request: Request) -> Response:
@@ -108,8 +110,8 @@ async def _confirmation(
         ],
         "suggested": _suggested(facts, request.path_params["action"]),
         "fields": fields,
-        "traffic": f"{100 * float(facts.experiment.config.get('trafficAllocation', 1)):g}",
-        "control_share": f"{100 * float(facts.experiment.config.get('controlShare') or 0):g}",
+        "traffic": percent_field(facts.experiment.config.get("trafficAllocation", 1)),
+        "control_share": percent_field(facts.experiment.config.get("controlShare") or 0),
         "error": error,
         "key": next_key(fields, status),
         "may_manage": session.may("manage"),
@@ -150,12 +152,12 @@ def _share(fields: Mapping[str, str], name: str) -> float | None:
     if not text:
         return None
     try:
-        value = float(text)
-    except ValueError:
+        value = Decimal(text)
+    except InvalidOperation:
         raise FieldError(name, "Enter a number of percent.") from None
-    if not 0.0 <= value <= HUNDRED:
+    if not value.is_finite() or not 0 <= value <= HUNDRED:
         raise FieldError(name, "Enter a number from 0 to 100.")
-    return value / 100.0
+    return float(value / HUNDRED)
 
 
 def _variant(fields: Mapping[str, str]) -> str:

@@ -11,7 +11,15 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from dashboard.attempts import KEY_FIELD, is_signed_out, message_of, next_key, status_of
-from dashboard.context import client_of, dashboard_of, form_of, page, redirect, session_of
+from dashboard.context import (
+    client_of,
+    dashboard_of,
+    draft_of,
+    form_of,
+    page,
+    redirect,
+    session_of,
+)
 from dashboard.failures import failure_of, is_unanswered
 from dashboard.views import definition_fields
 from dashboard.views.definition_form import (
@@ -35,16 +43,21 @@ from dashboard.views.plan_form import (
 )
 from experiment_streams_client import ApiError
 
+_BUTTONS = ("add", "remove", "units")
+"""Names of buttons: what they do beside creating the experiment."""
+
 
 async def show(request: Request) -> Response:
-    """Return the empty form."""
-    return await _form(request, INITIAL, {}, "")
+    """Return the form: empty, or as it was sent before its session ended."""
+    draft = await draft_of(request)
+    given = {name: value for name, value in draft.items() if name not in _BUTTONS}
+    return await _form(request, given or INITIAL, {}, "")
 
 
 async def send(request: Request) -> Response:
     """Create the experiment; or change the rows of the form, or show what is wrong with it."""
     given = await form_of(request)
-    add, remove, units = (given.pop(name, "") for name in ("add", "remove", "units"))
+    add, remove, units = (given.pop(name, "") for name in _BUTTONS)
     if units:
         return await _form(request, {**given, UNITS_FIELD: units}, {}, "")
     if add or remove:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
 
@@ -12,7 +13,15 @@ from starlette.routing import Route
 
 from api.http.models.operation import MAX_PLACES
 from dashboard.attempts import KEY_FIELD, is_signed_out, message_of, next_key
-from dashboard.context import client_of, dashboard_of, form_of, page, redirect, session_of
+from dashboard.context import (
+    client_of,
+    dashboard_of,
+    draft_of,
+    form_of,
+    page,
+    redirect,
+    session_of,
+)
 from dashboard.failures import failure_of, is_unanswered
 from dashboard.pages.system import WAIT
 from dashboard.views.dead_letters import PERIODS, letter_rows, resent_view, since_ms
@@ -86,6 +95,7 @@ async def _letters(request: Request, chosen: dict[str, str], cursor: str) -> dic
 async def ask(request: Request) -> Response:
     """Return the page that states what sending letters again does."""
     places = [*dict.fromkeys(request.query_params.getlist("place"))]
+    places = places or _places(await draft_of(request))
     if not places:
         return redirect(request, LIST)
     return await _confirmation(request, places, "")
@@ -94,7 +104,7 @@ async def ask(request: Request) -> Response:
 async def send(request: Request) -> Response:
     """Send the records of letters again, and show what came of it."""
     fields = await form_of(request)
-    places = [text for name, text in fields.items() if name.startswith(_PLACE)]
+    places = _places(fields)
     if not places:
         return redirect(request, LIST)
     client, session = await client_of(request), await session_of(request)
@@ -114,6 +124,10 @@ async def send(request: Request) -> Response:
                 told += " Some records may have been sent: look before you send them once more."
         return await _confirmation(request, places, told, failure.status)
     return await page(request, "dead_letters_resent.html", {"view": resent_view(answer)})
+
+
+def _places(fields: Mapping[str, str]) -> list[str]:
+    return [text for name, text in fields.items() if name.startswith(_PLACE)]
 
 
 def _may_have_been_sent(error: ApiError) -> bool:

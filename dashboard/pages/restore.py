@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from dashboard.attempts import KEY_FIELD, is_signed_out, message_of, next_key, status_of
-from dashboard.context import client_of, form_of, page, redirect, session_of
+from dashboard.context import client_of, draft_of, form_of, page, redirect, session_of
 from dashboard.pages.commands import MAX_REASON, REASON_FIELD
 from dashboard.views.facts import Facts
 from dashboard.views.history import change_texts, history
@@ -21,7 +21,7 @@ from experiment_streams_client.calls.base import Call
 
 async def ask(request: Request) -> Response:
     """Return the page that states what restoring does."""
-    return await _confirmation(request, {}, "")
+    return await _confirmation(request, await draft_of(request), "")
 
 
 async def give(request: Request) -> Response:

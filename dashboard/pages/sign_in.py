@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import partial
+
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from dashboard.context import (
+    MAX_FIELDS,
     dashboard_of,
     form_of,
     render,
@@ -18,30 +22,37 @@ from experiment_streams_client import ApiError
 
 MAX_KEY = 512
 
+_TYPED = "typed."
+"""Prefix of the fields of another form, which wait for somebody to sign in."""
+
 
 async def show(request: Request) -> Response:
     """Return the page that asks for a key."""
-    return _form(request, place=_place(request.query_params.get("next", "")))
+    return form(request, place=_place(request.query_params.get("next", "")), typed={})
 
 
 async def sign_in(request: Request) -> Response:
     """Sign a person in whose key the API knows."""
-    form = await request.form(max_fields=10)
-    place = _place(str(form.get("next", "")))
+    sent = await request.form(max_fields=MAX_FIELDS + 10)
+    place = _place(str(sent.get("next", "")))
+    typed = {
+        name.removeprefix(_TYPED): value
+        for name, value in sent.items()
+        if name.startswith(_TYPED) and isinstance(value, str)
+    }
+    again = partial(form, request, place=place, typed=typed)
     if is_cross_site(request.headers):
-        return _form(request, place=place, error="Sign in on this page.", status=403)
-    key = str(form.get("key", "")).strip()
+        return form(request, place=place, typed={}, error="Sign in on this page.", status=403)
+    key = str(sent.get("key", "")).strip()
     if not key or len(key) > MAX_KEY or not (key.isascii() and key.isprintable()):
-        return _form(request, place=place, error="Enter an API key.", status=422)
+        return again(error="Enter an API key.", status=422)
     dashboard = dashboard_of(request)
     async with dashboard.engine.untried(key) as client:
         try:
             caller = await client.whoami()
         except ApiError as error:
             if error.status in {401, 403}:
-                return _form(
-                    request, place=place, error="The API does not know this key.", status=422
-                )
+                return again(error="The API does not know this key.", status=422)
             raise
     if caller.needs_key:
         session = dashboard.sessions.open(key, caller.name, frozenset(caller.scopes))
@@ -52,8 +63,10 @@ async def sign_in(request: Request) -> Response:
             "The API asks for no key, so anybody who reaches this page could change experiments. "
             "Give the API a file of keys, or have the dashboard listen on 127.0.0.1."
         )
-        return _form(request, place=place, error=message, status=403)
+        return again(error=message, status=403)
     dashboard.sessions.close(request.cookies.get(dashboard.cookie, ""))
+    if typed:
+        dashboard.drafts.keep(session.id, place, typed)
     response = RedirectResponse(place, 303)
     set_cookie(dashboard, response, session)
     return response
@@ -77,8 +90,31 @@ def _place(text: str) -> str:
     return text if is_ours and text.isprintable() and not text.startswith("/sign-") else "/"
 
 
-def _form(request: Request, *, place: str, error: str = "", status: int = 200) -> HTMLResponse:
-    context = {"place": place, "error": error, "session": None, "path": "/sign-in"}
+def form(
+    request: Request,
+    *,
+    place: str,
+    typed: Mapping[str, str],
+    error: str = "",
+    status: int = 200,
+) -> HTMLResponse:
+    """Return the form that asks for a key.
+
+    Args:
+        request: The request.
+        place: Where to go from it.
+        typed: Fields of a form at that place, which is shown again with them.
+        error: What is wrong.
+        status: Status of the page.
+    """
+    fields = {f"{_TYPED}{name}": value for name, value in typed.items()}
+    context = {
+        "place": place,
+        "typed": fields,
+        "error": error,
+        "session": None,
+        "path": "/sign-in",
+    }
     return HTMLResponse(render(request, "sign_in.html", context), status)
 
 

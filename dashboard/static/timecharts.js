@@ -4,6 +4,9 @@
   const plots = new Map();
   const color = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
   const variant = (index) => color(index < 8 ? `v${index}` : "vx");
+  // Digits without exponents, as on the rest of the page.
+  const signed = (value, digits) =>
+    value.toLocaleString("en", { maximumSignificantDigits: digits, signDisplay: "exceptZero" }).replace("-", "−");
   const share = (value) => `${Number((100 * value).toFixed(1))} %`;
 
   const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
@@ -98,7 +101,7 @@
       {
         ...common(element.clientWidth, data),
         scales: { x: { range: range(data) }, y: { range: [low, high], dir: data.isMirrored ? -1 : 1 } },
-        axes: axes((value) => (value > 0 ? "+" : "") + String(Number(value.toPrecision(6))).replace("-", "−")),
+        axes: axes((value) => signed(value, 6)),
         series: [{}, line(own, 1), line(own, 1), line(own, 2)],
         bands: [{ series: [1, 2], fill: `${own}2b` }],
         hooks: { draw: [annotate(data, true)] },
@@ -134,7 +137,11 @@
 
   const told = {
     difference: (data, at) => {
-      const shown = (value) => (value === null ? "–" : (value > 0 ? "+" : "") + Number(value.toPrecision(3)));
+      const shown = (value) => {
+        if (value === null) return "–";
+        if (value !== 0 && Math.abs(value) < 1e-6) return value < 0 ? ">−0.000001" : "<0.000001";
+        return signed(value, 3);
+      };
       return `${time(data.times, at)}: ${data.variant} ${shown(data.difference[at])} ${data.unit}, from ${shown(data.lower[at])} to ${shown(data.upper[at])}`;
     },
     traffic: (data, at) =>

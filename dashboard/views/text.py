@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from decimal import Decimal
 
+from streams.model.decimals import significant_decimals, without_zeros, written
 from streams.model.times import calendar_time
 from streams.stats.kinds import MetricKind
 
@@ -14,8 +16,7 @@ SPACE = "\N{NO-BREAK SPACE}"
 _SIGNIFICANT = 3
 _LOG_STEPS = math.log10(2.5)
 """An interval is 25 to 250 steps of its last digit wide, so that rounding hides no end of it."""
-_MOST_DECIMALS = 9
-_HUGE = 1e15
+_MOST_DECIMALS = 8
 _KIB = 1_024
 _SIZES = ("B", "KiB", "MiB", "GiB", "TiB")
 _ALMOST_CERTAIN = 0.9995
@@ -110,50 +111,49 @@ def number(value: float, width: float | None = None) -> str:
 
     >>> number(10.0196, 3.7), number(1234.5678, 250), number(0.0, 0.02), number(12_345_678)
     ('10.0', '1,235', '0.0000', '12,345,678')
+    >>> number(-4e-12), number(4e-12, 1e-11), number(0.0, 1e-11), number(math.nan)
+    ('>−0.000001', '<0.000001', '0', '–')
     """
-    if not math.isfinite(value):
-        return "∞" if value > 0 else f"{MINUS}∞" if value < 0 else "–"
-    if abs(value) >= _HUGE:
-        return f"{value:.3g}"
-    text = f"{value:,.{_decimals(value, width)}f}"
-    if text.startswith("-"):
-        # What rounds to zero has no sign.
-        text = text[1:] if not any(each in "123456789" for each in text) else MINUS + text[1:]
-    return text
+    return _written(value, width, is_signed=False)
 
 
 def signed(value: float, width: float | None = None) -> str:
     """Return a number with its sign.
 
-    >>> signed(0.31, 2.0), signed(-4.0, 20.0), signed(0.0)
-    ('+0.31', '−4.0', '0')
+    >>> signed(0.31, 2.0), signed(-4.0, 20.0), signed(0.0), signed(4e-12)
+    ('+0.31', '−4.0', '0', '<0.000001')
     """
-    text = number(value, width)
-    return f"+{text}" if value > 0 and any(each in "123456789∞" for each in text) else text
+    return _written(value, width, is_signed=True)
+
+
+def _written(value: float, width: float | None, *, is_signed: bool) -> str:
+    if math.isnan(value):
+        return "–"
+    return written(value, _decimals(value, width), is_signed=is_signed).replace("-", MINUS)
 
 
 def _decimals(value: float, width: float | None) -> int:
     if width is not None and width > 0 and math.isfinite(width):
         return min(max(1 - math.floor(math.log10(width) - _LOG_STEPS), 0), _MOST_DECIMALS)
-    if value == 0 or value == round(value):
+    if not math.isfinite(value) or value == round(value):
         return 0
-    return min(max(_SIGNIFICANT - 1 - math.floor(math.log10(abs(value))), 0), _MOST_DECIMALS)
+    return significant_decimals(value, _SIGNIFICANT)
 
 
 def percent(share: float | None, decimals: int = 1) -> str:
     """Return a share in percent.
 
-    >>> [percent(each).replace(SPACE, " ") for each in (0.5, 0.12345, None, 0.0004)]
-    ['50 %', '12.3 %', '–', '< 0.1 %']
+    >>> [percent(each).replace(SPACE, " ") for each in (0.5, 0.12345, None, 0.0004, -0.0004)]
+    ['50 %', '12.3 %', '–', '< 0.1 %', '> −0.1 %']
     """
-    if share is None:
+    if share is None or math.isnan(share):
         return "–"
-    smallest = 10.0**-decimals
-    if 0 < share * 100.0 < smallest / 2.0:
-        return f"<{SPACE}{smallest:.{decimals}f}{SPACE}%"
-    text = f"{share * 100:.{decimals}f}"
-    if "." in text:
-        text = text.rstrip("0").rstrip(".")
+    value, smallest = share * 100.0, 10.0**-decimals
+    if 0 < abs(value) < smallest / 2.0:
+        bound = written(smallest, decimals)
+        text = f">{SPACE}-{bound}" if value < 0 else f"<{SPACE}{bound}"
+    else:
+        text = without_zeros(written(value, decimals))
     return f"{text.replace('-', MINUS)}{SPACE}%"
 
 
@@ -171,11 +171,23 @@ def probability(value: float) -> str:
 
 
 def signed_percent(share: float | None) -> str:
-    """Return a relative difference."""
-    if share is None:
+    """Return a relative difference; what rounds to zero has no sign.
+
+    >>> [signed_percent(each).replace(SPACE, " ") for each in (0.123, -1e-7, math.inf)]
+    ['+12.3 %', '0.000 %', '+∞ %']
+    """
+    if share is None or math.isnan(share):
         return "–"
-    sign = "+" if share > 0 else MINUS if share < 0 else ""
-    return f"{sign}{number(abs(share * 100), max(abs(share * 100), 0.1))}{SPACE}%"
+    return f"{signed(share * 100.0, max(abs(share * 100.0), 0.1))}{SPACE}%"
+
+
+def percent_field(share: float) -> str:
+    """Return a share in percent as a field of a form has it, which reads it back as it was.
+
+    >>> percent_field(0.07), percent_field(1), percent_field(1e-9), percent_field(0.123456789)
+    ('7', '100', '0.0000001', '12.3456789')
+    """
+    return f"{(Decimal(repr(float(share))) * 100).normalize():f}"
 
 
 def count(value: int) -> str:

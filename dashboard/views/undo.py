@@ -8,7 +8,7 @@ from urllib.parse import quote, urlencode
 
 from api.http.models.dry_run import DryRunEffect
 from dashboard.views.facts import Facts
-from dashboard.views.text import percent
+from dashboard.views.text import percent, percent_field
 from experiment_streams_client import HistoryItem
 
 _BY_VERB = {
@@ -46,7 +46,7 @@ def way_back(item: HistoryItem) -> WayBack | None:
         return None
     share, is_active = undo.body.get("trafficAllocation"), undo.body.get("isActive")
     if [*undo.body] == ["trafficAllocation"] and isinstance(share, float | int):
-        given = urlencode({"traffic": f"{100 * share:g}"})
+        given = urlencode({"traffic": percent_field(share)})
         return WayBack(f"Undo: traffic of {percent(share)}", f"commands/ramp?{given}")
     if [*undo.body] == ["isActive"] and isinstance(is_active, bool):
         action = "reactivate-variant" if is_active else "stop-variant"

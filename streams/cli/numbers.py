@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import math
 
-SMALLEST = 1e-6
-"""Values are exact to a millionth; what is nearer to zero is only bounded."""
+from streams.model.decimals import SMALLEST, significant_decimals, without_zeros, written
 
 SMALLEST_P_VALUE = 1e-4
-
-_HUGE = 1e15
 
 
 def number(value: float, digits: int = 3, *, is_signed: bool = False) -> str:
@@ -25,13 +22,8 @@ def number(value: float, digits: int = 3, *, is_signed: bool = False) -> str:
     """
     if math.isnan(value):
         return "unknown"
-    sign = "-" if value < 0 else "+" if is_signed and value > 0 else ""
-    size = abs(value)
-    if math.isinf(size):
-        return f"{sign}∞"
-    if 0 < size < SMALLEST:
-        return f"{'>-' if value < 0 else '<'}{_plain(SMALLEST, 1)}"
-    return f"{sign}{_plain(size, digits)}"
+    decimals = significant_decimals(value, digits) if math.isfinite(value) else 0
+    return without_zeros(written(value, decimals, is_signed=is_signed))
 
 
 def p_value(value: float) -> str:
@@ -62,12 +54,4 @@ def change(share: float) -> str:
 
 
 def _bounded(value: float, digits: int, smallest: float) -> str:
-    return f"<{_plain(smallest, 1)}" if value < smallest else number(value, digits)
-
-
-def _plain(size: float, digits: int) -> str:
-    if size >= _HUGE:
-        return f"{size:.{digits}g}"
-    decimals = 0 if size == 0 else max(digits - 1 - math.floor(math.log10(size)), 0)
-    text = f"{size:,.{decimals}f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text
+    return f"<{number(smallest, 1)}" if value < smallest else number(value, digits)

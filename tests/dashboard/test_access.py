@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import html
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -245,3 +248,67 @@ def test_an_error_links_to_no_other_site(browser):
 
     assert answer.status_code == 404
     assert 'href="//' not in answer.text
+
+
+def test_a_form_of_an_ended_session_comes_back_with_what_was_typed(browser):
+    browser.sign_in("manages")
+    path = f"{PAGE}/commands/ramp"
+    token = browser.token(path)
+    browser.http.cookies.clear()
+
+    sent = {"csrf": token, "idempotencyKey": "k1", "traffic": '37"<', "reason": "slow & sure"}
+    asked = browser.http.post(path, data=sent, follow_redirects=False)
+
+    assert asked.status_code == 401
+    assert token not in asked.text
+    assert "k1" not in asked.text
+    hidden = hidden_of(asked.text)
+    assert hidden == {"next": path, "typed.traffic": '37"<', "typed.reason": "slow & sure"}
+    refused = browser.http.post("/sign-in", data={**hidden, "key": "unknown"})
+    assert hidden_of(refused.text) == hidden
+    arrived = browser.http.post("/sign-in", data={**hidden, "key": "manages"})
+    assert arrived.url.path == path
+    assert not arrived.url.query
+    assert 'value="37&#34;&lt;"' in arrived.text
+    assert 'value="slow &amp; sure"' in arrived.text
+    assert "nothing was changed" in arrived.text
+    assert not browser.api.commands()
+    assert "slow" not in browser.get(path).text  # once
+
+
+def test_a_new_experiment_outlives_its_session(browser):
+    typed = {"config.name": "A long name", "variants.0.name": "one", "add": "metrics"}
+    asked = browser.http.post("/experiments/new", data=typed)
+
+    arrived = browser.http.post("/sign-in", data={**hidden_of(asked.text), "key": "manages"})
+
+    assert 'value="A long name"' in arrived.text
+    assert 'value="one"' in arrived.text
+
+
+def test_a_form_of_before_a_restart_comes_back_with_what_was_typed(browser):
+    browser.sign_in("manages")
+    path = f"{PAGE}/commands/ramp"
+
+    refused = browser.http.post(path, data={"csrf": "old.token", "traffic": "37"})
+
+    assert refused.status_code == 403
+    assert 'value="37"' in browser.get(path).text
+    assert not browser.api.commands()
+
+
+def test_another_site_types_nothing_into_a_form(browser):
+    headers = {"sec-fetch-site": "cross-site"}
+    path = f"{PAGE}/commands/ramp"
+
+    asked = browser.http.post(path, data={"traffic": "37"}, headers=headers, follow_redirects=False)
+    browser.sign_in("manages")
+    browser.http.post(path, data={"traffic": "37"}, headers=headers)
+
+    assert asked.headers["location"] == "/sign-in"
+    assert 'value="37"' not in browser.get(path).text
+
+
+def hidden_of(page: str) -> dict[str, str]:
+    found = re.findall(r'type="hidden" name="([^"]*)" value="([^"]*)"', page)
+    return {html.unescape(name): html.unescape(value) for name, value in found}

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dashboard.pages.commands import _share
 from dashboard.views import health
 from dashboard.views.actions import action_named, actions
 from dashboard.views.checklist import checklist
@@ -14,7 +15,15 @@ from dashboard.views.forest import forest
 from dashboard.views.history import history
 from dashboard.views.metrics import metric_tables, slices
 from dashboard.views.scales import axis_of
-from dashboard.views.text import SPACE, Scale, number
+from dashboard.views.text import (
+    SPACE,
+    Scale,
+    number,
+    percent,
+    percent_field,
+    signed,
+    signed_percent,
+)
 from dashboard.views.variants import variant_rows
 from experiment_streams_client import HistoryItem
 from tests.dashboard.samples import BLUE, facts, history_json
@@ -234,12 +243,45 @@ def test_every_number_has_a_text(value, width):
     assert len(number(value, width)) < 40
 
 
+@given(st.floats(-1e14, 1e14), st.one_of(st.none(), st.floats(min_value=0)))
+def test_numbers_have_no_exponent_and_only_what_rounds_to_zero_has_no_sign(value, width):
+    texts = {number(value, width), signed(value, width), *map(signed_percent, [value / 100])}
+
+    for text in texts:
+        digits = text.replace(SPACE, " ")
+        assert "e" not in digits
+        assert "nan" not in digits
+        is_zero = not any(each in "123456789" for each in digits)
+        assert is_zero <= (digits[0] == "0")
+        assert not is_zero or abs(value) < 1 or width
+    if width is None:
+        assert (number(value) == "0") is (value == 0)
+
+
+@given(st.floats(allow_subnormal=False), st.sampled_from([0, 1]))
+def test_shares_have_no_signed_zero_and_no_nan(share, decimals):
+    text = percent(share, decimals).replace(SPACE, " ")
+
+    assert "nan" not in text
+    assert "inf" not in text
+    assert text != "−0 %"
+    assert (text == "0 %") is (share == 0)
+
+
+@given(st.floats(0, 1))
+def test_a_share_in_a_field_is_read_back_as_it_was(share):
+    text = percent_field(share)
+
+    assert "e" not in text.lower()
+    assert _share({"traffic": text}, "traffic") == share
+
+
 @given(st.floats(0, 1), st.floats(1e-6, 1))
 def test_no_end_of_an_interval_is_rounded_to_the_other_side_of_zero(share, width):
     lower = -share * width
     text = Scale(is_rate=True).interval(lower, lower + width).replace(SPACE, " ")
     shown = text.removesuffix(" points").replace("−", "-").replace(",", "")
-    low, high = (float(each) for each in shown.split(" to "))
+    low, high = (float(each.lstrip("<>")) for each in shown.split(" to "))
 
     assert low <= 0 <= high
     assert math.isclose(high - low, 100 * width, rel_tol=0.05)

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.cli import numbers
-from streams.cli.numbers import SMALLEST, change, number, p_value
+from streams.cli.numbers import change, number, p_value
+from streams.model.decimals import SMALLEST
 
 
 def test_the_examples_hold():
