@@ -10,7 +10,7 @@ MAX_DRAFTS = 64
 
 
 class Drafts:
-    """What was typed into forms, by the session that gets it back; in memory alone."""
+    """Fields typed into forms, by the session that gets them back; in memory alone."""
 
     def __init__(self) -> None:
         self._drafts: OrderedDict[tuple[str, str], Mapping[str, str]] = OrderedDict()
