@@ -20,7 +20,6 @@ from benchmarks.simulation.proportion import Proportion
 from streams.stats.arrays import FloatArray
 
 _SEED = 2026_31
-_LEAD = 0.08
 _FIXED = "bayesian_ab"
 _MOVING = "thompson_sampling"
 _TOP_TWO = "top_two_thompson"
@@ -58,25 +57,25 @@ _EQUAL: dict[str, tuple[str, int, CovariateWorld]] = {
 def covariates() -> Group:
     """Return experiments with a covariate and without, on worlds of the same seeds."""
     saving = (
-        (_FIXED, CovariateWorld(0.5, _LEAD, units=400, looks=60), 0.20),
-        (_FIXED, CovariateWorld(0.7, _LEAD, units=400, looks=60), 0.42),
-        (_FIXED, CovariateWorld(0.7, _LEAD, missing=0.3, units=400, looks=60), 0.42),
-        (_MOVING, CovariateWorld(0.5, _LEAD, units=400, looks=60), 0.20),
-        (_MOVING, CovariateWorld(0.7, _LEAD, units=400, looks=60), 0.42),
+        (_FIXED, _ahead(0.5, 0.08), 500, 0.22),
+        (_FIXED, _ahead(0.7, 0.08), 500, 0.42),
+        (_FIXED, _ahead(0.7, 0.08, missing=0.3), 500, 0.42),
+        (_MOVING, _ahead(0.5, 0.12), 200, 0.20),
+        (_MOVING, _ahead(0.7, 0.12), 200, 0.42),
     )
     return Group(
         "covariates",
         "Covariates",
         "Values of variance 1 and a covariate of each unit, through the tallies and `evaluate()` "
-        "of production, 24,000 units. *Saved* is the part of the units that the covariate saves "
-        f"until a winner is declared, the better variant being ahead by {_LEAD}, with a look every "
-        "400 units. Of equal variants, two of which at least must not ever be declared different, "
-        "there are 20 looks, or 60 (`often`). The correlation may change in a straight line, "
-        "the covariate may be *sent* from a tenth of the units on, or be *missing* at random or "
-        "while a variant has 70 % of the traffic. Weights that *turn* are even for a tenth of the "
-        "units, and 97 % of the others are the first variant's and then the last one's. The mean "
-        "of values and covariates may *drift*. *Tails* are log-normal, with the parameter 0.5 "
-        "against 1.5.",
+        "of production. *Saved* is the part of the units that the covariate saves until a winner "
+        "is declared, the better variant being ahead by the *lead*, with a look every 200 units, "
+        "200 at most. Of equal variants, two of which at least must not ever be declared "
+        "different, there are 24,000 units and 20 looks, or 60 (`often`). The correlation may "
+        "change in a straight line, the covariate may be *sent* from a tenth of the units on, or "
+        "be *missing* at random or while a variant has 70 % of the traffic. Weights that *turn* "
+        "are even for a tenth of the units, and 97 % of the others are the first variant's and "
+        "then the last one's. The mean of values and covariates may *drift*. *Tails* are "
+        "log-normal, with the parameter 0.5 against 1.5.",
         {
             "saved": "units saved",
             "right": "right winner",
@@ -84,20 +83,24 @@ def covariates() -> Group:
             "declared": "ever declared different",
         },
         (
-            *(_row(policy, world, least) for policy, world, least in saving),
+            *(_row(*each) for each in saving),
             *(_row_of_equal(name, *each) for name, each in _EQUAL.items()),
         ),
     )
 
 
-def _row(policy: str, world: CovariateWorld, least: float) -> Row:
+def _ahead(correlation: float, lead: float, missing: float = 0.0) -> CovariateWorld:
+    return CovariateWorld(correlation, lead, missing=missing, units=200, looks=200)
+
+
+def _row(policy: str, world: CovariateWorld, repetitions: int, least: float) -> Row:
     parts = [policy.replace("_", "-"), f"{world.correlation:g}", "ahead"]
     parts += ["missing"] * (world.missing > 0.0)
     return Row(
         "-".join(parts),
         _cells(policy, 2, world),
         partial(_saved, policy, world),
-        100,
+        repetitions,
         0,
         (Claim("wrong", at_most=0.05), Claim("saved", at_least=least)),
     )
