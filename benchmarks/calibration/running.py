@@ -102,6 +102,9 @@ def run_rows(
             jobs = [job for _, job in sorted(part, key=lambda each: -each[0])]
             for job, kept in _measured(jobs, n_processes, digest, bars):
                 store.keep(job.group, job.row, kept)
+                bars.console.print(
+                    f"{job.name}: {kept.result.repetitions:,} repetitions, {kept.seconds:,.0f} s"
+                )
                 bars.advance(whole)
 
 
