@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
-from benchmarks.calibration.results import Claim, Mean, Measure, Result, Store, Verdict
+from benchmarks.calibration.results import Claim, Mean, Measure, Result, Store, Verdict, pooled
 from benchmarks.calibration.row import Group, Row
 from benchmarks.simulation.proportion import Proportion
 
+_ALL = "all of them"
 _FINE = 0.01  # shares this near to 0 or 1 are shown with another decimal
 _PLAIN_FROM = 100.0  # means from here on are shown without decimals
 
@@ -70,10 +72,10 @@ def _summary(groups: Sequence[Group], results: Mapping[str, Mapping[str, Result]
     for group in groups:
         for name, heading in group.columns.items():
             rows = [
-                (claim, row, results[group.name][row.name].measures[name])
-                for row in group.rows
+                (claim, row, result.measures[name])
+                for row, result in _readings(group, results[group.name])
                 for claim in row.claims
-                if claim.measure == name and row.name in results[group.name]
+                if claim.measure == name
             ]
             for bounds in dict.fromkeys((claim.at_least, claim.at_most) for claim, _, _ in rows):
                 chosen = [each for each in rows if (each[0].at_least, each[0].at_most) == bounds]
@@ -86,6 +88,15 @@ def _summary(groups: Sequence[Group], results: Mapping[str, Mapping[str, Result]
             "",
         ]
     )
+
+
+def _readings(group: Group, results: Mapping[str, Result]) -> list[tuple[Row, Result]]:
+    """Return the rows that have been run, or all of them as one if they are pooled."""
+    found = [(row, results[row.name]) for row in group.rows if row.name in results]
+    if not group.is_pooled or not found:
+        return found
+    whole = replace(found[0][0], name=_ALL, repetitions=sum(row.repetitions for row, _ in found))
+    return [(whole, pooled([result for _, result in found]))]
 
 
 def _summary_line(group: Group, heading: str, rows: Sequence[tuple[Claim, Row, Measure]]) -> str:
@@ -128,17 +139,22 @@ def _bounds(claim: Claim, measure: Measure) -> str:
 
 def _section(group: Group, results: Mapping[str, Result], plots: Iterable[tuple[str, str]]) -> str:
     settings = list(dict.fromkeys(name for row in group.rows for name in row.cells))
+    rows = [(row, results[row.name]) for row in group.rows if row.name in results]
+    if group.is_pooled:
+        rows += [
+            (replace(row, cells={settings[0]: f"**{row.name}**"}), result)
+            for row, result in _readings(group, results)
+        ]
     header = [*settings, "repetitions", *group.columns.values(), "verdict", "ROW"]
     body = [
         [
             *(row.cells.get(name, "") for name in settings),
-            _size(row, results[row.name]),
-            *(shown(results[row.name].measures.get(name)) for name in group.columns),
-            _verdict(group, row, results[row.name]),
-            f"`{row.name}`",
+            _size(row, result),
+            *(shown(result.measures.get(name)) for name in group.columns),
+            _verdict(group, row, result),
+            f"`{row.name}`" if row.name != _ALL else "",
         ]
-        for row in group.rows
-        if row.name in results
+        for row, result in rows
     ]
     missing = sum(row.name not in results for row in group.rows)
     return "\n".join(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -173,6 +174,31 @@ class Store:
 
     def _path(self, group: str) -> Path:
         return self.directory / f"{group}.json"
+
+
+def pooled(results: Sequence[Result]) -> Result:
+    """Return the proportions of independent results as one result.
+
+    Args:
+        results: Results with the same measures, all of them proportions; one at least.
+
+    Examples:
+        >>> results = [Result(50, {"named": Proportion(n, 50)}) for n in (1, 3)]
+        >>> pooled(results).measures["named"]
+        Proportion(events=4, repetitions=100)
+    """
+    events: Counter[str] = Counter()
+    repetitions: Counter[str] = Counter()
+    for result in results:
+        for name, measure in result.measures.items():
+            if not isinstance(measure, Proportion):
+                raise TypeError(f"{name} == {measure!r}, must be a proportion")
+            events[name] += measure.events
+            repetitions[name] += measure.repetitions
+    return Result(
+        sum(result.repetitions for result in results),
+        {name: Proportion(events[name], n) for name, n in repetitions.items()},
+    )
 
 
 def _to_json(measure: Measure) -> dict[str, Any]:

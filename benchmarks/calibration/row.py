@@ -70,6 +70,8 @@ class Group:
         text: What is shown and why, in Markdown.
         columns: Measures that the table has, by name, with their headings.
         rows: The rows.
+        is_pooled: Whether the rows promise the same and share no draws, so that the page adds up
+            their proportions.
     """
 
     name: str
@@ -77,6 +79,7 @@ class Group:
     text: str
     columns: Mapping[str, str]
     rows: tuple[Row, ...]
+    is_pooled: bool = False
 
 
 def thinned(counts: Sequence[int], repetitions: int) -> tuple[list[float], list[float]]:

@@ -11,7 +11,7 @@ from benchmarks.calibration.groups import GROUPS, chosen
 from benchmarks.calibration.page import page, shown
 from benchmarks.calibration.plots import PLOTS, draw
 from benchmarks.calibration.results import Claim, Kept, Mean, Result, Store, Verdict
-from benchmarks.calibration.row import Size, thinned
+from benchmarks.calibration.row import Group, Row, Size, thinned
 from benchmarks.calibration.running import run_rows
 from benchmarks.simulation.proportion import Proportion
 
@@ -162,3 +162,24 @@ def test_page_without_results_says_that_nothing_has_been_run():
     empty = page(GROUPS, Store(Path("nowhere")), PLOTS)
 
     assert f"({len(GROUPS[0].rows)} of {len(GROUPS[0].rows)} rows have not been run.)" in empty
+
+
+def test_rows_that_are_pooled_are_added_up_on_the_page(tmp_path):
+    rows = tuple(
+        Row(name, {"kind": name}, _unused, 75, claims=(Claim("named", at_most=0.05),))
+        for name in ("one", "two")
+    )
+    group = Group("pairs", "Pairs", "Text.", {"named": "ever named"}, rows, is_pooled=True)
+    store = Store(tmp_path)
+    for row, events in zip(rows, (4, 2), strict=True):
+        store.keep("pairs", row.name, Kept(Result(75, {"named": Proportion(events, 75)})))
+
+    lines = page([group], store, {}).splitlines()
+
+    both = shown(Proportion(6, 150))
+    assert f"| **all of them** | 150 | {both} | open: ever named |  |" in lines
+    assert f"| [Pairs](#pairs): ever named | ≤ 5.0 % | {both}, `all of them` | 1 open |" in lines
+
+
+def _unused(size, progress):
+    raise AssertionError("a page runs nothing")
