@@ -33,6 +33,9 @@ _STARTING_A_STACK = {"up", "demo"}
 _FOR_THE_INTERPRETER = ("PYTHON", "LD_", "LC_", "LANG", "OPENBLAS_", "OMP_")
 """Beginnings of variables that a process reads before it runs a line of ours."""
 
+_UNASKED = {"preexec_fn": None, "pass_fds": (), "process_group": -1, "umask": -1, "uid": None}
+"""What a fork does not do, by the argument that asks for it and its value when nobody does."""
+
 _PIPES = ("p2cread", "p2cwrite", "c2pread", "c2pwrite", "errread", "errwrite")
 _arguments = inspect.signature(subprocess.Popen._execute_child)  # type: ignore[attr-defined]
 
@@ -120,7 +123,12 @@ def forking(server: ForkServer) -> type[subprocess.Popen[Any]]:
             standard = [
                 own if pipe == -1 else pipe for pipe, own in zip(pipes, STANDARD, strict=True)
             ]
-            if not server.suits(of["args"], environment) or any(map(os.isatty, standard)):
+            is_plain = all(of[name] == value for name, value in _UNASKED.items())
+            if (
+                not is_plain
+                or not server.suits(of["args"], environment)
+                or any(map(os.isatty, standard))
+            ):
                 super()._execute_child(*given)  # type: ignore[misc]
                 return
             self.pid = server.fork(

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
@@ -43,6 +44,22 @@ def test_processes_of_the_engine_are_forks_but_for_whole_stacks(
     server: ForkServer, command: Any, is_fork: bool
 ) -> None:
     assert server.suits(command, os.environ) is is_fork
+
+
+def test_a_process_that_inherits_descriptors_is_executed(server: ForkServer) -> None:
+    with Path(os.devnull).open() as inherited:
+        number = inherited.fileno()
+        with (
+            patch.object(server, "fork", side_effect=AssertionError("forked")),
+            forking(server)(
+                [*API, "--help"],
+                env=os.environ | {"EXPERIMENT_API_PORT": "none"},
+                pass_fds=[number],
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            ) as started,
+        ):
+            assert started.wait() == 2
 
 
 def test_a_process_with_other_packages_is_none(server: ForkServer) -> None:
