@@ -34,7 +34,7 @@ _FOR_THE_INTERPRETER = ("PYTHON", "LD_", "LC_", "LANG", "OPENBLAS_", "OMP_")
 """Beginnings of variables that a process reads before it runs a line of ours."""
 
 _UNASKED = {"preexec_fn": None, "pass_fds": (), "process_group": -1, "umask": -1, "uid": None}
-"""What a fork does not do, by the argument that asks for it and its value when nobody does."""
+"""Arguments of processes that a fork cannot honor, each with the value it has when unset."""
 
 _PIPES = ("p2cread", "p2cwrite", "c2pread", "c2pwrite", "errread", "errwrite")
 _arguments = inspect.signature(subprocess.Popen._execute_child)  # type: ignore[attr-defined]
