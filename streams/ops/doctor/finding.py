@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+
+_SHOWN = 3
 
 
 class Severity(StrEnum):
@@ -29,3 +32,9 @@ class Finding:
     severity: Severity
     what: str
     advice: str
+
+
+def shortened(names: Sequence[str]) -> str:
+    """Return names as a list in a sentence: the first three, and the number of the others."""
+    shown = ", ".join(names[:_SHOWN])
+    return f"{shown} and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else shown

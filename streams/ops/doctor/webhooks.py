@@ -14,7 +14,7 @@ from streams.webhooks.log import WebhookReader
 from streams.webhooks.table import is_disabled
 
 LATE_LIMIT_MS = 120_000
-"""Age of what was not read or sent worth a word; a process that takes over needs some seconds."""
+"""Largest age of an unread or unsent event that is not reported; a takeover takes some seconds."""
 
 
 @dataclass(frozen=True, slots=True)

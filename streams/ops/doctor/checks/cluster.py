@@ -1,15 +1,11 @@
-"""Findings about the cluster: who may do what, settings of topics, clocks, wrong partitions."""
+"""Findings about the cluster: rights, settings of topics, and wrong partitions."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from streams.model.receipts import CLOCK_SKEW_MS
 from streams.ops.doctor.facts import Facts
-from streams.ops.doctor.finding import Finding, Severity
-
-SKEW_WARNING_MS = 5_000
-_SHOWN = 3
+from streams.ops.doctor.finding import Finding, Severity, shortened
 
 _ADVICE = {
     "KAFKA_TLS_FAILED": "Correct EXPERIMENT_SSL_CAFILE, EXPERIMENT_SSL_CERTFILE, "
@@ -31,7 +27,7 @@ def _refused(facts: Facts) -> Iterator[Finding]:
         yield Finding(
             "KAFKA_ACCESS_DENIED",
             Severity.ERROR,
-            f"this user lacks {_listed(facts.kafka.denied)}",
+            f"this user lacks {shortened(facts.kafka.denied)}",
             _ADVICE["KAFKA_ACCESS_DENIED"],
         )
 
@@ -49,8 +45,30 @@ def _settings(facts: Facts) -> Iterator[Finding]:
         yield Finding(
             "TOPIC_SETTINGS_UNKNOWN",
             Severity.WARNING,
-            f"the settings of {_listed(facts.kafka.without_settings)} cannot be checked",
+            f"the settings of {shortened(facts.kafka.without_settings)} cannot be checked",
             "Grant DESCRIBE_CONFIGS on the topics, to this user and to the workers.",
+        )
+
+
+def _topics(facts: Facts) -> Iterator[Finding]:
+    if facts.kafka.missing:
+        yield Finding(
+            "TOPICS_MISSING",
+            Severity.ERROR,
+            f"{shortened(facts.kafka.missing)} do not exist",
+            "Run `experiment topics create`, or start a worker.",
+        )
+    wrong = [
+        f"{name} has {count}"
+        for name, count in sorted((facts.kafka.partitions or {}).items())
+        if count != facts.wanted_partitions
+    ]
+    if wrong:
+        yield Finding(
+            "PARTITIONS_DIFFER",
+            Severity.ERROR,
+            f"EXPERIMENT_PARTITIONS is {facts.wanted_partitions}, but {shortened(wrong)}",
+            "Set EXPERIMENT_PARTITIONS to what the topics have. Their number cannot change.",
         )
 
 
@@ -74,7 +92,7 @@ def _lacking(facts: Facts) -> Iterator[Finding]:
         yield Finding(
             "WORKER_LACKS_RIGHTS",
             Severity.WARNING,
-            f"a worker lacks {_listed(facts.redis.lacking)}, and does without",
+            f"a worker lacks {shortened(facts.redis.lacking)}, and does without",
             "Grant it, and the worker takes it up within seconds; docs/reference/security.md says "
             "what is not done without it: winners are not promoted, archived experiments keep "
             "their memory, observations in a wrong partition are dead letters.",
@@ -93,31 +111,11 @@ def _misplaced(facts: Facts) -> Iterator[Finding]:
         )
 
 
-def _kafka_clock(facts: Facts) -> Iterator[Finding]:
-    skew_ms = facts.api.kafka_skew_ms
-    if skew_ms is not None and abs(skew_ms) > SKEW_WARNING_MS:
-        side = "ahead of" if skew_ms > 0 else "behind"
-        yield Finding(
-            "CLOCK_SKEW",
-            Severity.ERROR if abs(skew_ms) > CLOCK_SKEW_MS else Severity.WARNING,
-            f"the clock of the API is {abs(skew_ms) / 1000:,.0f} s {side} Kafka's",
-            "Keep all machines on NTP. Kafka refuses observations whose time is more than "
-            f"{CLOCK_SKEW_MS // 60_000} minutes ahead; the spool keeps them until the clock is "
-            "right.",
-        )
-    elif "clock" in facts.api.degraded:
-        yield Finding(
-            "CLOCK_SKEW",
-            Severity.ERROR,
-            f"Kafka has refused {facts.api.clock_refusals:,} records of the API, since their time "
-            f"is more than {CLOCK_SKEW_MS // 60_000} minutes ahead of its clock",
-            "Set the clock of the API's machine; the spool keeps the records until then.",
-        )
-
-
-def _listed(names: tuple[str, ...]) -> str:
-    shown = ", ".join(names[:_SHOWN])
-    return f"{shown} and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else shown
-
-
-CLUSTER_CHECKS = (_refused, _settings, _refusal, _lacking, _misplaced, _kafka_clock)
+CLUSTER_CHECKS = (
+    _refused,
+    _settings,
+    _topics,
+    _refusal,
+    _lacking,
+    _misplaced,
+)

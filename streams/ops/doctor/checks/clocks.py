@@ -1,0 +1,55 @@
+"""Findings about clocks that differ."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from streams.model.receipts import CLOCK_SKEW_MS
+from streams.ops.doctor.facts import Facts
+from streams.ops.doctor.finding import Finding, Severity
+
+SKEW_LIMIT_MS = 5_000
+"""Largest difference of clocks that is not reported; a Date header alone is up to 1 s late."""
+
+_MINUTES = CLOCK_SKEW_MS // 60_000
+
+
+def _clocks(facts: Facts) -> Iterator[Finding]:
+    advice = (
+        f"Keep all machines on NTP: observations more than {_MINUTES} minutes older than their "
+        "assignment are refused."
+    )
+    yield from _skew("Redis", "this machine's", facts.redis.skew_ms, advice)
+    yield from _skew("the API", "this machine's", facts.api.skew_ms, advice)
+
+
+def _kafka_clock(facts: Facts) -> Iterator[Finding]:
+    advice = (
+        f"Keep all machines on NTP. Kafka refuses observations whose time is more than {_MINUTES} "
+        "minutes ahead; the spool keeps them until the clock is right."
+    )
+    found = list(_skew("the API", "Kafka's", facts.api.kafka_skew_ms, advice))
+    yield from found
+    if not found and "clock" in facts.api.degraded:
+        yield Finding(
+            "CLOCK_SKEW",
+            Severity.ERROR,
+            f"Kafka has refused {facts.api.clock_refusals:,} records of the API, since their time "
+            f"is more than {_MINUTES} minutes ahead of its clock",
+            "Set the clock of the API's machine; the spool keeps the records until then.",
+        )
+
+
+def _skew(subject: str, reference: str, skew_ms: int | None, advice: str) -> Iterator[Finding]:
+    if skew_ms is None or abs(skew_ms) <= SKEW_LIMIT_MS:
+        return
+    side = "ahead of" if skew_ms > 0 else "behind"
+    yield Finding(
+        "CLOCK_SKEW",
+        Severity.ERROR if abs(skew_ms) > CLOCK_SKEW_MS else Severity.WARNING,
+        f"the clock of {subject} is {abs(skew_ms) / 1000:,.0f} s {side} {reference}",
+        advice,
+    )
+
+
+CLOCK_CHECKS = (_clocks, _kafka_clock)
