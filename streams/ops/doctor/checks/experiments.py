@@ -8,8 +8,7 @@ from streams.ops.doctor.facts import Facts
 from streams.ops.doctor.finding import Finding, Severity, shortened
 
 LATE_LIMIT_MS = 60_000
-"""Largest lateness of a schedule that is not reported: workers look every second, and a restart takes
-several."""
+"""Largest lateness of a schedule that is not reported: a restart of a worker takes some seconds."""
 
 UNEXPOSED_LIMIT = 100
 """Assignments without any exposure from which on it is reported."""
