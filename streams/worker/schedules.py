@@ -2,7 +2,8 @@
 
 A worker compares the times of a schedule with its clock, looks at the statistics where a finding
 may hold the ramp, and logs a command with both. So a replay sees what the worker saw. What was due
-while no worker ran is done by the first look of one.
+while no worker ran is done by the first look of one; a step that a finding may hold waits until all
+that was logged before it is counted.
 """
 
 from __future__ import annotations
@@ -33,17 +34,22 @@ logger = logging.getLogger(__name__)
 
 
 def due_schedule(
-    known: ExperimentState, now_ms: int, key_of_new: Callable[[int], int]
+    known: ExperimentState,
+    now_ms: int,
+    key_of_new: Callable[[int], int],
+    is_counted: Callable[[int], bool],
 ) -> Command | None:
     """Return the command by which an experiment does what is due; None if nothing is.
 
     Its id follows from the experiment and its version, so sending it twice is harmless. Where a
-    finding may hold the ramp and the experiment cannot be evaluated, a step waits until it can.
+    finding may hold the ramp, a step waits until the events before it are counted and the
+    experiment can be evaluated. The end waits for nothing, and no step before it matters any more.
 
     Args:
         known: The experiment.
         now_ms: The time.
         key_of_new: Returns the id of the key that signs the receipts of an experiment that starts.
+        is_counted: Returns whether all that was logged by a time is counted.
     """
     experiment = known.experiment
     if experiment is None or experiment.status not in _SCHEDULED:
@@ -57,7 +63,9 @@ def due_schedule(
     payload: dict[str, Any] = {}
     if experiment.started_at_ms is None:
         payload["receiptKey"] = key_of_new(known.number)
-    elif schedule.hold_on and _is_ramp_due(experiment, now_ms):
+    elif schedule.hold_on and (step_ms := _ramp_due_ms(experiment, now_ms)) is not None:
+        if not is_counted(step_ms):
+            return None
         try:
             snapshot = known.snapshot()
         except Exception:  # noqa: BLE001 - the publisher reports it
@@ -79,9 +87,13 @@ def due_schedule(
     )
 
 
-def _is_ramp_due(experiment: Experiment, now_ms: int) -> bool:
+def _ramp_due_ms(experiment: Experiment, now_ms: int) -> int | None:
+    """Return when the last step of the ramp was due; None if none is, or the end is, too."""
     schedule = experiment.definition.config.schedule
-    return schedule is not None and any(
-        event.action is ScheduleAction.RAMP
-        for event in due_events(schedule, experiment.history, experiment.started_at_ms, now_ms)
-    )
+    if schedule is None:
+        return None
+    due = list(due_events(schedule, experiment.history, experiment.started_at_ms, now_ms))
+    if any(event.action is ScheduleAction.END for event in due):
+        return None
+    steps_ms = (event.due_at_ms for event in due if event.action is ScheduleAction.RAMP)
+    return max(steps_ms, default=None)

@@ -19,6 +19,7 @@ from streams.process.background import Run, vital
 from streams.settings import Settings
 from streams.wire.decisions import encode_decision
 from streams.wire.framing import Framing
+from streams.worker.counted_until import CountedUntil
 from streams.worker.dead_letters import send_dead_letters
 from streams.worker.emitter import CellEmitter
 from streams.worker.endings import Endings
@@ -155,6 +156,7 @@ def attach(
         outlets.may_command,
         timeout_s=topology.timeout_s,
     )
+    counted = CountedUntil(settings, source)
     schedules = Ticks(
         experiments,
         outlets.commands,
@@ -163,7 +165,8 @@ def attach(
         outlets.may_command,
         timeout_s=topology.timeout_s,
         looked_for=DueCommands(
-            partial(due_schedule, key_of_new=keyring.key_of_new), SCHEDULES_LOOK_S
+            partial(due_schedule, key_of_new=keyring.key_of_new, is_counted=counted.has),
+            SCHEDULES_LOOK_S,
         ),
     )
     copier = HoldoutCopier(settings, source, framing, keyring, experiments.has_holdouts)
@@ -178,6 +181,7 @@ def attach(
         "endings": endings.run,
         "ticks": ticks.run,
         "schedules": schedules.run,
+        "counted": counted.run,
     }
     for name, run in tasks.items():
         app.task(partial(vital, name, run))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from streams.experiments.lifecycle import Status
-from streams.experiments.schedule import ScheduleAction
+from streams.experiments.schedule import HoldOn, ScheduleAction, ScheduleEvent
 from streams.experiments.snapshot import Snapshot
 from streams.kafka.admin import create_topics
 from streams.model.events import CommandKind
@@ -15,7 +15,7 @@ from tests.integration.test_replay import replayed
 from tests.patience import until
 
 EXPERIMENT = 7
-START, RAMP, _, END = ScheduleAction
+START, RAMP, HOLD, END = ScheduleAction
 
 
 def test_what_is_due_is_done_late_or_in_time_and_replayed(settings, tmp_path):
@@ -74,3 +74,37 @@ def test_what_is_due_is_done_late_or_in_time_and_replayed(settings, tmp_path):
             settings, "verify", "--experiment", experiment_id(EXPERIMENT), "--processes", "1"
         )
         assert code == 0, report
+
+
+def test_a_step_that_was_due_while_no_worker_ran_is_held_by_what_happened_meanwhile(
+    settings, tmp_path
+):
+    """All units of one variant are shown, and none of the other: the workers have to count it."""
+    create_topics(settings)
+    ledger = Ledger(settings)
+    ramp = [{"after": 1, "trafficAllocation": 0.5}]
+
+    def history() -> tuple[ScheduleEvent, ...]:
+        snapshot = ledger.snapshot(EXPERIMENT)
+        return () if snapshot is None else snapshot.experiment.history
+
+    with workers_of(settings, tmp_path / "before") as workers:
+        workers.start()
+        ledger.start_experiment(EXPERIMENT, type="bayesian_ab", exposure="event")
+        for receipt in ledger.assign(EXPERIMENT, 0):
+            ledger.expose(receipt)
+        ledger.producer.flush()
+        until(lambda: ledger.is_exact(EXPERIMENT))
+        assert not history()
+    for partition in [*range(4)] * 10:
+        for receipt in ledger.assign(EXPERIMENT, partition):
+            if ledger.is_of_variant(receipt, 0):
+                ledger.expose(receipt)
+    schedule = {"ramp": ramp, "holdOn": ["sampleRatio"]}
+    ledger.append(EXPERIMENT, CommandKind.UPDATE, {"schedule": schedule})
+    with workers_of(settings, tmp_path / "after") as workers:
+        workers.start()
+        [done] = until(history)
+
+        assert (done.action, done.because) == (HOLD, HoldOn.SAMPLE_RATIO)
+        until(lambda: ledger.is_exact(EXPERIMENT))

@@ -32,6 +32,7 @@ from streams.experiments.hash_assignment import (
     decide_by_hash,
     held_out_of,
     outside,
+    time_of,
     unit_key,
 )
 from streams.experiments.ignored_units import MAX_UNIT_ID
@@ -185,6 +186,9 @@ class LocalAssigner:
     def _decide(self, name: str, request: LocalRequest) -> LocalAssignment | None:
         """Return the answer; None where the API has to be asked."""
         known = self.experiments.by_name.get(name)
+        if known is None and name not in self.experiments.unreadable:
+            message = f"{quoted(name)} neither assigns nor serves a variant"
+            raise EngineError("EXPERIMENT_NOT_RUNNING", message, "experimentId")
         user_id = request.user_id
         if not (
             type(user_id) is str
@@ -194,13 +198,8 @@ class LocalAssigner:
         ):
             request = checked(request)
         _, _, _, _, device, location, features, wanted = request
-        if known is None:
-            if name in self.experiments.unreadable:
-                return None
-            message = f"{quoted(name)} neither assigns nor serves a variant"
-            raise EngineError("EXPERIMENT_NOT_RUNNING", message, "experimentId")
-        answering = known.answering
-        if answering is None or known.is_covered:
+        answering = None if known is None else known.answering
+        if known is None or answering is None or known.is_covered:
             return None
         if isinstance(answering, ShippedExperiment):
             return self._shipped(known, answering, request)
@@ -273,8 +272,8 @@ class LocalAssigner:
         found = None if place is None else self._first.get(place)
         if found is None:
             return None
-        if request.features:
-            logged_context(request)  # as the API refuses what it could not log
+        if request.features or request.timestamp is not None:
+            _check_unused(assigner, request, self._now_ms)
         return found._replace(reason=Reason.STICKY.value)
 
     def _place(
@@ -311,3 +310,16 @@ class LocalAssigner:
             self._first[place] = answer
             if len(self._first) > MAX_FIRST_RECEIPTS:
                 del self._first[next(iter(self._first))]
+
+
+def _check_unused(assigner: Assigner, request: LocalRequest, now_ms: Callable[[], int]) -> None:
+    """Refuse what the API would refuse of a unit that it knows, whose request decides nothing.
+
+    Raises:
+        InputError: what is sent cannot be logged, its time is out of bounds, or a declared feature
+            or covariate cannot be used.
+    """
+    logged_context(request)
+    at_ms = time_of(assigner, request.timestamp, now_ms())
+    key = unit_key(assigner.unit_kind, request)
+    assigner.assign(key, at_ms, request.features, request.device, request.location)

@@ -36,6 +36,7 @@ from streams.experiments.snapshot import Snapshot
 from streams.kafka.admin import required_topics
 from streams.kafka.answers import ClusterError, admin_client
 from streams.kafka.generations import generations_of
+from streams.kafka.progress import SOURCES, Patience, committed, watch
 from streams.kafka.records import LogError, all_records
 from streams.kafka.requirements import deviations, missing_rights
 from streams.kafka.rights import log_group, rights_of_doctor
@@ -54,7 +55,6 @@ from streams.ops.doctor.facts import (
     RedisFacts,
     SnapshotFacts,
 )
-from streams.ops.doctor.progress import SOURCES, Patience, committed, watch
 from streams.ops.doctor.schemas import SchemaFacts
 from streams.ops.doctor.webhooks import WebhookFacts, webhook_facts
 from streams.projection.connection import connect, redis_errors

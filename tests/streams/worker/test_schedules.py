@@ -24,8 +24,14 @@ def created(**schedule: Any) -> ExperimentState:
     return known
 
 
+def due(known: ExperimentState, at_ms: int, counted_until_ms: int = 2**60) -> Command | None:
+    return due_schedule(
+        known, at_ms, key_of_new=lambda _: 5, is_counted=lambda ms: ms <= counted_until_ms
+    )
+
+
 def look(known: ExperimentState, at_ms: int) -> Command | None:
-    command = due_schedule(known, at_ms, key_of_new=lambda _: 5)
+    command = due(known, at_ms)
     if command is not None:
         result = known.take_command(known.last_offset + 1, command)
         assert result.answer is not None
@@ -53,7 +59,7 @@ def test_the_commands_of_a_launch():
 def test_a_command_that_was_not_applied_yet_has_the_same_id():
     known = created()
 
-    first, again = (due_schedule(known, AT_MS + late, lambda _: 5) for late in (0, 700))
+    first, again = (due(known, AT_MS + late) for late in (0, 700))
     assert first is not None
     assert again is not None
     assert first.command_id == again.command_id
@@ -124,3 +130,32 @@ def test_no_step_is_taken_while_the_experiment_cannot_be_evaluated(monkeypatch):
     assert look(known, AT_MS + HOUR_MS) is None
     monkeypatch.undo()
     assert look(known, AT_MS + HOUR_MS) is not None
+
+
+def test_an_experiment_ends_also_while_it_cannot_be_evaluated_or_counted(monkeypatch):
+    known = created()
+    look(known, AT_MS)
+    monkeypatch.setattr(ExperimentState, "snapshot", lambda _: 1 / 0)
+
+    assert due(known, AT_MS + 5 * HOUR_MS) is None
+    assert due(known, AT_MS + 10 * HOUR_MS, counted_until_ms=0) is not None
+    assert look(known, AT_MS + 10 * HOUR_MS) is not None
+    assert known.experiment is not None
+    assert known.experiment.status is Status.CONCLUDED
+
+
+def test_a_step_that_may_be_held_waits_until_the_events_before_it_are_counted():
+    known = created()
+    look(known, AT_MS)
+    step_ms, now_ms = AT_MS + HOUR_MS, AT_MS + HOUR_MS + 900
+
+    assert due(known, now_ms, counted_until_ms=step_ms - 1) is None
+    assert due(known, now_ms, counted_until_ms=step_ms) is not None
+    assert due(created(), AT_MS, counted_until_ms=0) is not None  # a start
+
+
+def test_a_step_that_nothing_may_hold_waits_for_nothing():
+    known = created(holdOn=[])
+    look(known, AT_MS)
+
+    assert due(known, AT_MS + HOUR_MS, counted_until_ms=0) is not None

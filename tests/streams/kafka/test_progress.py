@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from streams.kafka import progress
 from streams.kafka.positions import Positions
+from streams.kafka.progress import Patience, watch
 from streams.kafka.records import Span
-from streams.ops.doctor import progress
-from streams.ops.doctor.progress import Patience, watch
 from streams.settings import Settings
 
 
@@ -46,7 +46,7 @@ async def test_workers_are_watched_until_they_have_all_or_had_the_time_for_it(
         seen.append(positions[min(len(seen), len(positions) - 1)])
         return seen[-1]
 
-    monkeypatch.setattr(progress, "_past_markers", look)
+    monkeypatch.setattr(progress, "past_markers", look)
     patience = Patience(1.0, clock)
     assert await watch(Settings(), SPANS, patience) == seen[-1]
     assert len(seen) == looks

@@ -53,16 +53,22 @@ async def watch(settings: KafkaSettings, spans: Spans, patience: Patience) -> Po
     Raises:
         DependencyError: Kafka does not answer.
     """
-    found = await asyncio.to_thread(_past_markers, settings, spans)
+    found = await asyncio.to_thread(past_markers, settings, spans)
     for wait_s in patience.waits():
-        if _has_all(spans, found):
+        if has_all(spans, found):
             break
         await asyncio.sleep(wait_s)
-        found = await asyncio.to_thread(_past_markers, settings, spans)
+        found = await asyncio.to_thread(past_markers, settings, spans)
     return found
 
 
-def _has_all(spans: Spans, positions: Positions) -> bool:
+def has_all(spans: Spans, positions: Positions) -> bool:
+    """Return whether the workers have taken all of `spans`.
+
+    Args:
+        spans: What there is to be taken.
+        positions: Where they go on.
+    """
     return all(
         span.begin == span.end or positions.get((topic, partition), 0) >= span.end
         for topic, partitions in spans.items()
@@ -80,20 +86,25 @@ def committed(settings: KafkaSettings, partitions: Mapping[str, int]) -> Positio
     Raises:
         DependencyError: Kafka does not answer.
     """
+    names = set(map(settings.topic_name, SOURCES))
     asked = [
         (name, number)
-        for name in map(settings.topic_name, SOURCES)
-        for number in range(partitions[name])
+        for name, count in partitions.items()
+        if name in names
+        for number in range(count)
     ]
     with GroupPositions(settings) as positions:
         return positions.read(asked)
 
 
-def _past_markers(settings: KafkaSettings, spans: Spans) -> Positions:
-    """Return where the workers go on, behind what holds no records for them.
+def past_markers(settings: KafkaSettings, spans: Spans) -> Positions:
+    """Return where the workers go on in `spans`, behind what holds no records for them.
 
     The marks of transactions and what they have aborted take offsets, and nothing is committed
     behind them before the next record comes.
+
+    Raises:
+        DependencyError: Kafka does not answer.
     """
     found = dict(committed(settings, {name: len(parts) for name, parts in spans.items()}))
     source = KafkaSource(settings)
