@@ -15,13 +15,14 @@ from api.snapshots.follower import SnapshotFollower
 from schemas.catalogue import EVENT_BYTES
 from streams.experiments.definition import ExperimentDefinition
 from streams.experiments.definition_versions import unused
-from streams.experiments.lifecycle import Experiment, apply_command
+from streams.experiments.lifecycle import Experiment
 from streams.experiments.shared_unit_conflicts import (
     check_shared_units,
     refusal,
     refused_in_layers,
 )
 from streams.experiments.snapshot import Snapshot
+from streams.experiments.transitions import apply_command
 from streams.experiments.variant_changes import DraftEdit
 from streams.kafka.producers import RenewableProducer, is_fatal, is_forbidden
 from streams.model.authors import UNKNOWN_ORIGIN, Origin

@@ -14,8 +14,9 @@ import numpy as np
 
 from benchmarks.simulation.production import METRIC, Cells
 from streams.analysis.evaluate import evaluate
-from streams.experiments.lifecycle import Experiment, apply_command
+from streams.experiments.lifecycle import Experiment
 from streams.experiments.snapshot import Snapshot
+from streams.experiments.transitions import apply_command
 from streams.model.events import Command, CommandKind
 from streams.model.quantities import MICRO, PROPENSITY_ONE
 from streams.policies.draw_tables import DrawTables

@@ -11,9 +11,10 @@ from streams.analysis.evaluate import evaluate
 from streams.analysis.evidence_size import bounded
 from streams.experiments.exposure import WINDOWS_BY_EXPOSURE, Exposure
 from streams.experiments.history import HistoryEntry, command_entry, with_entry
-from streams.experiments.lifecycle import Experiment, apply_command, ended
+from streams.experiments.lifecycle import Experiment, ended
 from streams.experiments.snapshot import CellPlace, Snapshot
 from streams.experiments.statistics.recommendation import RecommendedAction
+from streams.experiments.transitions import apply_command
 from streams.fold.action_history import NOTHING_LOGGED, ActionHistory
 from streams.fold.stored import StoredExperiment, encode_stored
 from streams.fold.writable import check_entry, encoding_failed, entry_of

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from schemas.codec import Codec
 from streams.experiments.labels import Tags
-from streams.experiments.lifecycle import Experiment, apply_command
+from streams.experiments.lifecycle import Experiment
+from streams.experiments.transitions import apply_command
 from streams.kafka.records import StoredRecord
 from streams.model.events import Command, CommandKind
 from streams.wire.commands import decode_command

@@ -13,10 +13,10 @@ from redis.asyncio import Redis
 
 from streams.analysis.evaluate import evaluate
 from streams.experiments.history import HistoryEntry, entries_json
-from streams.experiments.lifecycle import apply_command
 from streams.experiments.snapshot import Snapshot
 from streams.experiments.statistics.recommendation import ReasonCode, RecommendedAction
 from streams.experiments.time_points import TimePoint
+from streams.experiments.transitions import apply_command
 from streams.model.errors import DependencyError, EventError
 from streams.model.events import Answer, Command, CommandKind
 from streams.model.generations import FIRST, Generations

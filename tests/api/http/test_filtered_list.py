@@ -12,9 +12,10 @@ from api.http.filters import matching
 from api.http.models.queries import ExperimentsQuery
 from api.http.pages import experiments_page
 from streams.analysis.evaluate import evaluate
-from streams.experiments.lifecycle import Status, apply_command
+from streams.experiments.lifecycle import Status
 from streams.experiments.statistics.recommendation import ReasonCode, RecommendedAction
 from streams.experiments.summary import Health, Urgency, summary_of, urgency_of
+from streams.experiments.transitions import apply_command
 from streams.model.events import Command, CommandKind
 from streams.tallies.cell import merge
 from tests.api.memory import Api, definition, snapshot_of

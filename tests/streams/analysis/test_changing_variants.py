@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from streams.analysis.evaluate import evaluate
 from streams.analysis.promotion import Obstacle, obstacles
 from streams.experiments.assignment import Assigner, Assignment
-from streams.experiments.lifecycle import Experiment, apply_command
+from streams.experiments.lifecycle import Experiment
 from streams.experiments.measurement_plan import plan_of
 from streams.experiments.snapshot import Snapshot
+from streams.experiments.transitions import apply_command
 from streams.fold.impressions import ImpressionFold
 from streams.model.errors import EngineError
 from streams.model.events import Command, CommandKind, ImpressionBatch, ImpressionGroup

@@ -12,9 +12,10 @@ from streams.analysis.answered_evidence import stored_evidence
 from streams.analysis.auto_promotion import due_command
 from streams.analysis.evaluate import evaluate
 from streams.analysis.reasons import reason
-from streams.experiments.lifecycle import Status, apply_command
+from streams.experiments.lifecycle import Status
 from streams.experiments.promotion_state import Phase, Promotion
 from streams.experiments.statistics.recommendation import RecommendedAction
+from streams.experiments.transitions import apply_command
 from streams.model.events import CommandKind
 from streams.model.quantities import MICRO, inverse_propensity
 from streams.tallies.cell import MetricTally, Tally, VariantTally

@@ -20,7 +20,8 @@ from streams.experiments.history import (
     entries_of,
     with_entry,
 )
-from streams.experiments.lifecycle import Experiment, apply_command
+from streams.experiments.lifecycle import Experiment
+from streams.experiments.transitions import apply_command
 from streams.experiments.undo import UndoCode, undo_of
 from streams.fold.experiment_state import ExperimentState
 from streams.model.authors import UNKNOWN_ORIGIN, Origin, author_of, checked

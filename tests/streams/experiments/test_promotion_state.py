@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.experiments.lifecycle import Status, apply_command
+from streams.experiments.lifecycle import Status
 from streams.experiments.promotion_state import (
     MAX_CONTROL_SHARE,
     Phase,
@@ -16,9 +16,10 @@ from streams.experiments.promotion_state import (
     weight_of_share,
 )
 from streams.experiments.served import Served
+from streams.experiments.transitions import apply_command
 from streams.model.errors import InputError, TransitionError
 from streams.model.quantities import ALLOCATION_TOTAL
-from tests.streams.experiments.test_lifecycle import command, reached
+from tests.streams.experiments.test_transitions import command, reached
 
 WINNER = {"winnerVariantId": "exp_0000000000007_v1"}
 CONTROL = {"winnerVariantId": "exp_0000000000007_v0"}

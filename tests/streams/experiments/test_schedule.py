@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.experiments.definition import parse_definition
-from streams.experiments.lifecycle import Experiment, Status, apply_command
+from streams.experiments.lifecycle import Experiment, Status
 from streams.experiments.schedule import HoldOn, ScheduleAction, next_at_ms
+from streams.experiments.transitions import apply_command
 from streams.fold.stored import StoredExperiment, decode_stored, encode_stored
 from streams.model.errors import InputError, TransitionError
 from streams.model.events import Command, CommandKind

@@ -10,14 +10,15 @@ from hypothesis import strategies as st
 
 from streams.experiments.assignment_reason import Reason
 from streams.experiments.definition import parse_definition
-from streams.experiments.lifecycle import Experiment, Status, apply_command
+from streams.experiments.lifecycle import Experiment, Status
 from streams.experiments.served import Serve, Served
 from streams.experiments.shared_unit_conflicts import check_shared_units
 from streams.experiments.shipping import Shipping
+from streams.experiments.transitions import apply_command
 from streams.model.errors import ExperimentNotRunningError, InputError, TransitionError
 from streams.policies.bucketing import lasting_unit
 from tests.streams.experiments.test_admission import MOBILE, a_holdout
-from tests.streams.experiments.test_lifecycle import command, reached
+from tests.streams.experiments.test_transitions import command, reached
 from tests.streams.targeting.test_rule import Request
 
 VARIANTS = [f"exp_0000000000007_v{index}" for index in range(2)]

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from streams.experiments.definition import parse_definition
-from streams.experiments.lifecycle import Experiment, apply_command
+from streams.experiments.lifecycle import Experiment
 from streams.experiments.roster import Roster, fixed_weights
+from streams.experiments.transitions import apply_command
 from streams.fold.stored import StoredExperiment, decode_stored, encode_stored
 from streams.model.errors import EngineError, InputError
 from streams.model.events import Command, CommandKind

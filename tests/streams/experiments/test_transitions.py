@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.experiments.lifecycle import Status, apply_command
+from streams.experiments.lifecycle import Status
+from streams.experiments.transitions import apply_command
 from streams.model.errors import EngineError, InputError, TransitionError
 from streams.model.events import Command, CommandKind
 from streams.model.experiment_keys import key_number
