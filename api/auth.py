@@ -98,7 +98,8 @@ def api_key_auth(host: str, file: Path | None) -> ApiKeyAuth:
     """Return the authentication of an API that listens on `host`.
 
     Raises:
-        ConfigurationError: the file cannot be used, or there is none and `host` is not loopback.
+        ConfigurationError: the file cannot be used, or no file is configured and `host` is not
+            loopback.
     """
     if file is not None:
         return ApiKeyAuth(read_keys(file))

@@ -30,8 +30,8 @@ _log = logging.getLogger(__name__)
 PRODUCER_CONFIG: Mapping[str, str | int | bool] = {
     "enable.idempotence": True,
     "acks": "all",
-    "message.timeout.ms": 0,  # never given up for its age: the spool is bounded, not the time
-    # Every batch is a request of its own, and makes each later read of its partition dearer for the
+    "message.timeout.ms": 0,  # never dropped because of its age: the spool is bounded, not the time
+    # Every batch is a separate request, and makes each later read of its partition slower for the
     # embedded broker; a record that waits is safe in the spool.
     "linger.ms": 20,
     "compression.type": "lz4",
@@ -68,8 +68,9 @@ class Delivery:
         failed: Records that librdkafka gave back, and that were queued again.
         in_flight_bytes: Bytes handed over and not acknowledged.
         last_acknowledged_s: Monotonic time of the newest acknowledgement; None before the first.
-        clock_refusals: Records that Kafka refused since their time, which is this machine's, is too
-            far ahead of its own; they stay in the spool and are sent again.
+        clock_refusals: Records that Kafka refused because their timestamp, taken from this
+            machine's clock, is too far ahead of Kafka's clock; they stay in the spool and are sent
+            again.
         skew_ms: This machine's clock minus Kafka's, at the newest acknowledgement that had Kafka's
             time; None before, or where Kafka gives none.
         refused_s: Monotonic time of the newest refusal for its time; None without one, or after an

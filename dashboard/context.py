@@ -47,8 +47,8 @@ class Dashboard:
         drafts: Forms of sessions that had ended.
         assets: Scripts and styles.
         api_url: Address of the API, as `curl` would use it.
-        is_private: Whether nobody but this machine reaches the dashboard; only then it may be used
-            without a key where the API asks for none.
+        is_private: Whether the dashboard is reachable from this machine only; only then may it be
+            used without a key, if the API does not require one.
         is_secure: Whether cookies are for TLS alone.
     """
 
@@ -70,7 +70,7 @@ class Dashboard:
 
 
 class NotSignedInError(Exception):
-    """A page that asks for somebody who is signed in."""
+    """A page requires a signed-in user."""
 
 
 class ForgedFormError(Exception):
@@ -87,7 +87,7 @@ async def session_of(request: Request) -> Session:
     """Return the session of a request; a new one where the API asks for no key.
 
     Raises:
-        NotSignedInError: there is none.
+        NotSignedInError: no session exists.
     """
     found: Session | None = getattr(request.state, "session", None)
     if found is not None:
@@ -134,7 +134,7 @@ async def _fields_of(request: Request) -> dict[str, str]:
 async def typed_into(request: Request) -> dict[str, str]:
     """Return what a form that was not taken holds, to be shown again; nothing of another site's.
 
-    Its token and its idempotency key are left out: it is sent again by a page of its own.
+    Its token and its idempotency key are left out: a separate page sends it again.
     """
     if request.method != "POST" or is_cross_site(request.headers):
         return {}
@@ -156,7 +156,7 @@ async def draft_of(request: Request) -> Mapping[str, str]:
 async def page(
     request: Request, template: str, context: dict[str, Any], status: int = 200
 ) -> HTMLResponse:
-    """Return a page, or a part of one, of somebody who is signed in."""
+    """Return a page, or a part of one, of a signed-in user."""
     session = await session_of(request)
     dashboard = dashboard_of(request)
     shared = {

@@ -1,4 +1,4 @@
-"""Forms that came from somebody whose session had ended: kept until their page is shown again."""
+"""Forms submitted after their session had ended: kept until their page is shown again."""
 
 from __future__ import annotations
 

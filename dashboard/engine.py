@@ -27,7 +27,7 @@ def client_maker(url: str) -> MakeClient:
 
 
 class Engine:
-    """Clients of one API: one for each API key that was valid when somebody signed in with it.
+    """Clients of one API: one for each API key that was valid when a user signed in with it.
 
     Args:
         make: Makes a client for an API key.

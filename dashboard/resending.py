@@ -13,11 +13,11 @@ from typing import Any
 from api.http.models.operation import Resent
 
 KEPT = 256
-"""Forms whose answer is kept: far more than are sent while somebody waits for one."""
+"""Forms whose answer is kept: far more than are sent while a user waits for one."""
 
 
 class Resending:
-    """The forms of this process, and what came of each."""
+    """The forms of this process, with the answer to each."""
 
     def __init__(self) -> None:
         self._tasks: OrderedDict[tuple[str, str], asyncio.Task[Resent]] = OrderedDict()

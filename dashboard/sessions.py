@@ -47,7 +47,7 @@ class SessionStore:
         self._sessions: OrderedDict[str, tuple[Session, float]] = OrderedDict()  # last used last
 
     def open(self, api_key: str | None, name: str, scopes: frozenset[str]) -> Session:
-        """Return a new session, with an id that nobody can guess."""
+        """Return a new session, with an unguessable id."""
         session = Session(secrets.token_urlsafe(ID_BYTES), api_key, name, scopes)
         while len(self._sessions) >= MAX_SESSIONS:
             self._sessions.popitem(last=False)

@@ -93,7 +93,7 @@ CREATE TABLE IF NOT EXISTS experiment_test_results (
     units BIGINT NOT NULL,  -- units with an observation
     observations BIGINT NOT NULL,  -- observations counted
     value_sum NUMERIC(38, 6) NOT NULL,  -- exact sum of the units' values
-    mean DOUBLE PRECISION,  -- posterior mean per unit; NULL where there is none
+    mean DOUBLE PRECISION,  -- posterior mean per unit; NULL where undefined
     lower DOUBLE PRECISION,  -- lower end of its 95 % credible interval
     upper DOUBLE PRECISION,  -- upper end
     probability_better DOUBLE PRECISION,  -- probability that it beats the control

@@ -94,8 +94,8 @@ def read_keys(file: Path) -> tuple[ApiKey, ...]:
 def add_key(file: Path, name: str, scopes: Iterable[Scope]) -> str:
     """Draw a key, add it to a file, which is created if missing, and return the key.
 
-    The file is changed in place: a container that mounts it by itself sees only the file that was
-    there when it started. Two additions at the same time exclude each other.
+    The file is changed in place: a container that mounts this single file only sees the inode that
+    existed at its start. Two additions at the same time exclude each other.
 
     Raises:
         ConfigurationError: the file holds something else than keys, or cannot be written.

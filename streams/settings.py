@@ -82,7 +82,7 @@ class Settings(KafkaSettings):
         ge=1,
         le=64,
         description="Processes of the API that `experiment api` and `experiment up` start unless "
-        "told otherwise; they share the port, and restart when one ends.",
+        "specified otherwise; they share the port, and restart when one ends.",
     )
     api_process: str = Field(
         "",

@@ -20,7 +20,7 @@ class Origins:
     """The origins of other web pages that may call the API.
 
     Attributes:
-        is_empty: Whether there are none.
+        is_empty: Whether no origin is allowed.
     """
 
     def __init__(self, origins: str = "") -> None:

@@ -146,8 +146,8 @@ def _replaying(body: bytes, receive: Receive) -> Receive:
 def _without_body(send: Send) -> Send:
     """Return a `send` for the answer to a HEAD, which has the headers of a GET alone.
 
-    It ends with them, whatever comes after: the body of a stream has no end. What makes the body
-    learns from its `receive` that there is nobody to send it to.
+    It ends with them, whatever comes after: the body of a stream has no end. The generator of the
+    body receives a disconnect from its `receive`.
     """
 
     async def send_head(message: Message) -> None:

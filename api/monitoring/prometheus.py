@@ -171,7 +171,7 @@ class MetricsCollector:
         )
         yield GaugeMetricFamily(
             "experiment_clock_skew_seconds",
-            "This machine's clock minus Kafka's; 0 until Kafka has told its time.",
+            "This machine's clock minus Kafka's; 0 until Kafka has reported its time.",
             (self.delivery.skew_ms or 0) / 1000,
         )
         yield CounterMetricFamily(

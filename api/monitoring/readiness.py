@@ -42,10 +42,10 @@ class ReadinessMonitor:
     Args:
         follower: Its age is the time since Redis last answered.
         spool, delivery: Hold the records that wait for Kafka.
-        kafka_problem: Asks Kafka something, in a thread of its own, and returns what keeps records
-            from being taken: `kafka`, `topics` or `rights`; None for nothing.
+        kafka_problem: Probes Kafka in a separate thread and returns the reason why it does not
+            accept records: `kafka`, `topics` or `rights`; None if it does.
         live_workers: Returns the dead letters by code of each worker that lives.
-        background: The tasks of this process; None where there are none.
+        background: The tasks of this process; None if it has none.
         probe_commands: Raises an EngineError unless commands can be written; in a thread of its
             own. None where nothing is to be probed.
         clock: Seconds that only grow.

@@ -217,7 +217,7 @@ class StickyReceipts:
         return await asyncio.shield(self._checking)
 
     async def _check_complete(self) -> bool:
-        self._checking = None  # whoever calls from now on asks again
+        self._checking = None  # later callers ask again
         if self._clock() < self._circuit_open_until_s:
             return False
         try:

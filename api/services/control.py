@@ -87,7 +87,7 @@ class Preview(NamedTuple):
     """Result that a command would have.
 
     Attributes:
-        snapshot: Newest snapshot of the experiment; None if there is none yet.
+        snapshot: Newest snapshot of the experiment; None before the first.
         after: The experiment after the command.
     """
 

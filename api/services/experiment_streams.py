@@ -45,7 +45,7 @@ class ExperimentStreams:
             last_seen: Id of the last event that the reader has seen; None if it has seen none.
 
         Raises:
-            ExperimentNotFoundError: there is none of this name.
+            ExperimentNotFoundError: no experiment has this name.
             DependencyError: too many streams are open (`TOO_MANY_STREAMS`), or not everything was
                 read from Redis yet.
         """
@@ -96,7 +96,8 @@ def _identity(snapshot: Snapshot) -> str:
     """Return what no other state of an experiment has.
 
     Versions count records, so two generations of workers may differ at the same one; the time of
-    the newest event and the number of units tell these apart, or nothing that a reader would see.
+    the newest event and the number of units distinguish them, unless they look the same to a
+    reader.
     """
     is_failing = "" if snapshot.failure is None else "-failing"
     assigned = sum(variant.assignments for variant in snapshot.variants)

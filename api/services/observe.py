@@ -96,7 +96,7 @@ class ObservationService:
             now_ms: Milliseconds since the epoch.
             check_value: Refuses a value, in micro-units, that an experiment's metric is declared
                 not to have. Workers refuse it in any case; here the sender gets the error.
-            receipts_of: Returns the receipts of a unit; raises EventError if there is none.
+            receipts_of: Returns the receipts of a unit; raises EventError if no receipt exists.
             windows: Returns within how many attribution windows an experiment's metric may count.
             has_holdouts: Returns whether there are holdouts, for which what is observed by several
                 receipts of a unit is one event.
@@ -184,7 +184,7 @@ class ObservationService:
         return found
 
     async def _observed(self, observed: UnitObservation) -> list[Observation] | UnresolvedUnit:
-        """Return an observation of every assignment of a unit, or why there is none."""
+        """Return an observation of every assignment of a unit, or why no assignment was found."""
         try:
             receipts = await self._receipts_of(observed)
         except EventError as error:

@@ -74,7 +74,7 @@ class OperationsService:
         """Return a page of dead letters.
 
         Raises:
-            InputError: the cursor is none (`INVALID_CURSOR`).
+            InputError: the cursor is invalid (`INVALID_CURSOR`).
             DependencyError: Kafka does not answer, or as `ApartProcess.run`.
         """
         after = None if cursor is None else _after(cursor)

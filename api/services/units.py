@@ -139,7 +139,7 @@ class UnitResolver:
         assigner, unit_id, kind = running.assigner, observed.unit_id, _kind(observed)
         if assigner.unit_kind is not kind:
             if assigner.unit_kind is UnitKind.IMPRESSION:
-                message = "every impression is a unit of its own, observed by its assignment id"
+                message = "every impression is a separate unit, observed by its assignment id"
                 raise EventError("MISSING_UNIT", f"of the experiment {message}", "experiment")
             path = "userId" if assigner.unit_kind is UnitKind.USER else "sessionId"
             message = f"the experiment randomises by {assigner.unit_kind}, which is not named"

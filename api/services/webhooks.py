@@ -111,7 +111,7 @@ class WebhookService:
         """Return a webhook.
 
         Raises:
-            EngineError: there is none with this id (`WEBHOOK_NOT_FOUND`).
+            EngineError: no webhook has this id (`WEBHOOK_NOT_FOUND`).
         """
         table = await self._read()
         return self._found(_webhook(table, webhook_id), table)
@@ -163,8 +163,8 @@ class WebhookService:
         """Change a webhook.
 
         Raises:
-            EngineError: there is none with this id, or its address cannot be opened and none is
-                given (`WEBHOOK_SEALED`).
+            EngineError: no webhook has this id, or its address cannot be decrypted and no new one
+                is given (`WEBHOOK_SEALED`).
             InputError: the address is refused, or the format needs a secret.
         """
         if asked.url is not None:

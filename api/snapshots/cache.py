@@ -77,7 +77,7 @@ class ExperimentCache:
         """Return the experiment with an id or a key; it assigns, or serves one variant.
 
         Raises:
-            ExperimentNotFoundError: there is none of this name.
+            ExperimentNotFoundError: no experiment has this name.
             ExperimentNotRunningError: it does neither now.
             InputError: another experiment of its layer has its units (`LAYER_OVERLAP`).
             DependencyError: not everything was read from Redis yet.
@@ -95,7 +95,7 @@ class ExperimentCache:
         """Return the newest snapshot of the experiment with an id or a key.
 
         Raises:
-            ExperimentNotFoundError: there is none of this name.
+            ExperimentNotFoundError: no experiment has this name.
             DependencyError: not everything was read from Redis yet.
         """
         found = self._snapshots.get(name)
@@ -195,8 +195,8 @@ class ExperimentCache:
 
         Args:
             snapshot: The snapshot.
-            replaces_same_version: Whether it also replaces one of its own version, as that of
-                another generation, which may differ.
+            replaces_same_version: Whether it also replaces a snapshot of the same version, such as
+                that of another generation, which may differ.
         """
         experiment_id = snapshot.experiment.id
         before = self._snapshots.get(experiment_id)
@@ -242,7 +242,7 @@ class ExperimentCache:
         """Return the newest snapshot of the holdout with a key.
 
         Raises:
-            ExperimentNotFoundError: there is none (`HOLDOUT_NOT_FOUND`).
+            ExperimentNotFoundError: no such holdout exists (`HOLDOUT_NOT_FOUND`).
             DependencyError: not everything was read from Redis yet.
         """
         name = experiment_id(holdout_number(key)) if is_key(key) else key

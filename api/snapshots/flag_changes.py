@@ -22,7 +22,7 @@ _DIGEST_LIMIT = 1 << (8 * _DIGEST_BYTES)
 class FlagChanges:
     """The state of all flags, an `EventSource`.
 
-    What moves by itself is no change: weights of adaptive policies decide for new units only.
+    Adaptive weights do not count as changes: they affect new units only.
 
     Args:
         announce: Called with `key` at every change.

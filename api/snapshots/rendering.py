@@ -42,7 +42,7 @@ class RenderedAssignments:
         self._outside: dict[tuple[Reason, int], bytes] = {}
 
     def outside(self, reason: Reason, variant: int | None = None) -> bytes:
-        """Return the answer to a request that does not take part: the control unless told."""
+        """Return the answer to a request that does not take part: the control by default."""
         index = self._control if variant is None else variant
         answer = self._outside.get((reason, index))
         if answer is None:

@@ -1,10 +1,9 @@
 """Records that were answered and Kafka has not acknowledged yet, in files.
 
-A record that was appended survives the death of the process, though not of the machine: nothing is
-synced. Every process writes a directory of its own below the spool directory, locked while it
-lives; one that starts adopts the directories of processes that died, and sends what they left.
-Sending a record twice does no harm, because it carries the incarnation and the sequence it was made
-with.
+An appended record survives a crash of the process, but not of the machine: nothing is synced. Every
+process writes its own directory below the spool directory, locked while it runs; a process that
+starts adopts the directories of processes that died, and sends their records. Sending a record
+twice does no harm, because it carries the incarnation and the sequence it was made with.
 
 A file, called segment, holds entries (`api.spool.entries`). It is deleted when all of it is
 acknowledged. An entry cut off at the end of a file was never answered, and is left out. An entry
@@ -187,7 +186,7 @@ class Spool:
             reserve: Bytes of another one that comes before it in a new segment.
 
         Raises:
-            SpoolFullError: there is none.
+            SpoolFullError: no room is left.
         """
         if self.size_bytes + size + reserve > self.max_bytes:
             raise SpoolFullError(f"the spool holds {self.size_bytes} of {self.max_bytes} bytes")

@@ -168,7 +168,7 @@ class AsyncExperimentClient(Methods):
         connections: int = 32,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        # Waiting for a free connection has no limit of its own: the semaphore is first come, first
+        # Waiting for a free connection has no separate timeout: the semaphore is first come, first
         # served, while httpx's pool under load lets some wait until they time out.
         self._free = asyncio.Semaphore(connections)
         self._timeout_s = timeout_s
@@ -267,7 +267,7 @@ def _headers(api_key: str | None) -> dict[str, str]:
     """Return the headers of all requests.
 
     Raises:
-        ApiError: the API key is none, as the API itself would say; a header cannot carry it.
+        ApiError: the API key is invalid: a header cannot carry it. The API would answer the same.
     """
     if api_key is None:
         return {}

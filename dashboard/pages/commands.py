@@ -26,10 +26,10 @@ MAX_REASON = 500
 _PREFILLED = ("traffic", "variant")
 HUNDRED = 100  # percent
 
-Send = Callable[[AsyncExperimentClient, str, Mapping[str, str], "Told"], Awaitable[Any]]
+Send = Callable[[AsyncExperimentClient, str, Mapping[str, str], "CommandArguments"], Awaitable[Any]]
 
 
-class Told(TypedDict):
+class CommandArguments(TypedDict):
     """Arguments that every command takes besides."""
 
     idempotency_key: str | None
@@ -66,7 +66,7 @@ async def give(request: Request) -> Response:
     if send is None:
         raise HTTPException(404)
     try:
-        await send(client, name, fields, _told_besides(fields))
+        await send(client, name, fields, _command_arguments(fields))
     except FieldError as error:
         return await _confirmation(request, fields, (error.field, error.message), 422)
     except ApiError as error:
@@ -88,7 +88,7 @@ async def _confirmation(
     facts = Facts(await client.get_experiment(name), await client.get_experiment_stats(name))
     action = action_named(facts, request.path_params["action"])
     if action is None and error is None:
-        # It was another one when the page was loaded, as when somebody else was faster.
+        # The experiment has changed since the page was loaded, for example by another user.
         return redirect(request, f"/experiments/{quote(name, safe='')}")
     found = checklist(facts)
     context = {
@@ -140,7 +140,7 @@ _FIELD_OF_PATH = {
 }
 
 
-def _told_besides(fields: Mapping[str, str]) -> Told:
+def _command_arguments(fields: Mapping[str, str]) -> CommandArguments:
     reason = fields.get(REASON_FIELD, "").strip()
     if len(reason) > MAX_REASON:
         raise FieldError(REASON_FIELD, f"Enter at most {MAX_REASON} characters.")
@@ -167,63 +167,73 @@ def _variant(fields: Mapping[str, str]) -> str:
     return chosen
 
 
-async def _start(client: AsyncExperimentClient, name: str, _: Any, told: Told) -> None:
-    await client.start_experiment(name, **told)
+async def _start(
+    client: AsyncExperimentClient, name: str, _: Any, arguments: CommandArguments
+) -> None:
+    await client.start_experiment(name, **arguments)
 
 
-async def _pause(client: AsyncExperimentClient, name: str, _: Any, told: Told) -> None:
-    await client.pause_experiment(name, **told)
+async def _pause(
+    client: AsyncExperimentClient, name: str, _: Any, arguments: CommandArguments
+) -> None:
+    await client.pause_experiment(name, **arguments)
 
 
-async def _resume(client: AsyncExperimentClient, name: str, _: Any, told: Told) -> None:
-    await client.resume_experiment(name, **told)
+async def _resume(
+    client: AsyncExperimentClient, name: str, _: Any, arguments: CommandArguments
+) -> None:
+    await client.resume_experiment(name, **arguments)
 
 
-async def _rollback(client: AsyncExperimentClient, name: str, _: Any, told: Told) -> None:
-    await client.rollback_experiment(name, **told)
+async def _rollback(
+    client: AsyncExperimentClient, name: str, _: Any, arguments: CommandArguments
+) -> None:
+    await client.rollback_experiment(name, **arguments)
 
 
-async def _archive(client: AsyncExperimentClient, name: str, _: Any, told: Told) -> None:
-    await client.archive_experiment(name, **told)
+async def _archive(
+    client: AsyncExperimentClient, name: str, _: Any, arguments: CommandArguments
+) -> None:
+    await client.archive_experiment(name, **arguments)
 
 
 async def _ship(
-    client: AsyncExperimentClient, name: str, fields: Mapping[str, str], told: Told
+    client: AsyncExperimentClient, name: str, fields: Mapping[str, str], arguments: CommandArguments
 ) -> None:
     share = _share(fields, "controlShare")
-    await client.conclude_experiment(name, _variant(fields), control_share=share, **told)
+    await client.conclude_experiment(name, _variant(fields), control_share=share, **arguments)
 
 
 async def _conclude(
-    client: AsyncExperimentClient, name: str, fields: Mapping[str, str], told: Told
+    client: AsyncExperimentClient, name: str, fields: Mapping[str, str], arguments: CommandArguments
 ) -> None:
     serve = fields.get("serve", "control")
     if serve not in {"control", "none"}:
         raise FieldError("serve", "Choose what is shown from now on.")
     await client.conclude_experiment(
-        name, None, **told, serve="none" if serve == "none" else "control"
+        name, None, **arguments, serve="none" if serve == "none" else "control"
     )
 
 
 async def _ramp(
-    client: AsyncExperimentClient, name: str, fields: Mapping[str, str], told: Told
+    client: AsyncExperimentClient, name: str, fields: Mapping[str, str], arguments: CommandArguments
 ) -> None:
     share = _share(fields, "traffic")
     if share is None:
         raise FieldError("traffic", "Enter a number of percent.")
-    await client.update_experiment(name, {"trafficAllocation": share}, **told)
+    await client.update_experiment(name, {"trafficAllocation": share}, **arguments)
 
 
 async def _stop_variant(
-    client: AsyncExperimentClient, name: str, fields: Mapping[str, str], told: Told
+    client: AsyncExperimentClient, name: str, fields: Mapping[str, str], arguments: CommandArguments
 ) -> None:
-    await client.change_variant(name, _variant(fields), is_active=False, **told)
+    await client.change_variant(name, _variant(fields), is_active=False, **arguments)
 
 
 async def _reactivate_variant(
-    client: AsyncExperimentClient, name: str, fields: Mapping[str, str], told: Told
+    client: AsyncExperimentClient, name: str, fields: Mapping[str, str], arguments: CommandArguments
 ) -> None:
-    await client.change_variant(name, _variant(fields), is_active=True, **told)
+    await client.change_variant(name, _variant(fields), is_active=True, **arguments)
 
 
 _COMMANDS: dict[str, Send] = {

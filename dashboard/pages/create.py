@@ -73,10 +73,10 @@ async def send(request: Request) -> Response:
     except ApiError as error:
         if is_signed_out(error):
             raise
-        told = message_of(error)
+        message = message_of(error)
         name = field_of(error.path, given, found)
-        faults = {name: told} if name else {}
-        return await _form(request, given, faults, "" if name else told, status_of(error))
+        faults = {name: message} if name else {}
+        return await _form(request, given, faults, "" if name else message, status_of(error))
     return redirect(request, f"/experiments/{quote(experiment.id, safe='')}")
 
 

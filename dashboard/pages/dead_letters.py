@@ -102,7 +102,7 @@ async def ask(request: Request) -> Response:
 
 
 async def send(request: Request) -> Response:
-    """Send the records of letters again, and show what came of it."""
+    """Send the records of dead letters again, and show the result."""
     fields = await form_of(request)
     places = _places(fields)
     if not places:
@@ -117,12 +117,12 @@ async def send(request: Request) -> Response:
         if is_signed_out(error):
             raise
         failure = failure_of(error)
-        told = message_of(error)
+        message = message_of(error)
         if is_unanswered(failure):
-            told = f"{failure.title} {failure.text}"
+            message = f"{failure.title} {failure.text}"
             if _may_have_been_sent(error):
-                told += " Some records may have been sent: look before you send them once more."
-        return await _confirmation(request, places, told, failure.status)
+                message += " Some records may have been sent: look before you send them once more."
+        return await _confirmation(request, places, message, failure.status)
     return await page(request, "dead_letters_resent.html", {"view": resent_view(answer)})
 
 

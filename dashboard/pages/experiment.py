@@ -27,7 +27,7 @@ from experiment_streams_client import AsyncExperimentClient
 PING_S = 15
 
 SERIES_POINTS = 200
-"""Points of the charts over time: more than a screen can tell apart would be of no use."""
+"""Points of the charts over time: a screen cannot show more of them distinctly."""
 
 
 async def show(request: Request) -> Response:

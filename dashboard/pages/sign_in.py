@@ -23,7 +23,7 @@ from experiment_streams_client import ApiError
 MAX_KEY = 512
 
 _TYPED = "typed."
-"""Prefix of the fields of another form, which wait for somebody to sign in."""
+"""Prefix of the fields of another form, which is kept until the user has signed in."""
 
 
 async def show(request: Request) -> Response:

@@ -135,7 +135,7 @@
     );
   };
 
-  const told = {
+  const readouts = {
     difference: (data, at) => {
       const shown = (value) => {
         if (value === null) return "–";
@@ -160,7 +160,7 @@
       const readout = document.getElementById(`read-${name}`);
       const read = (at) => {
         plot.setCursor({ left: plot.valToPos(data.times[at], "x"), top: HEIGHT / 3 });
-        readout.textContent = told[name](data, at);
+        readout.textContent = readouts[name](data, at);
       };
       let at = data.times.length - 1;
       element.onkeydown = (event) => {
@@ -173,7 +173,7 @@
       element.onmousemove = () => {
         if (plot.cursor.idx !== null && plot.cursor.idx !== undefined) {
           at = plot.cursor.idx;
-          readout.textContent = told[name](data, at);
+          readout.textContent = readouts[name](data, at);
         }
       };
       plots.set(name, plot);

@@ -91,7 +91,7 @@ def actions(facts: Facts) -> list[Action]:
                 Action(
                     "stop-variant",
                     "Stop a variant",
-                    f"Nobody gets the variant any more; {units} who had it see another one.",
+                    f"The variant is no longer assigned; {units} who had it see another one.",
                     "It is compared with the control by the time in which both ran, and cannot "
                     "win.",
                     "Reactivate it.",
@@ -114,7 +114,7 @@ def actions(facts: Facts) -> list[Action]:
             Action(
                 "pause",
                 "Pause",
-                "Nobody is assigned: callers get no variant, and show what they show by default.",
+                "No units are assigned: callers get no variant, and show their default.",
                 "Observations of earlier assignments still count.",
                 "Resume it.",
                 is_danger=True,

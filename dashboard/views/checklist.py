@@ -33,8 +33,8 @@ class Checklist:
     """The conditions.
 
     Attributes:
-        items: In the order in which they are looked at.
-        is_automatic: Whether the experiment ships its winner by itself once all are met.
+        items: In the order in which they are checked.
+        is_automatic: Whether the experiment ships its winner automatically once all are met.
     """
 
     items: tuple[Item, ...]
@@ -49,7 +49,7 @@ class Checklist:
     def title(self) -> str:
         """Heading of the list."""
         return (
-            "Ships by itself when all are ticked"
+            "Ships automatically when all are ticked"
             if self.is_automatic
             else "Before you ship a winner"
         )
@@ -145,7 +145,7 @@ _CONDITIONS: dict[str, tuple[str, Callable[[Facts], str]]] = {
         lambda _: "events were not counted: the memory for duplicates was full",
     ),
     "UNITS_IN_SEVERAL_VARIANTS": (
-        "nobody has several variants",
+        "no user has several variants",
         lambda facts: f"too many {facts.units} have several variants",
     ),
     "KIND_CONTRADICTED": ("metrics have values of their kind", _contradicted),

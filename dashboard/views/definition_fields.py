@@ -95,7 +95,7 @@ POLICY = (
         default="two_sided",
     ),
     Field("negligibleDifference", "Difference that does not matter", "percent", "Of the mean"),
-    Field("autoPromoteWinner", "Ship a certain winner by itself", "check"),
+    Field("autoPromoteWinner", "Ship a certain winner automatically", "check"),
     Field("maxExpectedLoss", "Largest expected loss of that winner", "percent", "Of its mean"),
     Field("minDuration", "Shortest duration before", "days", "Empty: whole weeks"),
     Field("controlShare", "Share the control keeps afterwards", "percent", "0 to 50"),
@@ -117,7 +117,7 @@ PLAN = (
 )
 
 DAILY = Field("daily", "Units a day", "integer", "For the days alone: it is not sent")
-"""Field of the form that is none of a definition."""
+"""Field of the form that is not part of a definition."""
 
 WHO = (
     Field("trafficAllocation", "Share of units that take part", "percent", default="100"),
@@ -261,8 +261,8 @@ RAMP = (
 )
 
 
-class Unreadable(ValueError):  # noqa: N818 - a fault of the text, told beside its field
-    """A text that is not of the kind of its field; the message says what is."""
+class Unreadable(ValueError):  # noqa: N818 - shown beside the field
+    """A text that does not match the type of its field; the message describes a valid one."""
 
 
 def value_of(kind: str, text: str) -> Any:

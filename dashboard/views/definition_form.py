@@ -122,7 +122,7 @@ def definition(given: Mapping[str, str]) -> Definition:
 
 
 def field_of(path: str, given: Mapping[str, str], found: Definition) -> str:
-    """Return the name of the field that a path of the API is about; empty if it is none of one."""
+    """Return the name of the field for a path of the API; empty if no field has this path."""
     named = _NAMED.match(path.removeprefix("config."))
     if named:
         group, index, rest = named[1], int(named[2]), named[3] or "name"

@@ -52,7 +52,7 @@ class Densities:
 
     Attributes:
         curves: Of the variants whose posterior is published.
-        drawn: Those of them that are drawn; all, unless they are more than can be told apart.
+        drawn: Those of them that are drawn; all, unless there are more than can be distinguished.
         height: Of the drawing, in CSS pixels.
         marks: Position and text of the marks of the axis.
         metric: Name of the metric.
@@ -132,7 +132,7 @@ def densities(facts: Facts) -> Densities | None:
 
 
 def _drawn(facts: Facts, indices: list[int]) -> set[int]:
-    """Return the variants that can be told apart: the control, and those most probably best."""
+    """Return the variants to draw: the control, and those most probably best."""
     if len(indices) <= COLORS:
         return set(indices)
     variants = facts.stats.variants

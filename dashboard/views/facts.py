@@ -53,7 +53,7 @@ class Facts:
         """The same where there is some.
 
         Raises:
-            ValueError: there is none, so the reason code says more than is known.
+            ValueError: the evidence is missing, which contradicts the reason code.
         """
         if self.stats.evidence is None:
             raise ValueError("the statistics lack the evidence that their reason code implies")
@@ -112,7 +112,7 @@ class Facts:
 
     @property
     def negligible_share(self) -> float:
-        """Difference, as a share of the leader's mean, below which there is none."""
+        """Difference, as a share of the leader's mean, below which it is negligible."""
         config = self.experiment.config
         stated, plan = config.get("negligibleDifference"), config.get("plan")
         if stated is not None:

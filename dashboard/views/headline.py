@@ -39,7 +39,7 @@ class Headline:
 def headline(facts: Facts) -> Headline:
     """Return the headline of an experiment.
 
-    A reason that this release does not know is told in the words of the API.
+    For a reason that this release does not know, the sentence of the API is shown.
     """
     stats = facts.stats
     if stats.failure is not None:
@@ -89,7 +89,8 @@ def _uncertain(facts: Facts) -> Headline:
     leader, found = facts.names[evidence.leader], closest(evidence.comparisons)
     if found is None or found.lower is None or found.upper is None:
         other = "the others" if found is None else facts.names[found.variant]
-        return _keep(facts, f"{leader} looks better, but it is too early to tell it from {other}.")
+        because = f"{leader} looks better than {other}, but it is too early to be certain."
+        return _keep(facts, because)
     range_ = facts.scale.interval(found.lower, found.upper)
     return _keep(
         facts,
@@ -257,7 +258,8 @@ def _unusable(because: str) -> Headline:
 
 def _keep(facts: Facts, because: str) -> Headline:
     if facts.stats.status == "paused":
-        return Headline("It is paused.", f"{because} Nobody is assigned until it is resumed.", WAIT)
+        because = f"{because} No units are assigned until it is resumed."
+        return Headline("It is paused.", because, WAIT)
     return Headline("Keep it running.", because, WAIT)
 
 
@@ -266,7 +268,7 @@ def _promoted(facts: Facts) -> Headline:
     if promotion is None:
         return Headline("Shipped.", facts.stats.reason, DONE)
     name = facts.name_of(promotion.variant_id)
-    by = "by itself" if promotion.is_automatic else "by hand"
+    by = "automatically" if promotion.is_automatic else "by hand"
     return Headline(
         f"{name} is shipped.",
         f"It was promoted {by}; {facts.control_name} keeps {percent(promotion.control_share)} of "

@@ -96,7 +96,7 @@ def sample_ratio(facts: Facts) -> Dots | None:
     summary = (
         f"The counts do not match the split ({chance_of(found.p_value)} by chance)."
         if found.is_mismatch
-        else "The counts match the split, as far as can be told."
+        else "No deviation of the counts from the split is detected."
     )
     return Dots(
         rows=tuple(rows),
@@ -117,7 +117,7 @@ def guardrails(facts: Facts) -> Dots | None:
 
 
 def guardrails_since(facts: Facts) -> Dots | None:
-    """Return the same of a shipped winner, by what came since; None where there is none."""
+    """Return the guardrails of a shipped winner since the conclusion; None without one."""
     since = None if facts.evidence is None else facts.evidence.since_conclusion
     return None if since is None else _harms(facts, since.guardrails)
 

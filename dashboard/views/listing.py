@@ -96,7 +96,7 @@ def list_rows(found: Iterable[ListedExperiment]) -> list[ListRow]:
 
 def _row(listed: ListedExperiment) -> ListRow:
     summary = listed.summary
-    verb, because, tone = _told(_Summed(listed))
+    verb, because, tone = _sentence(_Summed(listed))
     n_units = 0 if summary is None else summary.units
     units = count(n_units)
     if summary is not None and summary.planned_units is not None:
@@ -122,12 +122,12 @@ def _row(listed: ListedExperiment) -> ListRow:
     )
 
 
-def _told(one: _Summed) -> tuple[str, str, str]:
+def _sentence(one: _Summed) -> tuple[str, str, str]:
     summary = one.listed.summary
-    tell = None if summary is None else _SENTENCES.get(summary.reason_code)
-    if summary is None or tell is None:
+    describe = None if summary is None else _SENTENCES.get(summary.reason_code)
+    if summary is None or describe is None:
         return "Look at it.", "", WAIT
-    verb, because, tone = tell(one)
+    verb, because, tone = describe(one)
     if tone == WAIT and one.listed.status == "paused":
         verb = "It is paused."
     return verb, because, tone

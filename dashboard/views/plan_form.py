@@ -158,7 +158,7 @@ def refused_plan(message: str, faults: Mapping[str, str]) -> PlanView:
 
 
 def plan_field(path: str) -> str:
-    """Return the field that a path of the API is about; empty if it is none of a plan."""
+    """Return the field for a path of the API; empty if no field of a plan has this path."""
     return _FIELD_OF_PATH.get(path, "")
 
 

@@ -58,7 +58,7 @@ def way_back(item: HistoryItem) -> WayBack | None:
 def effects_on_users(facts: Facts, effects: Sequence[DryRunEffect]) -> str:
     """Return what restoring values does to users, by a dry run of it."""
     found = [text for each in effects if (text := _effect(facts, each))]
-    return " ".join(found) or "None: nobody is shown anything else."
+    return " ".join(found) or "None: no user sees a change."
 
 
 def _effect(facts: Facts, effect: DryRunEffect) -> str:

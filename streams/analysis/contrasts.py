@@ -85,8 +85,8 @@ class Traffic:
         units: Units assigned.
         weight: Sum of 1 / propensity over them.
         weight_squared: Sum of (1 / propensity) squared.
-        largest: Largest 1 / propensity there can be by the allocation in force, unless somebody
-            else has assigned; >= 1.
+        largest: Largest 1 / propensity under the allocation in force, assuming that no other system
+            assigns; >= 1.
         overlap: Sum over the units of a of their weights in the comparison with b, at [a, b]; shape
             (n_variants, n_variants); zeros where that is not known.
         overlap_squared: Likewise of the squared weights.
@@ -462,7 +462,7 @@ def _columns(
 
 
 def by_pair(sums: Sequence[int], one: int) -> FloatArray:
-    """Return sums by pair as floats, in which `one` stands for 1; zeros where there are none.
+    """Return sums by pair as floats, in which `one` stands for 1; zeros where no sums are kept.
 
     Args:
         sums: Those of every variant, packed.
@@ -487,7 +487,7 @@ def in_every_pair(values: FloatArray) -> FloatArray:
 
 
 def _are_by_pair(sums: Iterable[tuple[int, int]]) -> bool:
-    """Return whether the sums by pair are of all units: those of a variant with itself tell.
+    """Return whether sums by pair are kept of all units, as the diagonal shows.
 
     Args:
         sums: Plain sum of each variant, and its sums by pair, packed.

@@ -16,8 +16,8 @@ from streams.stats.alternative import Alternative
 from streams.stats.weighting import Weighting
 
 FUTILITY = 0.05
-"""Conditional power at which the planned lift is given up. Whoever always follows that misses at
-most 1 / 0.95 as many as the plan does: of a power of 87 %, 0.7 points are lost."""
+"""Conditional power below which a trial is futile. Always stopping there multiplies the planned
+probability of a miss by at most 1 / 0.95: a power of 87 % loses 0.7 points."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +58,8 @@ def decide(experiment: Experiment, primary: MetricModel, evidence: Evidence) -> 
     far more often.
 
     Once it is concluded, only whether a promoted winner may stay is decided:
-    `stop_guardrail` when it harms a guardrail metric by what came since, with an error of its own
-    of 1 - significance_threshold.
+    `stop_guardrail` when it harms a guardrail metric by the data since, with a separate error of 1
+    - significance_threshold.
 
     Args:
         experiment: The experiment.

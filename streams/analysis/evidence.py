@@ -29,7 +29,7 @@ SRM_ALPHA = 0.001
 """P-value of the sample ratio at which nothing is concluded any more: one experiment in a thousand,
 in all of its life, is halted by chance alone."""
 
-_MOST_UNITS = 1e15  # that are asked for: beyond, a number of units is none
+_MOST_UNITS = 1e15  # cap of a required number of units, which may be infinite
 
 
 def compare(inputs: Inputs, analysis: Analysis) -> Evidence:

@@ -37,8 +37,8 @@ def find_harm(
         config: The guardrail metrics, what harm is tolerated and what is to be ruled out.
         group: The variants; None for no findings.
         metrics: Analysis of these metrics.
-        error: Probability of ever finding harm where there is none, and of ever ruling it out where
-            there is, in (0, 1) each.
+        error: Probability of ever finding harm that does not exist, and of ever ruling out harm
+            that does, in (0, 1) each.
         is_trial: Whether a promotion is still to come, so that margins are asked for.
 
     Source: Berger (1982), "Multiparameter hypothesis testing and acceptance sampling", theorem 1.

@@ -254,7 +254,7 @@ class SingleInput(MetricInput):
         weighting: Weighting,
     ) -> Comparisons:
         sums = weighted_sums(traffic, tallies, samples, weighting)
-        if self._family.is_exact:  # of 0 and 1 the mean tells the variance
+        if self._family.is_exact:  # for values of 0 and 1 the mean determines the variance
             sums = replace(sums, variance=np.zeros_like(sums.variance))
         return Comparisons.of(sums)
 

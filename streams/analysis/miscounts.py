@@ -18,8 +18,8 @@ CROSSED_SHARE = 0.01
 They pull the variants together by that share of the difference."""
 
 HEAVY_SHARE = 0.05
-"""Share of all observations of a metric that one unit may have before it is a finding; what is
-below `HEAVY_FROM` is none, as there are few in all."""
+"""Share of all observations of a metric that one unit may have before it is a finding; fewer than
+`HEAVY_FROM` observations are never one."""
 
 MAX_REPORTED = 5
 """Units that are named, at most."""

@@ -21,7 +21,7 @@ ALIKE = 0.85
 def misspelt_metrics(snapshot: Snapshot) -> tuple[MisspeltMetric, ...]:
     """Return declared metrics that are probably observed under another name, in order of names.
 
-    A ratio has no observations of its own; its numerator and denominator are declared metrics.
+    A ratio has no direct observations; its numerator and denominator are declared metrics.
     """
     declared = snapshot.experiment.definition.config.counted_metrics
     observations: Counter[str] = Counter()

@@ -30,7 +30,7 @@ def api(
         ),
     ] = None,
 ) -> None:
-    """Run the API. It keeps no state of its own; add processes to share the load."""
+    """Run the API. It is stateless; add processes to share the load."""
     ignore_hangups()  # also while the interpreter starts
     settings = load_settings()
     count = settings.api_processes if processes is None else processes

@@ -139,7 +139,7 @@ def seconds(period: str) -> int:
     """Return the seconds of a period like 90s, 15m, 2h or 7d.
 
     Raises:
-        InputError: it is none (`INVALID_PERIOD`).
+        InputError: it is not a valid period (`INVALID_PERIOD`).
 
     >>> seconds("2h")
     7200
@@ -195,7 +195,7 @@ def letter_view(found: Found) -> Table:
 
 
 def shown(text: str) -> str:
-    """Return a text of somebody else's record on one line, without control characters."""
+    """Return a text of an untrusted record on one line, without control characters."""
     return one_line(text, MESSAGE_CHARACTERS)
 
 

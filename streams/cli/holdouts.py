@@ -107,7 +107,7 @@ def end(
     api: Api = API_DEFAULT,
     api_key: ApiKey = None,
 ) -> None:
-    """End a holdout: from now on it holds nobody out, and its report is kept."""
+    """End a holdout: it stops holding units out, and its report is kept."""
     with terminal.connected(api, api_key, author) as client:
         terminal.show(
             client.end_holdout(key, reason=reason), _as_object, _status_line, as_json=as_json

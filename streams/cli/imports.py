@@ -1,4 +1,4 @@
-"""`experiment import`: traffic that somebody else logged, as impressions and observations."""
+"""`experiment import`: traffic logged by another system, as impressions and observations."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ _TYPE_OF_POLICY = {
 
 def register(app: typer.Typer) -> None:
     """Add the command group to `app`."""
-    group = terminal.group(app, "import", "Traffic that somebody else logged.")
+    group = terminal.group(app, "import", "Import traffic logged by another system.")
     group.command("open-bandit")(open_bandit)
 
 

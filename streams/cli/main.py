@@ -50,7 +50,7 @@ COMMANDS = {
 
 
 class Commands(PlainFailures):
-    """All commands of the application; a call imports the module of its own command alone."""
+    """All commands of the application; a call imports only the module of its command."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
@@ -67,4 +67,4 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,  # they may hold keys
     help="Online experiments on event streams: assign, observe, learn, conclude.",
 )
-app.callback()(lambda: None)  # without a command of its own, typer takes no group from it
+app.callback()(lambda: None)  # typer recognises a group only if it has a callback

@@ -126,7 +126,7 @@ def resolve_next(
             not.
 
     Raises:
-        ApiError: the API refuses the caller, or is none: another attempt would end the same way.
+        ApiError: the API refuses the caller, or the server is not the API: a retry cannot succeed.
         DependencyError: Kafka does not take the dead letters.
     """
     messages = consumer.consume(READ_TOGETHER, POLL_S)

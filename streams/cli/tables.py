@@ -185,7 +185,7 @@ def lift(against: AgainstControl, *, is_chosen: bool = False) -> str:
 
 
 def interval(mean: float | None, lower: float | None, upper: float | None) -> str:
-    """Return a mean with its interval, as in `0.0512 [0.0431, 0.0603]`; `-` where there is none."""
+    """Return a mean with its interval, as in `0.0512 [0.0431, 0.0603]`; `-` if missing."""
     if mean is None or lower is None:
         return "-"
     end = "∞)" if upper is None else f"{number(upper)}]"
@@ -350,7 +350,7 @@ def _since_conclusion(stats: Stats) -> list[Text]:
 
 
 def _findings(stats: Stats) -> list[str]:
-    """Return what somebody should look into, besides the recommendation."""
+    """Return the findings that need attention, besides the recommendation."""
     found = [
         f"{name}: {model.contradiction.message}; it is modelled as {model.kind}."
         for name, model in stats.metrics.items()

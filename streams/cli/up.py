@@ -122,7 +122,7 @@ def planned(
         dashboard_port = _free_or(settings.dashboard_port, host)
     else:
         dashboard_port = dashboard_port or free_port(host)
-    # With a Kafka of somebody else, or none that is kept, the spool belongs to another log.
+    # With an external or an ephemeral Kafka, the spool belongs to another log.
     kind = "ephemeral" if is_ephemeral else "stack" if kafka is None else "external"
     return Plan(
         host=host,
@@ -138,7 +138,7 @@ def planned(
 
 
 def _free_or(port: int, host: str) -> int:
-    """Return the port, or a free one if somebody listens there or it is 0."""
+    """Return the port, or a free one if it is 0 or in use."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as probe, suppress(OSError):
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

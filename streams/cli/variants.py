@@ -66,7 +66,7 @@ def stop(
     api: Api = API_DEFAULT,
     api_key: ApiKey = None,
 ) -> None:
-    """Stop a variant: it is assigned to nobody, and keeps its statistics."""
+    """Stop a variant: it is no longer assigned, and keeps its statistics."""
     with terminal.connected(api, api_key, author) as client:
         changed = client.change_variant(experiment_id, variant, is_active=False, reason=reason)
         terminal.show(changed, as_object, _active_line, as_json=as_json)
@@ -128,7 +128,8 @@ def _object(text: str | None) -> dict[str, Any] | None:
     """Return the JSON object of an option.
 
     Raises:
-        InputError: it is none (`WRONG_TYPE`), or its file cannot be read (`UNREADABLE_FILE`).
+        InputError: it is not a JSON object (`WRONG_TYPE`), or its file cannot be read
+            (`UNREADABLE_FILE`).
     """
     if text is None:
         return None

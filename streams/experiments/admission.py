@@ -128,8 +128,8 @@ def kept_out(
 ) -> KeptOut | None:
     """Return which holdout keeps a request out of an experiment; None if none does.
 
-    Each goes by the id that the request has of its own unit, also where every impression is a unit
-    of the experiment. A request without that id is kept out by none.
+    Each holdout uses the id that the request has for the unit of the holdout, even if the unit of
+    the experiment is the impression. A request without that id is not held out.
 
     Args:
         admission: Of the experiment; an override precedes a holdout.

@@ -150,8 +150,8 @@ class ExperimentConfig(InputModel):
             when the experiment is created.
         plan: Lift that is to be found, and planned size; None for none. Fixed when the experiment
             is created.
-        negligible_difference: Difference from the leader, as a share of its mean, below which there
-            is none; in (0, 1]. None: half the planned lift, and without a plan
+        negligible_difference: Difference from the leader, as a share of its mean, below which it is
+            negligible; in (0, 1]. None: half the planned lift, and without a plan
             `NEGLIGIBLE_DIFFERENCE`.
         traffic_allocation: Share of the units that take part, in [0, 1].
         min_sample_size: Units every variant must have before a winner may be named.
@@ -480,7 +480,7 @@ class ExperimentConfig(InputModel):
 
     @property
     def negligible_share(self) -> float:
-        """Share of the leader's mean below which a difference is none, stated or by default."""
+        """Share of the leader's mean below which a difference is negligible."""
         if self.negligible_difference is not None:
             return self.negligible_difference
         return NEGLIGIBLE_DIFFERENCE if self.plan is None else min(self.plan.lift / 2.0, 1.0)

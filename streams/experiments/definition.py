@@ -138,8 +138,8 @@ class ExperimentDefinition(InputModel):
         if not self.variants[self.control_index].is_active:
             raise problem(
                 "CONTROL_STOPPED",
-                "the control cannot be stopped: the others are compared with it, and whoever takes "
-                "no part gets it; pause or conclude the experiment",
+                "the control cannot be stopped: the others are compared with it, and units that do "
+                "not take part get it; pause or conclude the experiment",
                 f"variants[{self.control_index}].isActive",
             )
         if len(self.active) < FEWEST_ACTIVE:

@@ -15,7 +15,7 @@ from streams.model.validation import InputModel, JsonList, problem
 from streams.targeting.attributes import Read, reader_of
 
 MAX_VALUES = 20
-"""Values of a dimension, at most; what is none of them is `OTHER`."""
+"""Values of a dimension, at most; all other values are `OTHER`."""
 
 _MAX_TEXT = 256  # of device and location in a request
 _EXACT = 1 << 53  # integers that JSON of every sender keeps
@@ -27,7 +27,7 @@ def _attribute(name: str) -> str:
         raise problem("INVALID_NAME", "has control characters")
     if name in _UNITS or reader_of(name) is None:
         known = "device, location, features.*"
-        raise problem("UNKNOWN_ATTRIBUTE", f"{quoted(name)} is none of {known}")
+        raise problem("UNKNOWN_ATTRIBUTE", f"{quoted(name)} is not one of {known}")
     return name
 
 
@@ -41,12 +41,12 @@ _Text = StringConstraints(min_length=1, max_length=_MAX_TEXT)
 
 
 class Dimension(InputModel):
-    """An attribute of a request, and the values that are told apart.
+    """An attribute of a request, and the values that are distinguished.
 
     Attributes:
         name: The attribute, as in a targeting rule: `device`, `location` or `features.NAME`.
-        values: Its values, compared to the letter; numbers and truth values as JSON writes them.
-            All others are one value of its own, and so is none.
+        values: Its values, compared exactly; numbers and booleans as in JSON. All other values, and
+            a missing one, form one further value.
     """
 
     name: Annotated[str, _Text, AfterValidator(_attribute)]

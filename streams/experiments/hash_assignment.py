@@ -173,7 +173,7 @@ def held_out_of(
 
 
 def fallback_key(assigner: Assigner, key: str | None, request: AssignmentRequest) -> str | None:
-    """Return the other id of a unit; None if there is none, or it stands for no unit."""
+    """Return the fallback id of a unit; None if it is missing or an ignored id."""
     fallback = request.fallback_unit_id
     if fallback is None or fallback == key or assigner.ignores(fallback):
         return None

@@ -44,7 +44,7 @@ class Change:
 
     Attributes:
         path: Its place, as in `config.trafficAllocation` or `variants[1].isActive`.
-        before, after: The JSON values; None where there is none.
+        before, after: The JSON values; None where a value is absent.
         is_omitted: Whether the values are not kept: they are large, or hold ids of units.
     """
 
@@ -91,7 +91,7 @@ def command_entry(
     Args:
         command: The command.
         answer: The answer to it.
-        before, after: The experiment before and after it; None if there is none.
+        before, after: The experiment before and after it; None if it does not exist.
     """
     because = command.payload.get("because")
     code = because.get("reasonCode") if isinstance(because, Mapping) else None

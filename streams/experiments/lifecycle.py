@@ -41,8 +41,8 @@ class Experiment:
         winner: Index of the variant it was concluded with; the control after a roll-back; None for
             none.
         promotion: Assignment after the conclusion; None before, and if it assigns nothing.
-        served: Variant that everybody gets after the conclusion; None before, and if there is none
-            or it assigns.
+        served: Variant that all units get after the conclusion; None before it, and if no variant
+            is served or units are still assigned.
         clock_ms: Time of the newest `tick`: conversion windows end by it, too; 0 before.
         history: What the schedule in force has done, oldest first.
         peak_traffic: Largest share of the units that took part since the start; 0 before it.
@@ -115,7 +115,7 @@ class Experiment:
 
     @property
     def shipped(self) -> Served | None:
-        """The variant that everybody is served now; None if there is none."""
+        """The variant that is served to all units now; None if no variant is."""
         return self.served if self.status is Status.CONCLUDED else None
 
     def logged_index(self, variant: int, phase: Phase) -> int:

@@ -119,8 +119,8 @@ MAX_HALF_LIFE_S = 366 * 86_400
 class PeriodSpec(InputModel):
     """Weights of units that were assigned at different times.
 
-    So the policy and the posteriors of the primary metric read them. The comparisons that a
-    conclusion rests on take all units alike.
+    They apply to the policy and to the posteriors of the primary metric. The comparisons that
+    decide an experiment weigh all units alike.
 
     Attributes:
         half_life: Seconds after which a unit counts half, for rates that drift; None for no
@@ -312,7 +312,7 @@ class MetricSpec(InputModel):
                     message = f"the values of a {self.family.kind} metric follow from its kind"
                     raise problem("BOUNDS_NOT_USED", message, name)
             if self.floor is not None:
-                message = f"a {self.family.kind} metric has no floor of its own"
+                message = f"a {self.family.kind} metric cannot have a floor"
                 raise problem("FLOOR_NOT_USED", message, "floor")
         least = -VALUE_LIMIT if self.min_value is None else self.min_value
         if self.max_value is not None and self.max_value < least:

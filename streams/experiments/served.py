@@ -19,7 +19,7 @@ class Serve(StrEnum):
     """The winner it was concluded with."""
     CONTROL = "control"
     NONE = "none"
-    """Nothing: callers are told that it is not running."""
+    """Nothing: callers get the error that the experiment is not running."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,7 +71,7 @@ class Snapshot(Statistics):
         allocation: Weights in force; under a contextual policy, those of a request without
             features.
         variants: Reports, in the order of the definition.
-        winner: Index of the declared winner; None if there is none. Once concluded, the one that
+        winner: Index of the declared winner; None without a winner. Once concluded, the one that
             was chosen.
         cells: Cells it was made from, in order of source and partition.
         model: Parameters of a contextual policy; None under every other one.

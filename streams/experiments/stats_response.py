@@ -91,7 +91,7 @@ class Stats(Statistics):
         total_assignments, total_observations: Of all variants.
         total_exposures: Of all variants; None where a unit counts from its assignment.
         variants: The variants, in the order of the definition.
-        winner: The variant that is certain enough to win, or was chosen; None if there is none.
+        winner: The variant that is certain enough to win, or was chosen; None without a winner.
         reason: One sentence for `reason_code`, with the numbers of the evidence.
         evidence: What the recommendation follows from; None if it was never evaluated.
         misspelt: Declared metrics that are probably observed under another name.

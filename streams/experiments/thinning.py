@@ -4,7 +4,7 @@ A point stands for the *slot* of its time, a second. At a span of time, slots ar
 of 2^e of them, with the smallest e that gives at most so many buckets, and the first point of each
 bucket stays. Buckets are aligned to the epoch, so those of e + 1 are pairs of those of e: whether
 points are thinned as they come or all at once, and in which order, the same ones are left. The
-first point of a series always is, so the points that are left tell the span.
+first point of a series always stays, so the remaining points show the span.
 """
 
 from __future__ import annotations

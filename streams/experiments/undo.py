@@ -41,7 +41,8 @@ class Undo:
 
     Attributes:
         code: Whether and how.
-        method, path: Where it is sent, below the address of the API; empty if there is none.
+        method, path: HTTP method and path relative to the address of the API; empty without a
+            command.
         body: Its JSON body.
     """
 

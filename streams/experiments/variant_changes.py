@@ -94,7 +94,7 @@ def check_version(read: int | None, now: int) -> None:
     """Refuse an edit of a version that is no longer the newest.
 
     Raises:
-        TransitionError: somebody else has changed the draft (`VERSION_CONFLICT`).
+        TransitionError: the draft has changed in the meantime (`VERSION_CONFLICT`).
     """
     if read is not None and read != now:
         message = f"version == {read}, and the draft has version {now}: read it again"
@@ -147,7 +147,7 @@ def variant_of(experiment_id: str, definition: ExperimentDefinition, reference: 
     """Return the index of the variant with an id or, if none has, a name.
 
     Raises:
-        VariantNotFoundError: there is none.
+        VariantNotFoundError: no variant matches.
     """
     names = [variant.name for variant in definition.variants]
     ids = [variant_id(experiment_id, index) for index in range(len(names))]

@@ -298,8 +298,8 @@ def _openers(
 ) -> set[int]:
     """Return the places in `order` of the first rows of closed buckets and of new metrics.
 
-    There are none where the order of the log matters: where a bucket that is opened could empty
-    another one, or a metric be refused.
+    No rows are returned where the order of the log matters: where opening a bucket could empty
+    another one, or a metric could be refused.
 
     Args:
         rows: Verified observations.

@@ -2,11 +2,11 @@
 
 One dictionary entry answers both for a unit that was observed once, as most are: its key stands
 for (assignment, metric), its value holds the unit's total, how many events came after the first,
-and the id of the first. A further event of the same unit gets an entry of its own, and at most
+and the id of the first. A further event of the same unit gets a separate entry, and at most
 `MAX_EVENTS` of them count, so no unit can fill the memory of the others. A unit with several events
 of which some are neither 0 nor 1 has one more entry, with how many: so all that it counts for is
-known, and can be taken out again. An entry of its own says that a unit was voided. The entry of a
-unit that was assigned holds the variant of its first assignment; each further variant gets its own.
+known, and can be taken out again. A separate entry marks a unit as voided. The entry of a unit that
+was assigned holds the variant of its first assignment; each further variant gets its own.
 
 The entries live in a memory that forgets the oldest ones: `streams.fold.window_memory`.
 """

@@ -185,7 +185,7 @@ class ExperimentState:
         """
         after = self.copy()
         try:
-            answer, decision, is_changed = after._take(offset, command)  # noqa: SLF001 - of its own class
+            answer, decision, is_changed = after._take(offset, command)  # noqa: SLF001 - same class
             if decision is not None:
                 encode_decision(decision, codec)
             entry = after.entry() if is_changed else None
@@ -203,7 +203,7 @@ class ExperimentState:
             # Applied before a crash that came before the batch's progress.
             if answer is None and len(self.answers) < REMEMBERED_ANSWERS:
                 # None is forgotten, so this one came before the creation, in the same batch.
-                answer = ExperimentState(self.number)._apply(command)  # noqa: SLF001 - of its own class
+                answer = ExperimentState(self.number)._apply(command)  # noqa: SLF001 - same class
             decision = None if answer is None else _decided(command, answer)
             return answer, decision, False
         if answer is not None:

@@ -7,9 +7,9 @@ exposure yet. An event that changes what the unit counts takes the old out of th
 new in. The attribution window bounds both steps: from the assignment to an exposure, and from the
 first exposure to an observation. So what a unit is remembered by is kept for twice as long.
 
-Under the key of the receipt and `$exposure` is the time of the first exposure plus 1, or 0 while
-there is none; under that of the receipt and a metric what `DeduplicationWindow.observe` keeps; and
-under keys that follow from it time and value of each observation.
+The key of the receipt and `$exposure` holds the time of the first exposure plus 1, or 0 before it;
+the key of the receipt and a metric holds the entry of `DeduplicationWindow.observe`; and keys
+derived from that one hold the time and value of each observation.
 """
 
 from __future__ import annotations

@@ -34,8 +34,8 @@ def failed_snapshot(
         experiment: As the commands have left it.
         cells: Its newest cells.
         error: The error that ended the evaluation.
-        last: The newest snapshot published before; None if there is none, or if that had no
-            statistics either.
+        last: The newest snapshot published before; None if it does not exist or had no statistics
+            either.
     """
     chosen = sorted(cells, key=lambda cell: (cell.source, cell.partition))
     places = tuple(CellPlace(cell.source, cell.partition, cell.last_offset) for cell in chosen)

@@ -37,7 +37,7 @@ def check_slot(ledger: Ledger, metric: str, identity: int) -> None:
         raise EventError(
             "TOO_MANY_METRICS",
             f"the experiment has {len(ledger.metric_hashes)} metrics, at most {slots} with those "
-            f"that are not declared, and {quoted(metric)} is none of them",
+            f"that are not declared, and {quoted(metric)} is not one of them",
             "metric",
         )
     if list(ledger.openers.values()).count(identity & KEY_MASK) >= MAX_OPENED:

@@ -347,7 +347,7 @@ class ObservationFolding(Folding[ObservationFold]):
         stop: int,
         result: FoldResult,
     ) -> None:
-        """Fold the records in [start, stop) together, and add to `result` what came of it."""
+        """Fold the records in [start, stop) together, and add the outcome to `result`."""
         try:
             read = read_records(records[start:stop], self._codec, self._keyring, fold.partition)
             folded = fold.fold(read)

@@ -132,7 +132,7 @@ class PartitionFold:
         """Go on where `progress` was written; the fold must be new.
 
         Args:
-            progress: The progress record; None if there is none yet.
+            progress: The progress record; None before the first.
             cells: All cells kept of this partition, also those ahead of the progress.
             segments: All segments kept of this partition, also those ahead of the progress.
             ended: All experiments that have ended, also those that did so ahead of the progress.

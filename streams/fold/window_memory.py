@@ -81,7 +81,7 @@ class WindowMemory:
         bucket.entries[key] = bucket.changed[key] = value
 
     def kept(self, assigned_at_ms: int, window_s: int, key: int) -> int | None:
-        """Return the number that is kept of an assignment; None if there is none."""
+        """Return the number that is kept for an assignment; None without one."""
         bucket = self._buckets.get(deadline_of(assigned_at_ms, window_s))
         return None if bucket is None else bucket.entries.get(key)
 
@@ -123,7 +123,7 @@ class WindowMemory:
         self._marks.entries[key] = self._marks.changed[key] = value
 
     def marked(self, key: int) -> int | None:
-        """Return the number that was kept for good; None if there is none."""
+        """Return the number that was kept permanently; None without one."""
         return self._marks.entries.get(key)
 
     @property

@@ -162,7 +162,7 @@ def delete_projections(settings: KafkaSettings) -> int:
     there = partitions_of_topics(settings)
     own = (topic.full_name(settings.topic_prefix) for topic in projections(settings.generation))
     names = [name for name in own if name in there]
-    admin = admin_client(settings)  # its answers come as long as somebody holds it
+    admin = admin_client(settings)  # referenced until its futures complete
     answers = dict(admin.delete_topics(names)) if names else {}
     groups = admin.delete_consumer_groups([settings.faust_app_id])
     for name, answer in answers.items():

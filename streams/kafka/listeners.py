@@ -27,7 +27,7 @@ def speaks_tls(address: str) -> bool | None:
             with _context().wrap_socket(plain, server_hostname=_host(address)):
                 return True
         except ssl.SSLError as error:
-            # An alert is an answer in TLS; whatever else came is none, and so is the end.
+            # Only an alert is an answer in TLS; other bytes and a closed connection are not.
             return "ALERT" in (error.reason or "")
         except TimeoutError:
             return None  # a broker that is busy or frozen: one without TLS ends the connection
@@ -38,9 +38,9 @@ def speaks_tls(address: str) -> bool | None:
 def asks_for_sasl(address: str, *, by_tls: bool) -> bool | None:
     """Return whether a listener asks its clients for SASL; None if it does not say.
 
-    It is asked for a SASL handshake, which comes before every proof: where SASL is asked for, the
-    answer names its mechanisms, and elsewhere it is an error of its own. Any other request a
-    listener that asks for SASL answers by closing the connection, which has many causes.
+    The probe sends a SASL handshake, which precedes authentication: a listener with SASL answers
+    with its mechanisms, and any other listener with a specific error. A listener with SASL answers
+    any other request by closing the connection, which is ambiguous.
     """
     plain = _connected(address)
     if plain is None:

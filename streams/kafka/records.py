@@ -25,7 +25,7 @@ class Span:
 
     Attributes:
         begin: Offset of the first record.
-        end: Offset after the last record; equal to `begin` when there is none.
+        end: Offset after the last record; equal to `begin` when the range is empty.
     """
 
     begin: int

@@ -58,7 +58,7 @@ def append_levels(settings: KafkaSettings, versions: Versions, *, is_initial: bo
 
 
 def settled_levels(settings: KafkaSettings, reads: Versions) -> SchemaLevels:
-    """Return the levels of an installation whose topics exist; append `reads` if there are none.
+    """Return the levels of an installation whose topics exist; append `reads` if none exist.
 
     Of two processes that append at once, the first one in the log counts. A process without the
     right to write the log continues without levels, which `experiment doctor` reports.

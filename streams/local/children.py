@@ -35,9 +35,9 @@ class ChildFailedError(Exception):
 class Child:
     """A program that this process starts, watches and stops.
 
-    The child leads a session of its own, so that Ctrl-C in a terminal reaches only the supervisor,
-    which then stops everything in order. On Linux the kernel kills the child when this process
-    dies in whatever way.
+    The child runs in a separate session, so that Ctrl-C in a terminal reaches only the supervisor,
+    which then stops everything in order. On Linux the kernel kills the child when this process dies
+    in whatever way.
 
     Attributes:
         name: What it is called in messages; also the name of its log file.
@@ -164,7 +164,7 @@ class Child:
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """Return a port of `host` that a server can listen on, and that nobody else is given soon.
+    """Return a port of `host` that is free and is not handed out again soon.
 
     A connection that its listener has closed first occupies the port for a minute (TIME_WAIT). A
     server that names the port may listen on it all the same, since servers set SO_REUSEADDR, while
@@ -178,7 +178,7 @@ def free_port(host: str = "127.0.0.1") -> int:
 
 
 async def accepts(host: str, port: int) -> bool:
-    """Return whether somebody accepts connections there."""
+    """Return whether a server accepts connections there."""
     try:
         _, writer = await asyncio.open_connection(host, port)
     except OSError:

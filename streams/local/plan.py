@@ -31,8 +31,8 @@ class Plan:
         port: Port the API will listen on; not 0.
         workers: Number of worker processes, at least 1.
         directory: Logs, spool and receipt key of this stack; no other stack may use it.
-        kafka_url: Kafka of somebody else; None starts the embedded broker.
-        redis_url: Redis of somebody else; None starts the embedded one.
+        kafka_url: An external Kafka; None starts the embedded broker.
+        redis_url: An external Redis; None starts the embedded one.
         api_processes: Number of API processes, at least 1; several share the port.
         is_ephemeral: Whether the log of the embedded broker ends with it, and is not kept.
         dashboard_port: Port of the dashboard, on the host of the API; not 0. None for none.

@@ -68,7 +68,7 @@ def stack_directory() -> Path:
 
 
 def find_stack(port: int) -> RunningStack | None:
-    """Return the running stack whose API has `port`; None when there is none on this machine."""
+    """Return the running stack whose API has `port`; None without one on this machine."""
     path = stack_directory() / f"{port}.json"
     try:
         stack = RunningStack(**json.loads(path.read_text()))

@@ -99,8 +99,8 @@ class Supervisor:
         Args:
             stop: Set it to stop; also while the stack starts.
             announce: Called once with the URL of the API, when an experiment can be created.
-            announce_dashboard: Called once with the URL of the dashboard, when it answers; None if
-                nobody wants to know.
+            announce_dashboard: Called once with the URL of the dashboard, when it answers; None
+                without a listener.
 
         Raises:
             ConfigurationError: the port or the directory is taken, or a setting is wrong.

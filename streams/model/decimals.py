@@ -8,7 +8,7 @@ SMALLEST = 1e-6
 """Values are exact to a millionth; what is nearer to zero is only bounded."""
 
 _FINEST = 6
-"""Decimals that tell `SMALLEST` from zero."""
+"""Decimals needed to show `SMALLEST`."""
 
 _HUGE = 1e15
 

@@ -11,7 +11,7 @@ MAX_DIMENSIONS = 4
 """Dimensions of one experiment, at most."""
 
 OTHER = 0
-"""Index of a value that is none of the declared ones, or missing."""
+"""Index of a value that is undeclared or missing."""
 
 MAX_INDEX = 255
 """Largest index that a byte can be."""

@@ -73,7 +73,7 @@ class EngineError(Exception):
 
     Attributes:
         code: Stable name of the condition, upper snake case.
-        path: Field that is at fault, as in `variants[1].weight`; empty when there is none. At most
+        path: Field that is at fault, as in `variants[1].weight`; empty if no field is. At most
             `PATH_CHARACTERS`, printable.
         message: One sentence for a person. At most `MESSAGE_CHARACTERS`, printable.
     """

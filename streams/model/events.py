@@ -274,8 +274,8 @@ class DeadLetter:
             `LETTER_VALUE_BYTES`. Of the letters of one record only the first has the value.
         count: Number of events.
         ranges: First and last index of each run of such events, ascending; empty for one event.
-        key_bytes, value_bytes: Size of the record's key and value; None where there is none.
-        value_sha256: SHA-256 of the whole value; None where there is none.
+        key_bytes, value_bytes: Size of the record's key and value; None if absent.
+        value_sha256: SHA-256 of the whole value; None if absent.
     """
 
     topic: str

@@ -1,8 +1,8 @@
 """Keys: names of experiments that their authors choose, and the number that each stands for.
 
-The number of an experiment with a key is a hash of the key. So whoever knows a key knows the
-experiment, without a look-up; and two experiments cannot have the same key, since they would be the
-same experiment, whose commands have one order and one writer.
+The number of an experiment with a key is a hash of the key. So a key identifies its experiment
+without a look-up; and two experiments cannot have the same key, since they would be the same
+experiment, whose commands have one order and one writer.
 """
 
 from __future__ import annotations

@@ -42,8 +42,9 @@ class Generations:
 
     Attributes:
         active: The generation that readers get.
-        epoch: Offset after the record that made it active; 0 when there is none. It only grows, so
-            of two statements about the active generation, the one with the larger epoch is right.
+        epoch: Offset after the record that made it active; 0 before the first such record. It only
+            grows, so of two statements about the active generation, the one with the larger epoch
+            is current.
         known: Those that were ever started or active, and the first.
         dropped: Those that are gone. Their numbers are never used again.
     """

@@ -19,7 +19,7 @@ def has_controls(text: str, keep: str = "") -> bool:
     r"""Return whether a text holds what a terminal or a log acts on instead of showing it.
 
     Those are control characters, line and paragraph separators, lone surrogates and the marks that
-    turn the direction of text around. Joiners, as in emoji, are none.
+    change the direction of text. Joiners, as in emoji, are allowed.
 
     >>> has_controls("Größe 10"), has_controls("a\x1b[1m"), has_controls("a\nb", keep="\n")
     (False, True, False)

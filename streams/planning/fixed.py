@@ -37,9 +37,8 @@ class Design:
 
     Attributes:
         n_variants: Variants, the control among them, >= 2.
-        alpha: Probability to find a difference where there is none, in (0, 0.5].
-        power: Probability to find the one that is supposed, in [0.5, 1) and at least 0.001 above
-            `alpha`.
+        alpha: Probability of finding a difference that does not exist, in (0, 0.5].
+        power: Probability of finding the assumed one, in [0.5, 1) and at least 0.001 above `alpha`.
     """
 
     n_variants: int = 2

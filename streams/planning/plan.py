@@ -71,7 +71,7 @@ def simulated(
     seed: int,
     advance: Callable[[int], None] = lambda _: None,
 ) -> list[Run]:
-    """Return what comes of many experiments; each has a seed of its own, made of `seed`.
+    """Return the outcomes of many experiments, each with its own seed derived from `seed`.
 
     Args:
         experiment: It, running.

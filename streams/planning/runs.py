@@ -68,7 +68,7 @@ def planned_experiment(
     plan: PlanSpec | None = None,
     metric_kind: MetricKind | None = None,
 ) -> Experiment:
-    """Return a running experiment as somebody would create it with this design.
+    """Return a running experiment with this design.
 
     Args:
         design: What is asked of it.
@@ -79,8 +79,8 @@ def planned_experiment(
         metric_kind: Kind that is declared of its metric; None for none.
 
     Raises:
-        InputError: policy or parameters are none, with code and path; or the policy decides by the
-            request (`CONTEXTUAL_POLICY`), of which a plan assumes nothing.
+        InputError: policy or parameters are invalid, with code and path; or the policy is
+            contextual (`CONTEXTUAL_POLICY`): a plan makes no assumptions about requests.
     """
     kind = POLICIES.get(policy)
     if kind is not None and issubclass(kind, ContextualPolicy):

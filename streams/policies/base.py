@@ -71,8 +71,8 @@ class Policy(InputModel):
     made comparable. A policy that counts units, to explore those that have few, sees them as they
     are."""
     hold_units: ClassVar[int] = 100
-    """Units per arm during which a floor that falls stays at its beginning: as many as tell a click
-    rate of a few per cent from none."""
+    """Units per arm before a falling floor starts to fall: as many as distinguish a click rate of a
+    few per cent from zero."""
     final_part: ClassVar[float] = 1.0
     """Part of the default floor that is left in the end, in (0, 1]; 1 for a constant floor."""
 

@@ -16,7 +16,7 @@ It is a price for certainty. On ten arms with click rates of 1 % to 10 %, Thomps
 clicks in 20,000 units without a floor, 196 with this one, and 100 with a tenth of it. But who
 starves a variant is slow to learn that it is worse, and where variants have to be compared by
 1 / propensity (`Weighting.INVERSE`), the largest decides: this floor lets a confidence sequence
-tell 10 % from 5 % after 63,000 units, and a tenth of it after 630,000.
+distinguish 10 % from 5 % after 63,000 units, and a tenth of it after 630,000.
 """
 
 _EQUAL_SHARE_FRACTION = 0.1

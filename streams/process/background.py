@@ -1,7 +1,7 @@
 """Background tasks of a process: restarted when they fail, counted, and named while they are down.
 
-A task of asyncio that raises is gone without a word until somebody awaits it. Every task that a
-process starts for its whole life therefore runs here.
+An asyncio task that raises ends silently until it is awaited. Every task that runs for the lifetime
+of a process is therefore started here.
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@ interval after that is due at its end. So a change never waits for longer than t
 last one is never left behind, and a key that changes all the time costs no more than one handling
 an interval. The keys are independent: a busy one does not make an idle one wait.
 
-Where a handling has a cost of its own, as a request has, the ends of intervals are put on a grid:
-then busy keys share their handlings, and an idle one still has one of its own at once.
+Where each handling has a fixed cost, such as a request, the ends of intervals are aligned to a
+grid: then busy keys share their handlings, and an idle key is still handled at once.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ _INDENT = "    "
 
 
 class EscapingFormatter(logging.Formatter):
-    """A formatter for messages that quote what somebody sent.
+    """A formatter for messages that quote untrusted input.
 
     A record is one line, in which control characters are escaped; the lines of a traceback follow
     indented, so that none of them can be taken for a record.

@@ -1,4 +1,4 @@
-"""Metrics over HTTP, on a port of their own and from a thread of its own."""
+"""Metrics over HTTP, on a separate port and from a separate thread."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Ends of processes that could not go on, counted in Redis.
 
-A process that ends loses its own counters, and its manager starts it again within seconds: without
-a place outside it, nobody would see it.
+A process that ends loses its counters, and its manager starts it again within seconds: without a
+record outside the process, the exit would go unnoticed.
 """
 
 from __future__ import annotations

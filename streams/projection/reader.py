@@ -97,7 +97,7 @@ class ProjectionReader:
         return await _decoded(epoch, experiment_ids, payloads)
 
     async def conclusion(self, experiment_id: str) -> Snapshot | None:
-        """Return the snapshot of an experiment as of its conclusion; None if there is none yet.
+        """Return the snapshot of an experiment as of its conclusion; None before it is published.
 
         Raises:
             DependencyError: Redis does not answer, or holds none that can be read.
@@ -112,7 +112,7 @@ class ProjectionReader:
             raise DependencyError("redis", f"{error.code}: {error.message}") from error
 
     async def history(self, experiment_id: str) -> tuple[HistoryEntry, ...]:
-        """Return the history of an experiment, oldest first; empty if there is none yet.
+        """Return the history of an experiment, oldest first; empty before the first entry.
 
         Raises:
             DependencyError: Redis does not answer, or holds none that can be read.
@@ -232,7 +232,7 @@ class ProjectionReader:
             return None
 
     async def wait_for_answer(self, command_id: str, timeout_s: float) -> Answer | None:
-        """Return the answer to a command, or None if there is none after `timeout_s` seconds.
+        """Return the answer to a command, or None if it has not arrived after `timeout_s` seconds.
 
         Raises:
             DependencyError: Redis does not answer.

@@ -78,7 +78,7 @@ class Question(NamedTuple):
         place: The unit.
         receipt: What it gets if it has none, as bytes; empty to keep nothing.
         is_sure: Whether `receipt` is known to be its first.
-        other: Unit hash of a second id of the same unit; None if there is none.
+        other: Unit hash of a second id of the same unit; None without one.
         may_be_logged: Whether its first receipt may be in the log alone, though the memory counts
             as complete; then `receipt` is `PROVISIONAL`.
     """

@@ -17,7 +17,7 @@ RELATIVE_TOLERANCE = 1e-9
 may cause by rounding."""
 
 ABSOLUTE_TOLERANCE = 1e-12
-"""Difference of two floats near 0 that is none, in the unit of the value."""
+"""Largest difference of two floats near 0 that is ignored, in the unit of the value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Difference:
 
 
 def compare(place: str, subject: str, live: Any, replayed: Any) -> Difference | None:
-    """Return the first difference of two values; None when there is none.
+    """Return the first difference of two values; None if they are equal.
 
     Args:
         place: Where the live value is.

@@ -68,7 +68,7 @@ class Live:
         points: Points of the time series of every experiment, of this generation; of more than
             `POINTS_COMPARED` so many, evenly spread, the first and the last among them.
         decisions: All other decisions, in the order of their topic.
-        unreadable: Records that are none, by topic.
+        unreadable: Records that cannot be decoded, by topic.
     """
 
     cells: dict[tuple[int, Source, int], list[Located[Cell]]] = field(default_factory=dict)

@@ -40,10 +40,10 @@ AT_ONCE_S = 5.0
 class GenerationError(EngineError):
     """Something that cannot be done with a generation as it is.
 
-    `GENERATION_UNKNOWN`, `GENERATION_DROPPED`: there is none of this number.
+    `GENERATION_UNKNOWN`, `GENERATION_DROPPED`: no generation has this number.
     `GENERATION_SERVED`: readers get it.
     `GENERATION_WITHOUT_WORKERS`: no worker would continue it.
-    `GENERATION_HAS_WORKERS`: somebody still makes it.
+    `GENERATION_HAS_WORKERS`: workers still build it.
     `GENERATION_BEHIND`: it lacks what the active one has.
     `GENERATION_DIFFERENT`: it is not what the log gives.
     `GENERATION_NOT_CHANGED`: another change of generations came first.

@@ -33,7 +33,7 @@ async def keep_new(
     loop = asyncio.get_running_loop()
     chunks = log.new()
     kept = 0
-    # A pool of its own: a log that takes long must not occupy a thread of the shared one.
+    # A separate pool: reading a long log must not occupy a thread of the shared one.
     pool = ThreadPoolExecutor(1, "receipts")
     try:
         while True:

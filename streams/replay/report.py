@@ -25,7 +25,8 @@ class Report:
         actions_not_compared: The others: which states were evaluated is not in the log.
         behind: Cells that the log goes on after, by at least one event of theirs; they lag, and
             that is no difference.
-        unreadable: Records of `tallies`, `posteriors`, `timeseries` and `decisions` that are none.
+        unreadable: Records of `tallies`, `posteriors`, `timeseries` and `decisions` that cannot be
+            decoded.
         deduplication_limit: Events remembered per experiment and partition. It comes from the
             settings, not from the log; live with another, the answers may differ.
         key_ids: Ids of the receipt keys, of which the same is true.

@@ -49,7 +49,7 @@ class CellBuilder:
     Args:
         experiment: The experiment as a 64-bit number.
         source, partition: Where the events come from.
-        cell: The newest cell, from which to go on; None if there is none.
+        cell: The newest cell, from which to continue; None before the first.
         plan: Says of which metrics sums by pair are kept, and among how many variants.
 
     Attributes:
@@ -356,7 +356,7 @@ class CellBuilder:
                 for merged, before, new in zip(_MERGED, _counts(self.cell), counts, strict=True)
             ]
         named: dict[str, Any] = dict(zip(CELL_COUNTS, counts, strict=True))
-        # What has no time of its own may come before the first event.
+        # Records without a time may come before the first event.
         named["first_at_ms"] = min(named["first_at_ms"], NO_EVENT_MS)
         named["last_at_ms"] = max(named["last_at_ms"], 0)
         cohorts = self._frozen_cohorts(named["last_at_ms"])

@@ -205,7 +205,7 @@ class Plan:
 
     @property
     def n_adjusted(self) -> int:
-        """Variants among which sums by pair are kept of covariates, too; 0 where there are none.
+        """Variants among which sums by pair are also kept of covariates; 0 without covariates.
 
         That is where none are wanted, and where they would not fit.
         """

@@ -47,7 +47,7 @@ NAMES = (*_TEXTS, f"{_FEATURES}*")
 
 
 def reader_of(name: str) -> Read | None:
-    """Return what reads an attribute; None if there is none of this name.
+    """Return the reader of an attribute; None if no attribute has this name.
 
     `features.a.b` is the feature `a.b`, or else the member `b` of the feature `a`.
     """

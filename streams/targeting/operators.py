@@ -4,8 +4,8 @@ The logic has three values. A missing attribute (None) makes what is computed fr
 and a rule whose outcome is missing does not match. `or` and `and` decide without what is missing
 where the rest is enough (Kleene 1952, section 64).
 
-There is no operator that iterates over what a request sends, and no regular expression: a rule
-takes time in proportion to its own size and the length of the request, whoever sends it.
+No operator iterates over values of a request, and no regular expressions exist: a rule takes time
+proportional to its size and the length of the request, even with hostile input.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ _OF_NUMBERS = frozenset("0123456789+-.eE")
 
 
 def number_of(value: Any) -> float | None:
-    """Return a value as a number; None for one that is none.
+    """Return a value as a number; None if it is not a number.
 
     Truth values are 1 and 0, and a text is the decimal number that it spells.
 

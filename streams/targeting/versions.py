@@ -19,7 +19,7 @@ _RELEASE = ((2, 0, ""),)
 
 
 def version_of(value: Any) -> Precedence | None:
-    """Return the precedence of a version; None for what is none.
+    """Return the precedence of a version; None if the value is not a version.
 
     A leading `v` is left out, a missing minor or patch number is 0, and what follows a `+` does not
     count, as in the other implementations of flags.

@@ -232,7 +232,7 @@ TEST_RESULTS = Table(
         Column("units", _T.BIGINT, "units with an observation"),
         Column("observations", _T.BIGINT, "observations counted"),
         Column("value_sum", _T.SUM, "exact sum of the units' values"),
-        _optional("mean", _T.DOUBLE, "posterior mean per unit; NULL where there is none"),
+        _optional("mean", _T.DOUBLE, "posterior mean per unit; NULL where undefined"),
         _optional("lower", _T.DOUBLE, "lower end of its 95 % credible interval"),
         _optional("upper", _T.DOUBLE, "upper end"),
         _optional("probability_better", _T.DOUBLE, "probability that it beats the control"),

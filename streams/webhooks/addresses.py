@@ -111,7 +111,7 @@ def networks(text: str) -> tuple[Network, ...]:
     """Return networks in a text, separated by commas.
 
     Raises:
-        ValueError: one of them is none.
+        ValueError: one of them is invalid.
     """
     return tuple(ip_network(each.strip()) for each in text.split(",") if each.strip())
 

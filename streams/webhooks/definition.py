@@ -205,7 +205,7 @@ class WebhookDefinition(InputModel):
         """Return the definition in the log.
 
         Raises:
-            InputError: it is none.
+            InputError: it is invalid.
         """
         return parse(cls, found)
 

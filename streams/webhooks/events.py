@@ -48,7 +48,7 @@ class Event:
         message_id: Id of the message: the same however often it is sent, and whenever its decision
             is read.
         type: Its type.
-        at_ms: Time of what it tells, in milliseconds since the epoch.
+        at_ms: Time of the reported change, in milliseconds since the epoch.
         experiment: The experiment as a 64-bit number; None of a test.
         data: The rest, as JSON values.
         tags: Tags of the experiment when it was decided; none of a test.
@@ -87,7 +87,7 @@ class Event:
 def event_of(
     decision: Decision, directory: ExperimentDirectory, recorded_at_ms: int
 ) -> Event | None:
-    """Return the event of a decision; None for one that tells receivers nothing.
+    """Return the event of a decision; None for one that receivers do not need.
 
     Args:
         decision: The decision.

@@ -1,4 +1,4 @@
-"""The topic `webhooks`, read by whoever asks and written one record at a time."""
+"""Reader and writer of the topic `webhooks`, one record at a time."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ class State(InputModel):
     Attributes:
         activation: Activation of the definition to which it belongs.
         disabled_at_ms, disabled_because: When and why it was disabled; None while it is not.
-        failing_since_ms: Time of the first failure since the last success; None if there is none.
+        failing_since_ms: Time of the first failure since the last success; None without a failure.
         attempt_at_ms, attempt_status, attempt_error: Time, HTTP status and code of the failure of
             the last attempt.
         success_at_ms: Time of the last success.
@@ -247,7 +247,7 @@ class Progress:
         """Return the progress in the log.
 
         Raises:
-            InputError: it is none.
+            InputError: it is invalid.
         """
         stored = parse(_Stored, found)
         return cls(

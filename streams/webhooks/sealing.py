@@ -52,7 +52,7 @@ class Seals:
         keys: Fernet keys, separated by commas or line breaks.
 
     Raises:
-        ConfigurationError: there is none, or one is invalid; the message does not show it.
+        ConfigurationError: no key is configured, or one is invalid; the message does not show it.
     """
 
     def __init__(self, keys: str) -> None:

@@ -19,7 +19,7 @@ _STATUS_SENTENCES = {
     EventType.CREATED: "was created.",
     EventType.EDITED: "was edited.",
     EventType.STARTED: "was started.",
-    EventType.PAUSED: "was paused: it assigns nobody until it is resumed.",
+    EventType.PAUSED: "was paused: it assigns no units until it is resumed.",
     EventType.RESUMED: "was resumed.",
     EventType.UPDATED: "was changed.",
     EventType.VARIANT_ADDED: "has another variant.",

@@ -54,7 +54,7 @@ class ObservationColumns:
         return self.receipts[row, : self.receipt_sizes[row]].tobytes().decode()
 
     def observation(self, row: int) -> Observation:
-        """Return a row as a value of its own."""
+        """Return a row as a separate value."""
         event_id = self.event_ids[row]
         observed_at_ms = int(self.observed_at_ms[row])
         return Observation(

@@ -162,7 +162,7 @@ def member(kind: type[E], text: str, path: str) -> E:
     """Return the member of an enumeration that `text` names.
 
     Raises:
-        EventError: there is none (`UNKNOWN_VALUE`).
+        EventError: no such member exists (`UNKNOWN_VALUE`).
     """
     try:
         return kind(text)

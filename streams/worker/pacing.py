@@ -98,7 +98,7 @@ async def follow(
             lose work when it fails.
         interval_s: Shortest time between the starts of two steps, in seconds.
         at_most: Largest share of the time that steps take, in (0, 1).
-        wait_s: Returns the seconds until work is due; None if there is none. By default all work is
+        wait_s: Returns the seconds until work is due; None without work. By default all work is
             due.
     """
     if wait_s is None:

@@ -1,8 +1,8 @@
 """Batch processing of one agent: fold, write, wait, write progress, wait, acknowledge, publish.
 
-Every partition has a queue of its own. All batches that wait in it are processed together, so a
-slow broker makes batches larger and not the queue longer; and since partitions wait side by side,
-their writes share the producer's requests.
+Every partition has its own queue. All batches that wait in it are processed together, so a slow
+broker makes batches larger and not the queue longer; and since partitions wait side by side, their
+writes share the producer's requests.
 
 Nothing is acknowledged before it is durable. When a write fails the process exits: if it went on,
 the acknowledgement of a later batch would cover the failed one. Records that are written or read
@@ -181,7 +181,7 @@ class PartitionProcessor:
                     running.append(tasks.create_task(self._run_queue(queues[partition])))
                 self._lag.arrived(event.message.tp, _batch(event).records[0].timestamp)
                 queues[partition].put_nowait(event)
-            for task in running:  # the stream has ended; a queue has no end of its own
+            for task in running:  # the stream has ended; a queue never ends
                 task.cancel()
 
     async def _run_queue(self, queue: asyncio.Queue[EventT[Any]]) -> None:

@@ -196,7 +196,7 @@ class _Thread(driver.AIOKafkaConsumerThread):
     def _create_worker_consumer(self, transport: driver.Transport) -> AIOKafkaConsumer:
         consumer = super()._create_worker_consumer(transport)
         consumer._fetch_max_wait_ms = FETCH_WAIT_MS  # noqa: SLF001 - hard-coded to 1500 above us
-        # Without transactions of its own, Faust would read aborted ones.
+        # Unless Faust is itself transactional, it would read aborted records.
         consumer._isolation_level = "read_committed"  # noqa: SLF001
         return consumer
 

@@ -1,8 +1,8 @@
 """Turns of changed experiments: which are evaluated now, at what they cost.
 
 Evaluations take a share of the processor time. If more has changed than fits, the experiment that
-was evaluated longest ago comes first. Busy is what changes again before it is due; what was idle
-has a share of its own besides, and is put before the busy ones, so that it does not wait for them.
+was evaluated longest ago comes first. A busy experiment changes again before it is due; an idle one
+has a separate share and goes before the busy ones, so that it does not wait for them.
 
 Large evaluations run elsewhere, on a share of their own.
 """

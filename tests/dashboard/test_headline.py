@@ -117,7 +117,7 @@ SENTENCES: list[tuple[dict[str, Any], dict[str, Any], str, str]] = [
         {"promotion": PROMOTION},
         DONE,
         (
-            "Blue is shipped. It was promoted by itself; Control keeps 5 % of the users, and "
+            "Blue is shipped. It was promoted automatically; Control keeps 5 % of the users, and "
             "guardrails are watched, until the experiment is archived."
         ),
     ),

@@ -112,7 +112,7 @@ def test_restoring_states_its_effect_by_a_dry_run(manager):
 
     assert "Undoes: Changed by ana" in text
     assert "minSampleSize: 500 → 100" in text
-    assert "None: nobody is shown anything else." in text
+    assert "None: no user sees a change." in text
     [sent] = [each for each in manager.api.sent if each.method == "PATCH"]
     assert sent.url.params["dryRun"] == "true"
 

@@ -91,7 +91,7 @@ def test_every_unit_and_value_counts_as_it_does_in_the_tallies(settings, tmp_pat
     shown = evaluated(settings, "--policy", "epsilon_greedy", "--run", "100")
     assert shown.returncode == 0, shown.stderr
     assert "doubly robust" in shown.stdout
-    assert "a run of its own" in shown.stdout
+    assert "a separate run" in shown.stdout
 
     refused = evaluated(settings, "--metric", "nobody.sends.it")
     assert refused.returncode == 1

@@ -83,7 +83,7 @@ async def end_holdout(
     holdout_key: str,
     request: Request,
 ) -> Response:
-    """End a holdout: from now on it holds nobody out, and its report is kept."""
+    """End a holdout: it stops holding units out, and its report is kept."""
     payload = {"serve": Serve.NONE.value}
     return await _change(services, options, holdout_key, request, CommandKind.CONCLUDE, payload)
 

@@ -14,7 +14,7 @@ class HistoryChange(ResponseModel):
 
     Attributes:
         path: Its place, as in `config.trafficAllocation` or `variants[1].isActive`.
-        before, after: The values; None where there is none, or it is not kept.
+        before, after: The values; None where a value is absent or not kept.
         is_omitted: Whether they are not kept: they are large, or hold ids of units.
     """
 
@@ -30,7 +30,7 @@ class HistoryUndo(ResponseModel):
     Attributes:
         code: `COMPLETE` or `PARTIAL`, and then there is a request; else `NOTHING_TO_UNDO`,
             `CHANGED_SINCE`, `FINAL` or `VALUES_NOT_KEPT`.
-        method, path, body: The request that undoes it; empty if there is none.
+        method, path, body: The request that undoes it; empty if it cannot be undone.
     """
 
     code: str

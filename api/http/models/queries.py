@@ -167,7 +167,7 @@ class SnapshotsQuery(BaseModel):
         default=0.0,
         ge=0.0,
         le=MAX_WAIT_S,
-        description="Seconds to wait for a change where there is none.",
+        description="Seconds to wait for a change if nothing has changed yet.",
     )
 
 

@@ -55,8 +55,9 @@ class Webhook(ResponseModel):
         delivered: Events that were taken.
         failed: Attempts that failed.
         given_up: Events that were given up.
-        waiting: Events that wait for another attempt, or for the first one.
-        old_secret_until: Time until which the old secret signs, too; null if there is none.
+        waiting: Events that wait for their first or next attempt.
+        old_secret_until: Time until which requests are also signed with the old secret; null if no
+            old secret exists.
         created_by: Author, as of the commands in the history of an experiment.
         created_at, changed_at: When it was made and changed.
     """

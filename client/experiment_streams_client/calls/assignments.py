@@ -59,8 +59,8 @@ class AssignmentCalls:
         """Choose the variants of several experiments for several units at once.
 
         Returns:
-            One row per context, in it for each experiment, in the order given, an assignment or why
-            there is none.
+            One row per context; each row has, for each experiment in the given order, an assignment
+            or the error that prevented it.
         """
         body = {
             "experimentIds": list(experiment_ids),
@@ -102,7 +102,7 @@ def _context(context: AssignmentContext | Mapping[str, Any] | None) -> dict[str,
 
 
 def _assignments(payload: Any) -> tuple[tuple[Assignment | ErrorDetails, ...], ...]:
-    """Return the assignments of an answer, or why there is none, one row per unit."""
+    """Return the assignments or errors of an answer, one row per unit."""
     rows = AssignmentsPage.model_validate(payload).assignments
     return tuple(
         tuple(each.error if isinstance(each, ErrorResponse) else each for each in row)

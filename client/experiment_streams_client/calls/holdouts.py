@@ -76,7 +76,7 @@ class HoldoutCalls:
     def end_holdout(
         key: str, idempotency_key: str | None = None, *, reason: str | None = None
     ) -> Call[Holdout]:
-        """End a holdout: from now on it holds nobody out, and its report is kept."""
+        """End a holdout: it stops holding units out, and its report is kept."""
         return command(
             "DELETE", path("holdouts", key), {}, Holdout.model_validate, idempotency_key, reason
         )

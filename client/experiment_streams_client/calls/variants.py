@@ -60,8 +60,8 @@ class VariantCalls:
     ) -> Call[Experiment]:
         """Rename a variant, change its configuration, stop or reactivate it.
 
-        A stopped variant is assigned to nobody, keeps its id and its tallies, and is compared with
-        the control alone. A unit that had it is shown another variant (`REDRAWN`).
+        A stopped variant is assigned to no unit, keeps its id and its tallies, and is compared with
+        the control only. A unit that had it is shown another variant (`REDRAWN`).
 
         Args:
             experiment_id: A draft, a running or a paused experiment.

@@ -88,7 +88,7 @@ class WebhookCalls:
     @staticmethod
     def delete_webhook(webhook_id: str) -> Call[Webhook]:
         """Delete a webhook: nothing is sent to it any more."""
-        # Repeated, it would answer that there is none.
+        # A repeated request would fail with "not found".
         return Call(
             "DELETE", path("webhooks", webhook_id), Webhook.model_validate, is_repeatable=False
         )

@@ -6,8 +6,8 @@ survives the death of the process, though not of the machine. The files are thos
 
 A file becomes at most one batch for each partition, once no more is appended to it. Its first entry
 has all that numbers them: the number of the process, the id of the key that seals, and the next
-sequence of each partition. So whoever makes batches of a file makes the same ones, however often,
-and a batch that is sent again counts once.
+sequence of each partition. So batches made from a file are always the same, and a batch that is
+sent again counts once.
 """
 
 from __future__ import annotations

@@ -185,7 +185,7 @@ class LocalExperiments:
             covering = tuple(
                 each for each in holdouts if each.holds_out_of(experiment.number, experiment.unit)
             )
-            # Of impressions nobody counts for a holdout, so it is decided here who is held out.
+            # Impressions never count for a holdout, so holding out is decided here.
             experiment.is_covered = bool(covering) and experiment.unit is not UnitKind.IMPRESSION
             if experiment.answering is not None:
                 experiment.answering.holdouts = covering

@@ -73,7 +73,7 @@ def evaluate(
         typer.Option(
             min=1,
             metavar="UNITS",
-            help="Let the policy learn from a run of its own of about so many units, drawn from "
+            help="Let the policy learn from a separate run of about this many units, drawn from "
             "the log, and not from all of the log.",
         ),
     ] = None,

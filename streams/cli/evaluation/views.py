@@ -39,7 +39,7 @@ class Asked:
         experiment: With the policy asked about.
         size: Units between two allocations.
         is_fixed: Whether fixed shares were asked about instead of the policy.
-        is_own_run: Whether the policy learned from a run of its own.
+        is_own_run: Whether the policy learned from a separate run.
     """
 
     experiment: Experiment
@@ -147,7 +147,7 @@ def _learned(asked: Asked, found: Evaluation) -> str:
         if found.lacking < NEGLIGIBLE_LACK
         else f" The log lacks {found.lacking:.0%} of its choices; a shorter run lacks fewer."
     )
-    return f"The policy learned from a run of its own of {found.n_learned:,} units.{lacking}"
+    return f"The policy learned from a separate run of {found.n_learned:,} units.{lacking}"
 
 
 def _estimates(found: Evaluation) -> RenderableType:

@@ -66,7 +66,7 @@ def start(
     processes: Processes = PROCESSES,
     api: Api = API_DEFAULT,
 ) -> None:
-    """Build a new generation from the log with workers of its own, and compare it with the log.
+    """Build a new generation from the log with separate workers, and compare it with the log.
 
     The active one goes on meanwhile, and with it every assignment. The workers end with this
     command; what they have built stays until it is dropped.

@@ -1,6 +1,6 @@
 """The statistics of an experiment by the values of its dimensions.
 
-They describe and decide nothing: whoever looks at many slices finds a difference somewhere.
+They are descriptive and decide nothing: among many slices, some differ by chance.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _SHOWN = 3
 
 @dataclass(frozen=True, slots=True)
 class DimensionFinding(Published):
-    """A condition of a dimension that somebody should look into.
+    """A condition of a dimension that needs attention.
 
     Attributes:
         code: Stable code.
@@ -158,7 +158,7 @@ class DimensionReport(Published):
     @computed_field  # type: ignore[prop-decorator]  # as above
     @property
     def findings(self) -> tuple[DimensionFinding, ...]:
-        """Conditions that somebody should look into."""
+        """Conditions that need attention."""
         found = []
         if self.mismatches:
             named = [_named(value) for value in self.mismatches[:_SHOWN]]

@@ -123,13 +123,13 @@ class Evidence(Published):
         units_with_value: Those with a value of the primary metric.
         units_needed: Units that show the tail of values as skew as those of each variant; 0 where
             the sequences are exact.
-        negligible: Lead below which there is none, in units of the metric.
+        negligible: Lead below which it is negligible, in units of the metric.
         duration_ms: Time from the start, or from the first event after it, to the newest event.
         comparisons: The leader against every other variant, in their order.
         sample_ratio: Observed counts against the configured split.
         guardrails: Every guardrail metric of every variant but the control.
         miscounts: Events that could not be counted, or not correctly.
-        since_conclusion: How a promoted winner does; None where there is none.
+        since_conclusion: Results of a promoted winner; None without one.
         maturity: Units by which the primary metric is compared; None if that is not known.
         weighting: How a unit counts in the comparisons of the primary metric.
         outlook: What the experiment can still find; None if that is not known.

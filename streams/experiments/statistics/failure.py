@@ -37,5 +37,5 @@ class Failure(Published):
     def message(self) -> str:
         """One sentence for a person."""
         since = self.statistics_version
-        kept = f"those of version {since} stand" if since else "there are none"
+        kept = f"those of version {since} are shown" if since else "no earlier ones exist"
         return f"The statistics of this version failed ({self.code}, {self.error}): {kept}."

@@ -221,7 +221,7 @@ class Journal:
                 yield self._connection
                 self._connection.execute("COMMIT")
             except BaseException:
-                if self._connection.in_transaction:  # a full disk ends it by itself
+                if self._connection.in_transaction:  # a full disk ends it automatically
                     self._connection.execute("ROLLBACK")
                 raise
         except sqlite3.Error as error:

@@ -117,7 +117,7 @@ def checksum(path: Path) -> str:
 
 
 def read_checksum(file: ArchiveFile) -> str:
-    """Return the checksum of a file recorded when it was written; empty if there is none."""
+    """Return the checksum of a file recorded when it was written; empty if none was."""
     try:
         return file.checksum.read_text("ascii").partition(" ")[0]
     except (FileNotFoundError, UnicodeDecodeError):

@@ -48,7 +48,7 @@ def _text(value: bytes) -> str | None:
         text = value.decode()
     except UnicodeDecodeError:
         return None
-    # Control characters of somebody else's record have no business in a terminal.
+    # Control characters of an untrusted record must not reach a terminal.
     return text if text.replace("\n", " ").replace("\t", " ").isprintable() else None
 
 

@@ -95,5 +95,5 @@ def letters(settings: KafkaSettings) -> Iterator[tuple[DeadLetter, int]]:
         try:
             letter = decode_dead_letter(record.value)
         except EventError:
-            continue  # somebody else's record; there is nothing to be said or sent of it
+            continue  # not a dead letter: written by another program
         yield letter, record.timestamp

@@ -1,8 +1,9 @@
 """Selection of the events of a dead letter that can be sent again without counting twice.
 
-A record that was refused as a whole goes again as it was. Of a batch that was partly counted only
-the refused observation goes, as a record of its own: the batch itself would be passed by for its
-sequence, or, without one, would count its other observations twice where they have no event id.
+A record that was refused as a whole is sent again unchanged. Of a batch that was partly counted,
+only the refused observation is sent, as a separate record: the whole batch would be skipped because
+of its sequence number or, without one, would count its other observations twice where they have no
+event id.
 
 It goes to the same partition, since every partition remembers its own events, and with the time of
 the original record, so that attribution decides as it would have.

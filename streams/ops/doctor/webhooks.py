@@ -124,7 +124,7 @@ class _Unread:
         self._times: dict[tuple[int, int], int] = {}
 
     def age_ms(self, positions: Mapping[int, int]) -> int:
-        """Return the age of the oldest decision that was not read; 0 if there is none.
+        """Return the age of the oldest unread decision; 0 if all are read.
 
         Positions past decisions that concern no webhook are written every half minute.
         """
@@ -138,7 +138,7 @@ class _Unread:
         return self._now_ms - oldest_ms
 
     def _time_of(self, partition: int, offset: int) -> int:
-        """Return the time of a record; now, if there is none at this offset."""
+        """Return the time of a record; now, if no record is at this offset."""
         place = partition, offset
         if place not in self._times:
             found = [

@@ -32,7 +32,7 @@ class ContextualPolicy(Policy):
     adaptive: ClassVar[bool] = True
     hold_units: ClassVar[int] = 10
     """Fewer than elsewhere: a variant's model learns in the contexts where it has traffic for all
-    others, so exploring evenly costs more than it tells."""
+    others, so exploring evenly costs more than it yields."""
     final_part: ClassVar[float] = 0.1
 
     features: Annotated[tuple[Feature, ...], JsonList(min_length=1, max_length=MAX_ENTRIES)]

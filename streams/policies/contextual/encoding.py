@@ -23,7 +23,7 @@ Entries = Callable[[Any, str], Vector]
 class FeatureSpace:
     """Declared features, compiled for many requests.
 
-    Each feature has entries of its own, in the order of declaration, after the intercept.
+    Each feature has its own entries, in the order of declaration, after the intercept.
 
     Args:
         features: Checked by `check_features`.

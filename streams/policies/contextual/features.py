@@ -43,7 +43,7 @@ class Feature(InputModel):
         type: Its encoding.
         minimum: Smallest number of a `number`; what is below counts as it.
         maximum: Largest number of a `number`, above `minimum`; what is above counts as it.
-        values: The texts of a `category`; any other is none of them.
+        values: The texts of a `category`; any other text counts as missing.
         buckets: Entries of a `hashed` one.
 
     Source: Weinberger et al. (2009), "Feature hashing for large scale multitask learning", section

@@ -2,9 +2,9 @@
 
 It learns as a live one does: after every batch of units it is given the tally of the units before
 and of their observations by then, and the evaluation that workers run gives the weights of the next
-batch. It learns either from all of the log, and then the question is what its choices would have
-earned with the knowledge that the log gave; or from a run of its own that is drawn from the log,
-and then it pays for its knowledge itself, over a run that is as much shorter.
+batch. It learns either from the whole log, which estimates what its choices would have earned with
+the knowledge in the log; or from a separate run drawn from the log, in which it pays for its own
+exploration, over a correspondingly shorter run.
 """
 
 from __future__ import annotations
@@ -219,7 +219,7 @@ class _Situations:
 
 
 class _Learner:
-    """Knowledge of the policy from a run of its own."""
+    """Knowledge of the policy from a separate run."""
 
     def __init__(self, log: UnitLog, own: OwnRun) -> None:
         self._log = log

@@ -46,7 +46,7 @@ def value_remaining(
     """Return a quantile of the loss of stopping with an arm.
 
     "Stop when the 95th percentile is below 1 % of the leader" ends an experiment in which nothing
-    worth while can be found out, even when two good arms cannot be told apart. It is a Bayesian
+    worthwhile is left to learn, even when two good arms cannot be distinguished. It is a Bayesian
     rule and bounds no error rate.
 
     The distribution function of the largest of the others is the product of their tabulated ones;

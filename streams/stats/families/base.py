@@ -22,7 +22,7 @@ PRIOR_OF_VALUES = frozenset({"mean", "variance", "units", "degrees"})
 
 @dataclass(frozen=True, slots=True)
 class Priors:
-    """Priors of the mean of a metric; None is a weak one, of each variant by itself.
+    """Priors of the mean of a metric; None is a weak one, separate for each variant.
 
     Attributes:
         alpha: Pseudo-units with a value, > 0 (binary; revenue). Binary: 1 unless stated.

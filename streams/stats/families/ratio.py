@@ -21,7 +21,7 @@ class Ratio(Family):
     kind: ClassVar[MetricKind] = MetricKind.RATIO
     contradiction: ClassVar[ContradictionCode | None] = ContradictionCode.DENOMINATOR_NOT_POSITIVE
     cap_refusal: ClassVar[str | None] = (
-        "a ratio has no cap of its own; cap its numerator or its denominator"
+        "a ratio cannot have a cap; cap its numerator or its denominator"
     )
     has_bounds: ClassVar[bool] = False
 

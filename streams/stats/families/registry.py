@@ -29,8 +29,8 @@ class FoundKind:
     """The kind to model a metric by.
 
     Attributes:
-        kind: The declared kind, unless there is none or the tallies contradict it; then the one
-            inferred from them.
+        kind: The declared kind; if undeclared or contradicted by the tallies, the one inferred from
+            them.
         is_declared: Whether it is the declared one.
         contradiction: Why a declared kind is not used; None if it is, or if none was declared.
     """

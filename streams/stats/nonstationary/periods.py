@@ -130,5 +130,5 @@ def _strata(rows: Sequence[Sequence[PeriodTally]]) -> list[int]:
         if min(units) >= MIN_UNITS_OF_STRATUM:
             starts.append(end)
             units = [0] * len(row)
-    # The rest at the end is too little for a stratum of its own.
+    # The rest at the end is too little for a separate stratum.
     return starts[:-1] or [0]

@@ -14,7 +14,7 @@ from streams.stats.arrays import FloatArray, all_of, any_of
 
 _MAX_STEPS = 200
 _TOLERANCE = 1e-6
-_LEAST, _MOST = special.ndtr([-7.0, 7.0]).tolist()  # probabilities beyond them tell no slope
+_LEAST, _MOST = special.ndtr([-7.0, 7.0]).tolist()  # probabilities beyond them give no slope
 _PEAK = 0.39894228  # density of z at 0
 _LARGEST_BEND = 5.0  # of z over its slope, in 1 / z: 4.3 below 2.5 % of a square root, 0 of a bell
 _GROWTH = 4.0  # how much further a step may go than the one before

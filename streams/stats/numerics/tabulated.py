@@ -1,7 +1,7 @@
 """Distribution functions of the arms as tables: every posterior has a density, few have an F.
 
-Each arm has a grid of its own, even in s, with coordinate = center + width * sinh(s): a bell is
-sampled where it is high, and a tail that falls as a power or an exponential needs few points more.
+Each arm has its own grid, equidistant in s, with coordinate = center + width * sinh(s): a bell is
+sampled densely where it is high, and a power or exponential tail needs few additional points.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ class Tabulated:
         family: Index of the family of each arm; shape (n_arms,).
         means: Posterior means; shape (n_arms,).
         lower, upper: Ends of the supports, as coordinates; shape (n_arms,).
-        lowest, highest: Means below and above which there are none, where the distribution function
-            has a corner; infinite where it has none, or one that cannot be seen; shape (n_arms,).
+        lowest, highest: Ends of the support of the mean at which the distribution function has a
+            corner; infinite without a corner, or with a negligible one; shape (n_arms,).
         spread: Distances of the quartiles of the means, roughly, > 0; shape (n_arms,).
         log_spread: The same of their logarithms; not a number where a mean may be below 0.
         center, width: The map from s to a coordinate; shape (n_arms,).

@@ -123,7 +123,7 @@ class BetaPosterior:
             special.betaincinv(self.alpha[plain], self.beta[plain], probability)
         )
         if not all_of(plain):
-            logits[~plain] = self.take(~plain)._solved(probability)  # noqa: SLF001 - of its own class
+            logits[~plain] = self.take(~plain)._solved(probability)  # noqa: SLF001 - same class
         return logits
 
     def _solved(self, probability: float) -> FloatArray:
@@ -152,7 +152,7 @@ class BetaPosterior:
             if not len(rows):
                 break
             open_ones, x = self.take(rows), logits[rows]
-            missed = open_ones._below(x) - probability  # noqa: SLF001 - of its own class
+            missed = open_ones._below(x) - probability  # noqa: SLF001 - same class
             is_low = missed < 0.0
             lower[rows], upper[rows] = (
                 np.where(is_low, x, lower[rows]),
@@ -270,7 +270,7 @@ def _reach(alpha: FloatArray, beta: FloatArray) -> FloatArray:
         step = np.where(is_open & np.isfinite(step) & (step < reach), step, 0.0)
         reach = reach - step
         # Not by the length of the step: where the density falls as the exponential of an
-        # exponential, all steps are as short. Each arm by itself, whatever stands beside it.
+        # exponential, all steps are as short. Each arm separately, independent of the other arms.
         is_open &= (step != 0.0) & (fall > (1.0 + _DEPTH_TOLERANCE) * _DEPTH)
         if not any_of(is_open):
             break

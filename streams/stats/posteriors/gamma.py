@@ -76,10 +76,10 @@ class GammaPosterior(LogCoordinates):
             events: Sums of the counts; shape (n_arms,), >= 0.
             units: Units; shape (n_arms,), >= 0.
             prior_events: Pseudo-events of the prior, > 0; 1 if None and the units are stated.
-            prior_units: Pseudo-units of the prior, > 0; those that put its mean at the mean of all
-                arms if None and the events are stated, or 1 per event while there is none. Without
-                either each arm has the reference prior, half an event in no unit, whatever the
-                others are; one without a unit is taken for one event at the mean of all.
+            prior_units: Pseudo-units of the prior, > 0; if None and the events are stated, those
+                that put its mean at the mean of all arms, or 1 per event before the first event.
+                Without either each arm has the reference prior, half an event in no unit, whatever
+                the others are; one without a unit is taken for one event at the mean of all.
             dispersion: Variance of a count over its mean, > 0; shape (n_arms,) or one for all.
 
         Source: McCullagh and Nelder, Generalized Linear Models, 2nd ed., section 9.2, for the
@@ -189,7 +189,7 @@ def _reach(depth: FloatArray) -> tuple[FloatArray, FloatArray]:
         # None where rounding has made it lead beyond the peak.
         step = np.where(is_open & np.isfinite(step) & (step < reach), step, 0.0)
         left, right = reach = reach - step
-        # Each arm by itself, whatever stands beside it.
+        # Each arm separately, independent of the other arms.
         is_open &= (np.abs(step) > _SUPPORT_TOLERANCE * reach).any(axis=0)
         if not any_of(is_open):
             break

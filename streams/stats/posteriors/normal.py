@@ -127,13 +127,13 @@ class NormalPosterior:
     ) -> NormalPosterior:
         """Return the posteriors after the values of some units.
 
-        Unless a prior is stated, each arm has the reference posterior of its own values, whatever
-        the others are: its location is the mean, its scale the standard error, and with four and
-        more units its intervals are those of the t test. Fewer have three degrees of freedom, so
-        that the mean has a variance. While all values of an arm are equal, as after one unit, they
-        are taken for one that deviates by its size, beside three units that were expected to;
-        equal zeros by as much as the values of all arms, and so do arms without a unit. So no unit
-        of another arm moves a mean, or the width of values that differ.
+        Unless a prior is stated, each arm has the reference posterior given only its values,
+        independent of the other arms: its location is the mean, its scale the standard error, and
+        with four and more units its intervals are those of the t test. Fewer have three degrees of
+        freedom, so that the mean has a variance. While all values of an arm are equal, as after one
+        unit, they are taken for one that deviates by its size, beside three units that were
+        expected to; equal zeros by as much as the values of all arms, and so do arms without a
+        unit. So no unit of another arm moves a mean, or the width of values that differ.
 
         Args:
             units: Units; shape (n_arms,), >= 0.

@@ -118,7 +118,7 @@ class RevenuePosterior(LogCoordinates):
             prior = _NOTHING_SEEN
         if any_of(totals < 0.0):
             raise InvalidParameterError("samples", totals.tolist(), "of values >= 0")
-        # Who has paid nothing does not tell what is paid.
+        # A sum of 0 says nothing about the amounts paid.
         is_known = totals > 0.0
         values = NormalPosterior.observed(
             is_known * with_value, totals, is_known * deviations, prior=prior

@@ -17,8 +17,8 @@ probability of
 - rising from w to c in what is left of the plan, and never to the line thereafter: P(a motion does)
   - exp(-d (c - w)) P(a motion with the drift d does), by the transform of its time,
 
-integrated over the normal w. That is half of its own probability, or less. So both together have
-the error e + (what is added) with a lower level than if each had a part of the error for itself.
+integrated over the normal w. That is at most half of its probability. So both together have the
+error e + (what is added) with a lower level than if each had a part of the error for itself.
 
 Units that convert once, and may all be there before, make a bridge of the sum, and S / (1 - p) a
 Brownian motion in p / (1 - p). In it, the level becomes a line, and the bets' line a concave curve

@@ -215,7 +215,7 @@ class _Sums(NamedTuple):
         part = np.where(is_inside, spread / (gap * gap + spread), 0.0)
         n = np.where(some, n, 0.0)
         inner_at = np.where(is_inside, np.maximum(mean - spread / gap, 0.0), mean)
-        # Of units that there are none of the place must be one at which a bet has a logarithm.
+        # Without units, the point must be one at which the logarithm of a bet exists.
         inner_at, largest = (np.where(some, each, 0.0) for each in (inner_at, largest))
         return cls(n * (1.0 - part), inner_at, n * part, largest)
 

@@ -138,7 +138,7 @@ def p_values(
 ) -> FloatArray:
     """Return always-valid two-sided p-values of "there is no difference".
 
-    If there is none, the probability that one is ever at most p is at most p.
+    Without a difference, the probability that one is ever at most p is at most p.
 
     Args:
         compared: The contrasts.

@@ -180,7 +180,7 @@ def _lower(
     """
     if above_b[-1] + _LEAST < needed:
         return -np.inf  # b may be above all values
-    # For x in a bin of b, units up to its beginning count; before the first bin there are none.
+    # For x in a bin of b, units up to its beginning count; before the first bin no unit does.
     rest = needed - np.append(_LEAST, above_b[:-1])
     is_open = rest > _LEAST
     # The last end below which a is not, with the rest of the evidence; 0 is the least value.

@@ -1,4 +1,4 @@
-"""Readings of a comparison: ways to bound a lead at every look, each with an error of its own.
+"""Readings of a comparison: ways to bound a lead at every look, each with a separate error.
 
 A reading looks at one side: how much better the first variant is at least, and the p-value of "it
 is not better". The other side is the same reading of the reversed contrast, so a two-sided

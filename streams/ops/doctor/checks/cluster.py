@@ -34,7 +34,7 @@ def _refused(facts: Facts) -> Iterator[Finding]:
 
 def _settings(facts: Facts) -> Iterator[Finding]:
     for each in facts.kafka.deviations:
-        if each.setting != "partitions":  # which has a finding of its own
+        if each.setting != "partitions":  # which has a separate finding
             yield Finding(
                 "TOPIC_SETTINGS",
                 Severity.ERROR if each.is_refused else Severity.WARNING,

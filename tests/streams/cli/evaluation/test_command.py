@@ -128,7 +128,7 @@ def test_what_the_policy_has_learned_from_is_told(experiment):
     assert "knew at every moment what this log knew" in text_of(experiment, evaluation)
     assert "knew" not in text_of(experiment, evaluation, is_fixed=True)
     own = text_of(experiment, replace(evaluation, n_learned=300), own=True)
-    assert "a run of its own of 300 units.\n" in own
+    assert "a separate run of 300 units.\n" in own
     lacking = text_of(experiment, replace(evaluation, lacking=0.12), own=True)
     assert "The log lacks 12% of its choices" in lacking
 
