@@ -2,7 +2,7 @@
 
     python -m benchmarks.broker_reads [--batches 60 500 1000 2000] [--rounds 60]
 
-Every record is a batch of its own in the only partition, and is read as soon as it is there. For a
+Every record is a separate batch in the only partition, and is read as soon as it is there. For a
 fetch that finds something the broker looks through all batches of the partition.
 """
 

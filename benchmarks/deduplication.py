@@ -3,8 +3,9 @@
 Fills the memory of 100 experiments in 4 partitions with ten million events of units that were
 observed once, over two days of a week's attribution, and takes what changed after every 20,000 of a
 partition, as a worker does. First the segments are dropped, and the resident memory of the process
-tells what the memory costs. Then they are kept as a worker's table keeps them, and the memory is
-built again from what is left of them, as after a start; reading the changelog is not in it.
+shows the cost of the deduplication memory. Then they are kept as a worker's table keeps them, and
+the memory is built again from what is left of them, as after a start; reading the changelog is not
+in it.
 """
 
 from __future__ import annotations

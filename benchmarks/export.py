@@ -1,6 +1,6 @@
 """Speed of an export beside a replay of the same log: `python -m benchmarks.export`.
 
-Clicks and amounts of 100 experiments, each a record of its own in a log in memory, are folded by
+Clicks and amounts of 100 experiments, each a separate record of a log in memory, are folded by
 `replay`, and exported to Parquet files and, with `--postgresql URL`, to a schema of a PostgreSQL
 that must not hold an export yet. Prints seconds by the clock and of this process's processor, rows
 a minute, and the ratio to the replay of the same round. Fails unless each event is a row.
@@ -160,7 +160,7 @@ def export(log: Log, to: str) -> None:
     """Export the log, and check the number of rows."""
     with opened(to) as target, exporting(log, INPUTS, target, lambda: 1) as exporter:
         exporter.catch_up()
-        assert exporter.exported == len(log.records)  # noqa: S101 - a figure of less is none
+        assert exporter.exported == len(log.records)  # noqa: S101 - else the figure is invalid
 
 
 if __name__ == "__main__":

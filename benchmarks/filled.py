@@ -197,8 +197,8 @@ class Step:
 class Progress:
     """Progress on the source topic by the changelog.
 
-    It is the worker's own record, written alone and last, and has the time in it: so nobody needs
-    to ask the worker, and looking seldom costs no exactness.
+    It is the worker's own record, written alone and last, and has the time in it: so the worker
+    need not be asked, and looking seldom costs no exactness.
 
     Attributes:
         steps: Everything read so far, in order of time.

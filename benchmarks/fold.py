@@ -1,13 +1,12 @@
 """Cost of folding one event, without Kafka: `python -m benchmarks.fold`.
 
-Every observation has a receipt and an event id of its own, as the clicks of an ads pipeline have;
+Every observation has its own receipt and event id, as the clicks of an ads pipeline have;
 impressions come in the batches of the API. After each batch the changes are taken, as the worker
 does before they are written. With a cap and by period they are counted one by one. Of two variants
 under moving weights sums by pair are kept; of ten, receipts and batches carry all weights as well.
 With features there are three in use of a vector of eight, as under a contextual policy; with
-covariates each of two variants has a number that no other unit has.
-Prints the median and the best of the rounds, in microseconds of processor time per event.
-`--profile` adds where it goes.
+covariates each of two variants has a number that no other unit has. Prints the median and the best
+of the rounds, in microseconds of processor time per event. `--profile` adds where it goes.
 """
 
 from __future__ import annotations
@@ -200,7 +199,7 @@ def impressions(
             )
             for experiment, found in units.items()
         ]
-        # A sender counts its batches for every partition by itself.
+        # A sender numbers its batches separately for every partition.
         partition, sequence = number % PARTITIONS, number // PARTITIONS
         batch = ImpressionBatch(1, partition, sequence, groups)
         value = sealer(KEYS)("impressions", 0, encode_impression_batch(batch))  # read there

@@ -136,7 +136,7 @@ def requests_of(target: Target) -> dict[str, bytes]:
 
 
 async def send(target: Target, name: str, sent: bytes) -> None:
-    """Send a request on a connection of its own, and count the status of the first answer."""
+    """Send a request on a new connection, and count the status of the first answer."""
     status = 0
     with contextlib.suppress(OSError, TimeoutError, asyncio.IncompleteReadError, ValueError):
         async with asyncio.timeout(PATIENCE_S):
@@ -227,7 +227,7 @@ async def unread(target: Target) -> None:
         writer.write(target.head("GET", "/static-offline-docs/swagger-ui-bundle.js") * 10)
         await asyncio.sleep(PATIENCE_S)
         writer.transport.abort()
-    target.answers.setdefault("answers nobody reads", Counter())[0] += 1
+    target.answers.setdefault("unread answers", Counter())[0] += 1
 
 
 async def silent(target: Target) -> None:

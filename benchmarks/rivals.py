@@ -58,7 +58,7 @@ class Clock:
 
 
 def run_loop(broker: str, topic: str, group: str, clock: Clock) -> None:
-    """Poll, decode, count; offsets are committed as the client does by itself."""
+    """Poll, decode, count; offsets are committed as the client does by default."""
     # Here and below: every program is run by the interpreter that has its packages.
     from confluent_kafka import Consumer  # noqa: PLC0415
     from fastavro import parse_schema, schemaless_reader  # noqa: PLC0415
@@ -149,7 +149,7 @@ RUNS: dict[str, Callable[[str, str, str, Clock], None]] = {
 
 
 def main() -> None:
-    """Run one of them until somebody ends it."""
+    """Run one of them until it is stopped."""
     name, broker, topic, records, group = sys.argv[1:]
     RUNS[name](broker, topic, group, Clock(int(records)))
 

@@ -4,7 +4,7 @@ Every round starts the servers anew, fills a topic, and then starts the workers.
 the first progress record in the changelog to the last, so neither the start of a process nor the
 forming of the group is in it. 100 experiments run, and are evaluated and written to Redis
 meanwhile. Then the same log is replayed. Other programs read the same topic in the same round,
-since the speed of a machine drifts. Quix Streams has an environment of its own (pip 25.1 or later):
+since the speed of a machine drifts. Quix Streams has a separate environment (pip 25.1 or later):
 
     python -m venv build/bench && build/bench/bin/pip install --upgrade pip
     build/bench/bin/pip install --group bench

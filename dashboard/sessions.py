@@ -14,7 +14,7 @@ MAX_SESSIONS = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A person who is signed in, or anybody where the API asks for no key.
+    """A signed-in user, or any user if the API does not require keys.
 
     Attributes:
         id: Random id, which the cookie holds.

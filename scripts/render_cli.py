@@ -41,7 +41,7 @@ def render() -> str:
 
 
 def leaves(command: Any, path: str) -> Iterator[tuple[str, Any]]:
-    """Yield every command without commands of its own, with its words.
+    """Yield every command without subcommands, with its words.
 
     Args:
         command: The command or group.

@@ -160,7 +160,7 @@ def layers() -> Mapping[str, Any]:
 
 
 def receipts() -> Mapping[str, Any]:
-    """Return receipts, and texts that are none with the code of the refusal."""
+    """Return receipts, and invalid texts with the code of the refusal."""
     valid = [_receipt(key_id, receipt) for key_id in SECRETS for receipt in _receipts()]
     return {
         "keys": [{"id": key_id, "secret": secret.hex()} for key_id, secret in SECRETS.items()],

@@ -136,7 +136,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         turns[item.path] = min(_turn(item), turns.get(item.path, _Turn.COMPUTING))
     items.sort(key=lambda item: turns[item.path])
-    # None of these is part of `make test`; each has a command of its own.
+    # None of these is part of `make test`; each has a separate command.
     unwanted = {
         name
         for name, is_wanted in (
@@ -184,7 +184,7 @@ def redis_url(servers: Servers) -> str:
 
 @pytest.fixture
 def settings(servers: Servers, tmp_path: Path) -> Settings:
-    """An installation of its own on the shared servers: prefix, namespace, key and directory."""
+    """A separate installation on the shared servers: prefix, namespace, key and directory."""
     name = f"test-{secrets.token_hex(4)}"
     return Settings(
         kafka_url=servers.kafka_url,
@@ -274,7 +274,7 @@ def _servers_by_url() -> Iterator[Servers]:
 
 
 def _missing(reason: str) -> NoReturn:
-    """Skip where a person chose not to have it; fail where nobody would see the gap."""
+    """Skip where a person chose not to have it; fail in CI, where the gap would go unnoticed."""
     if os.environ.get("CI"):
         pytest.fail(reason)
     pytest.skip(reason)

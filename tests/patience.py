@@ -2,7 +2,7 @@
 
 A limit that is not what is tested is there for what never comes, so it is one for all, and long:
 a test that passes never waits for it, and on a busy machine everything takes several times as long.
-What must *not* come, or must come within a time that is promised, has a named time of its own.
+What must *not* come, or must come within a time that is promised, has a separate named time.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Metrics on a port of their own, for a scraper that has no API key."""
+"""Metrics on a separate port, for a scraper that has no API key."""
 
 from __future__ import annotations
 

@@ -46,8 +46,8 @@ class ReadinessMonitor:
             accept records: `kafka`, `topics` or `rights`; None if it does.
         live_workers: Returns the dead letters by code of each worker that lives.
         background: The tasks of this process; None if it has none.
-        probe_commands: Raises an EngineError unless commands can be written; in a thread of its
-            own. None where nothing is to be probed.
+        probe_commands: Raises an EngineError unless commands can be written; called in a separate
+            thread. None to skip the probe.
         clock: Seconds that only grow.
     """
 

@@ -67,7 +67,7 @@ def row_of(group: str, row: str) -> Row:
     """Return a row by the names of its group and its own.
 
     Raises:
-        KeyError: there is none.
+        KeyError: it does not exist.
     """
     rows = {(group.name, row.name): row for group in GROUPS for row in group.rows}
     return rows[group, row]

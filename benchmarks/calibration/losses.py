@@ -30,7 +30,7 @@ def losses() -> Group:
         "regret",
         "Regret, and what the floor costs",
         "Ten variants with the click rates 10 %, three of 5 %, three of 2 % and three of 1 %, "
-        "over 20,000 units: clicks lost against somebody who knows the best variant. An even "
+        "over 20,000 units: clicks lost against always assigning the best variant. An even "
         f"split loses {LOW_CLICK_RATES.even_split * HORIZON:,.0f}. Every run goes through the "
         "tallies and the integer weights of production. Another program's Thompson sampling "
         f"lost {THOMPSON_LOSES} ± 1.4 clicks; within 10 % of that is claimed. All floors are 0 "

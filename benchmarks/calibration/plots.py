@@ -19,7 +19,7 @@ from benchmarks.simulation.regret import LOW_CLICK_RATES
 
 Rows = Mapping[str, Result]
 
-# Okabe and Ito (2008): told apart by colour-blind readers too.
+# Okabe and Ito (2008): distinguishable for colour-blind readers too.
 _BLUE, _ORANGE, _GREEN, _RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 _PINK, _SKY, _GREY, _BLACK = "#CC79A7", "#56B4E9", "#7F7F7F", "#222222"
 _STYLE: dict[Any, Any] = {
@@ -50,7 +50,7 @@ PLOTS: dict[str, tuple[tuple[str, str], ...]] = {
         ("regret", "Clicks lost over units, by policy"),
         ("floor", "Clicks lost over units under several floors"),
     ),
-    "changing": (("changing", "Conversions lost over hours, with all units alike and told apart"),),
+    "changing": (("changing", "Conversions lost over hours, with all units alike and by period"),),
     "slope": (("slope", "Clicks lost from 1,000 to 1,000,000 units beside C ln T"),),
 }
 """Plots of each group: name of the file, and what it shows."""

@@ -92,11 +92,11 @@ def promoted() -> Group:
     )
     return Group(
         "promoted",
-        "Promotion by itself, through production",
-        "5 % against 4 % again, through `evaluate()` and all that stands in the way of a "
+        "Automatic promotion, through production",
+        "5 % against 4 % again, through `evaluate()` and every obstacle to a "
         f"promotion (`autoPromoteWinner`), looked at every {_UNITS} units up to "
         f"{_LOOKS * _UNITS:,}. At least 95 % right promotions are claimed, and units within "
-        f"three times of the bound of {LEAST_UNITS:,}. An experiment that promotes by itself "
+        f"three times of the bound of {LEAST_UNITS:,}. An experiment that promotes automatically "
         "shares half of its units evenly, unless `minAllocation` says otherwise; the floor of 1 % "
         "for each variant, which others have, is there to show why.",
         {

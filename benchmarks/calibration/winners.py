@@ -79,7 +79,7 @@ def promotion() -> Group:
         f"do with less than {LEAST_UNITS:,} units of both on average, so that number is the "
         "measure: three times of it is the bound, twice is the aim. A bandit that starves the "
         "loser is slow to learn that it loses, whatever the rule: the floor decides. It is 0.25 "
-        "for each of two variants where a winner is promoted by itself. *Lost* are the clicks that "
+        "for each of two variants with automatic promotion. *Lost* are the clicks that "
         "the worse variant cost until then. At most 100,000 units (200,000 "
         "under Thompson sampling) are simulated; experiments without a winner count with all of "
         "them.",

@@ -28,7 +28,7 @@ from streams.tallies.plan import pair_of
 
 COVARIATE = "before"
 DAY_MS = 86_400_000
-_STEP = 0.25  # covariates are told apart to so many deviations
+_STEP = 0.25  # resolution of covariates, in standard deviations
 _MOMENTS = 8
 
 Values = Mapping[str, NDArray[np.int64]]

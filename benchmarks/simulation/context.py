@@ -25,7 +25,7 @@ class Contexts:
     """Kinds of requests.
 
     Attributes:
-        feature: Name of the feature that tells them apart.
+        feature: Name of the feature that distinguishes them.
         values: Its value of each kind.
         shares: Share of each kind by look, which sum to 1; shape (n_looks, n_kinds).
         rates: Conversion rates, in [0, 1]; shape (n_kinds, n_variants).

@@ -85,7 +85,7 @@ class Chooser(Protocol):
         """
 
     def learn(self, contexts: IntArray, chosen: IntArray, clicks: IntArray) -> None:
-        """Take what came of a batch."""
+        """Take the rewards of a batch."""
 
 
 class Production:

@@ -1,8 +1,8 @@
 """Rules beside ours: |z| against a critical value, at every look or at the last one.
 
-All that two equal shares of a binary metric can be told apart by is z, the difference of the means
-in its standard errors; rules differ in how large it must be after how many units. Two of them are
-what products publish, written as a critical value; one is what everybody does who stops "when the
+The statistic that compares two equal shares of a binary metric is z, the difference of the means in
+its standard errors; rules differ in how large it must be after how many units. Two of them are what
+products publish, written as a critical value; one is what everybody does who stops "when the
 probability to be best passes 95 %".
 """
 

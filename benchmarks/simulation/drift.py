@@ -144,7 +144,7 @@ class _Conversions:
         self._by_period = plan.by_period is not None
         self._window_s = plan.windows.get(METRIC, 0)
         self._measurement = Measurement(plan, {METRIC: hash_of(METRIC)})
-        self._remembered = DeduplicationWindow(NUMBER, 1)  # asked for products, and there are none
+        self._remembered = DeduplicationWindow(NUMBER, 1)  # asked for products, which do not exist
         self._cells = Cells(environment.rates.shape[1])
         self._to_come: dict[int, list[tuple[int, _Unit, int]]] = {}
 

@@ -1,7 +1,7 @@
 """Experiments whose units come at once and whose values come late, as those of users do.
 
 Nothing is lost and nothing differs between the variants: only time passes between a unit and what
-it does. Whoever takes units for progress looks many times at a test that is over for him.
+it does. A sequential design that measures progress in units keeps testing after its error is spent.
 """
 
 from __future__ import annotations

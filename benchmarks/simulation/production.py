@@ -39,8 +39,7 @@ class SimulatedRun:
         arrived: Units and clicks of each interval; arrays of shape (1, n_variants).
         actions: Recommended actions at its end.
         winners: Index of the winning variant; None for none.
-        promoted_at: First look at which nothing stood in the way of a promotion, from 1 on; 0 for
-            never.
+        promoted_at: First look without an obstacle to a promotion, from 1 on; 0 for never.
     """
 
     arrived: tuple[Arrivals, ...]

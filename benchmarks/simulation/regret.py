@@ -117,7 +117,7 @@ def regret_of_a_run(
         batches: When weights are computed.
 
     Raises:
-        InvalidParameterError: the checkpoints do not rise, or there is none.
+        InvalidParameterError: the checkpoints do not rise, or are empty.
     """
     if not checkpoints or sorted({0, *checkpoints}) != [0, *checkpoints]:
         raise InvalidParameterError("checkpoints", tuple(checkpoints), "rising and >= 1")
@@ -234,8 +234,8 @@ def regret(
 ) -> Regret:
     """Return what a case loses over several runs.
 
-    Each run has a generator of its own, spawned from the one given: cases compared with generators
-    of the same seed see the same draws for as long as they choose alike.
+    Each run has its own generator, spawned from the one given: cases compared with generators of
+    the same seed see the same draws for as long as they choose alike.
 
     Args:
         case: Policy and batches.

@@ -1,9 +1,9 @@
 """Errors and stopping times of the stopping rules, through the code that decides.
 
 Every experiment is looked at after every interval. A rule names a variant once the confidence
-sequences of its advantage over all others lie above 0, each at the error `pairwise_error`; whoever
-is named first is remembered. The rule that the product follows asks for more (it names none but the
-variant that is most probably best), so its errors are at most as many.
+sequences of its advantage over all others lie above 0, each at the error `pairwise_error`; the
+variant that is declared first is remembered. The rule that the product follows asks for more (it
+names none but the variant that is most probably best), so its errors are at most as many.
 """
 
 from __future__ import annotations
@@ -364,7 +364,7 @@ def _of_b(sums: FloatArray) -> FloatArray:
 
 
 def _winners(compared: Contrast, rule: Rule, asked: NDArray[np.bool_]) -> NDArray[np.intp]:
-    """Return who is named in each experiment; -1 for nobody. The last variant is the control."""
+    """Return the variant declared in each experiment, -1 for none; the last one is the control."""
     n_arms = compared.total.shape[1]
     pairs = ~np.eye(n_arms, dtype=bool)
     side = rule.alternative

@@ -1,7 +1,7 @@
 """Experiments in numbers: thousands of them at once, each unit assigned and observed.
 
 The weights follow Thompson sampling by a normal approximation of the posterior, and are not rounded
-to integers: any weights that the past decides would do, since no guarantee may rest on them.
+to integers: any weights that the past decides would do, since no guarantee may depend on them.
 """
 
 from __future__ import annotations

@@ -60,7 +60,7 @@ async def sign_in(request: Request) -> Response:
         session = dashboard.sessions.open(None, "", frozenset(caller.scopes))
     else:
         message = (
-            "The API asks for no key, so anybody who reaches this page could change experiments. "
+            "The API asks for no key, so anyone who can open this page could change experiments. "
             "Give the API a file of keys, or have the dashboard listen on 127.0.0.1."
         )
         return again(error=message, status=403)

@@ -1,4 +1,4 @@
-"""Dead letters: events that could not be used, what they say, and what comes of sending them."""
+"""Dead letters: unusable events, their content, and the result of sending them again."""
 
 from __future__ import annotations
 

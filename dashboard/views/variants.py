@@ -9,7 +9,7 @@ from dashboard.views.text import count, percent, probability, signed_percent
 from streams.experiments.statistics.variant_report import AgainstControl
 
 COLORS = 8
-"""Variants with a color of their own, the control among them; further ones are gray."""
+"""Variants with a distinct color, the control among them; further ones are gray."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -112,9 +112,9 @@ def _arms(
 def _promoted(experiment: Experiment) -> GroupPlan | None:
     """Return the plan of the promoted winner and the control; None without a promotion.
 
-    They are an experiment of their own, which began with the conclusion under weights that do not
-    move. It does not depend on what was seen before: units are split afresh (`promoted_draw`).
-    After a roll-back it is what was counted until then, and what belongs to that and came late.
+    They form a separate experiment, which began at the conclusion under constant weights. It does
+    not depend on what was seen before: units are split afresh (`promoted_draw`). After a roll-back
+    it is what was counted until then, and what belongs to that and came late.
     """
     promotion, definition = experiment.promotion, experiment.definition
     if promotion is None:

@@ -118,7 +118,7 @@ class MetricInput(ABC):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SingleInput(MetricInput):
-    """A metric whose units have values of their own.
+    """A metric whose values are observed directly, and not derived from other metrics.
 
     Attributes:
         compared: Its tallies of the units that are compared.

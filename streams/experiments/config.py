@@ -278,9 +278,7 @@ class ExperimentConfig(InputModel):
         components = self._check_ratios()
         n_counted = len(self.counted_metrics)
         if n_counted > MAX_DECLARED:
-            message = (
-                f"{n_counted} metrics have values of their own, must be at most {MAX_DECLARED}"
-            )
+            message = f"{n_counted} metrics are counted, must be at most {MAX_DECLARED}"
             raise problem("TOO_MANY_METRICS", message, "metrics")
         if self.periods is not None:
             self._check_periods()
@@ -411,7 +409,7 @@ class ExperimentConfig(InputModel):
 
     @property
     def counted_metrics(self) -> tuple[str, ...]:
-        """Metrics that have values of their own, sorted: all that are named but the ratios."""
+        """Metrics whose values are counted, sorted: all that are named except the ratios."""
         named = {self.primary_metric, *self.secondary_metrics, *self.guardrail_metrics}
         named.update(*(spec.components or () for spec in self.metrics.values()))
         return tuple(sorted(name for name in named if self.spec(name).components is None))

@@ -61,8 +61,7 @@ class CovariateSpace:
     """Declared covariates, compiled for many requests.
 
     A covariate has two entries of the vector: its value, from -1 at `minimum` to 1 at `maximum`,
-    and 1 where it is missing. A regression on both puts units without it at the mean of their own,
-    whatever that is.
+    and 1 where it is missing. A regression on both fits a separate mean for units without it.
 
     Args:
         covariates: Checked by `check_covariates`.

@@ -70,7 +70,7 @@ def effects_of(
     """Return the effects of a command.
 
     Args:
-        before, after: The experiment before and after it; None if there was none.
+        before, after: The experiment before and after it; None if it did not exist.
         units: Units of every variant so far, in the order of the definition.
     """
     if before is None:

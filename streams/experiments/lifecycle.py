@@ -134,7 +134,7 @@ _ENDED = parse(
         "variants": [{"name": "a", "isControl": True}, {"name": "b"}],
     },
 )
-"""Definition of all experiments that have ended, in the place of their own."""
+"""Definition that replaces those of all experiments that have ended."""
 
 
 def ended(number: int, status: Status, version: int, created_at_ms: int) -> Experiment:

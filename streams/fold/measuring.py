@@ -31,7 +31,7 @@ class CountedObservation(NamedTuple):
         offset: Offset of its record.
         key: Chance and metric.
         before: What the unit's observations of the metric summed to before it, in micro-units; None
-            if there were none.
+            for the first one.
         value: The observation, in micro-units.
         at_ms: Time of the observation.
         vector: Features of the unit; None if it has none.

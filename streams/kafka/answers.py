@@ -187,7 +187,7 @@ def _unreachable(
 
 
 def speaks_something(address: str) -> bool:
-    """Return whether anybody listens at an address."""
+    """Return whether a server listens at an address."""
     return speaks_tls(address) is not None
 
 

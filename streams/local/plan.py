@@ -111,7 +111,7 @@ class Plan:
             if not self.persists and journal_of(self.directory).exists():
                 raise ConfigurationError(
                     f"{self.directory} holds the log of a stack that persists; an ephemeral one, "
-                    "and one with another Kafka, need a directory of their own",
+                    "and one with another Kafka, need a separate directory",
                     "--data-dir",
                 )
             yield

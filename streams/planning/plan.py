@@ -89,10 +89,10 @@ def simulated(
 
 
 def outlook(runs: Sequence[Run], design: Design, horizon: int, fixed_units: int) -> Outlook:
-    """Return what comes of many simulated experiments.
+    """Return the summary of many simulated experiments.
 
     Args:
-        runs: What came of each; at least one.
+        runs: Result of each; at least one.
         design: What was asked of them.
         horizon: Units after which they ended.
         fixed_units: Units of all variants in a test of fixed size.

@@ -87,8 +87,8 @@ class Plan:
         per_variant: Units a variant of a test of fixed size.
         group: The same test with planned looks.
         policy: Type of the bandit's policy.
-        sequential: What comes of sequential tests; None if none were simulated.
-        bandit: What comes of bandits; None if none were simulated.
+        sequential: Outlook of sequential tests; None if not simulated.
+        bandit: Outlook of bandits; None if none were simulated.
         daily_units: Units a day; None if it is not known.
     """
 

@@ -118,7 +118,7 @@ def looks(horizon: int) -> list[int]:
 
 
 def run(experiment: Experiment, assumed: Assumed, horizon: int, random: np.random.Generator) -> Run:
-    """Return what comes of one experiment.
+    """Return the result of one simulated experiment.
 
     Args:
         experiment: It, running.

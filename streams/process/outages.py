@@ -1,10 +1,10 @@
-"""Log lines of outages: what is tried again in vain is a line now and then, with how often.
+"""Log lines of outages: repeated failures become one line per interval, with their number.
 
-Whoever needs a dependency tries again for as long as it is away, and logs each failure as if it
-were the only one. A filter of the process's log lets the first pass at once, and then one an
-interval from each place, so what cannot be done for it is all said and no loop fills the log.
-When a dependency has not failed anybody for longer than whoever needs it waits between two tries,
-one line says that its outage is over, and how long it lasted.
+Callers retry an unavailable dependency indefinitely, and log each failure as if it were the only
+one. A filter of the process's log lets the first pass at once, and then one an interval from each
+place, so what cannot be done for it is all said and no loop fills the log. When a dependency has
+not failed for longer than the pause between two retries, one line says that its outage is over, and
+how long it lasted.
 """
 
 from __future__ import annotations

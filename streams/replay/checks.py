@@ -128,7 +128,7 @@ class Checks:
         try:
             snapshot = snapshot_of(state.experiment, self._cells(live.experiment, live.cells))
             replayed = point_of(snapshot, live.generation)
-        except Exception as error:  # noqa: BLE001 - any class of it: live, there was none
+        except Exception as error:  # noqa: BLE001 - any class of it: the live system had no failure
             self._note(Difference(placed.place, subject, "", "a point", type(error).__name__))
             return
         self._note(compare(placed.place, subject, live, replayed))

@@ -136,7 +136,7 @@ def catch_up(
         advance: Called with the number of folded records and the total.
 
     Raises:
-        GenerationError: there was none for so long, or all are folded and Redis does not have it.
+        GenerationError: no record came for so long, or all are folded and Redis does not have it.
         LogError, DependencyError: Kafka or Redis does not answer.
     """
     while True:

@@ -45,7 +45,8 @@ async def keep_new(
                     return None
             chunk = reading.result()
             if chunk is None:
-                # Before anybody takes the receipts for complete: units of these must be asked for.
+                # Before the receipts are declared complete: units of these experiments must be
+                # looked up.
                 await store.alias(log.aliased)
                 await store.note_sets(log.chosen_from_sets)
                 for place, (before, first) in log.displaced.items():

@@ -4,7 +4,7 @@ Sums of values and of their squares serve most metrics, and need no knowledge of
 value, a product of two metrics and the time of an assignment cannot be had from them afterwards:
 they are of a unit, and the unit is known only while it is folded. A plan is fixed when its
 experiment is created, before the first unit, so the tallies stay a function of the log: of
-`commands`, and of their own partition.
+`commands` and of the partition that they count.
 """
 
 from __future__ import annotations
@@ -294,8 +294,8 @@ MAX_METRICS = 64
 """Metrics of one experiment that are counted in one partition, declared or not."""
 
 MAX_DECLARED = 48
-"""Metrics with values of their own that one experiment may declare, so that 16 slots are left to
-others."""
+"""Counted metrics that one experiment may declare, so that 16 slots are left for undeclared
+ones."""
 
 MAX_PAIR_SUMS = MAX_WEIGHED**2 * MAX_DECLARED
 """Pairs of variants times metrics, of which a cell keeps sums, at most: all declared metrics of

@@ -46,7 +46,7 @@ from streams.worker.projector import Projector
 from streams.worker.turns import Place, Turns
 
 LARGE_EVALUATION_S = 0.25
-"""Evaluations that take longer run one at a time in a thread, on a time budget of their own: their
+"""Evaluations that take longer run one at a time in a thread, on a separate time budget: their
 experiments are evaluated less often, and never delay the others."""
 
 LARGE_COMPARED = 512

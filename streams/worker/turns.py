@@ -4,7 +4,7 @@ Evaluations take a share of the processor time. If more has changed than fits, t
 was evaluated longest ago comes first. A busy experiment changes again before it is due; an idle one
 has a separate share and goes before the busy ones, so that it does not wait for them.
 
-Large evaluations run elsewhere, on a share of their own.
+Large evaluations run elsewhere, on a separate share.
 """
 
 from __future__ import annotations

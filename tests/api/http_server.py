@@ -56,7 +56,7 @@ class Served:
                 await writer.wait_closed()
 
     async def ask(self, request: bytes) -> Answer:
-        """Return the answer to the bytes of a request, on a connection of its own."""
+        """Return the answer to the bytes of a request, on a new connection."""
         async with self.connect() as client:
             return await client.ask(request)
 

@@ -152,7 +152,7 @@ class MemoryTopics:
 
 
 class InProcess:
-    """The process beside the API, in a thread of its own."""
+    """The process beside the API, as a thread."""
 
     async def run(self, function: Any, *arguments: Any) -> Any:
         return await asyncio.to_thread(function, *arguments)

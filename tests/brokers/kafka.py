@@ -47,7 +47,7 @@ def jars_of(pom: Path) -> Path:
 
 
 class KafkaCluster:
-    """Brokers that are controllers too (KRaft), each with a log of its own in `directory`.
+    """Brokers that are controllers too (KRaft), each with its own log in `directory`.
 
     Args:
         directory: Receives configurations, logs and the brokers' data.

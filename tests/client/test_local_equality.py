@@ -1,4 +1,4 @@
-"""A process that assigns by itself answers as the API does: random experiments and requests."""
+"""A process that assigns locally answers as the API does: random experiments and requests."""
 
 from __future__ import annotations
 

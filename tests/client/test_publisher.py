@@ -15,7 +15,7 @@ from streams.model.events import EXPOSURE, Observation
 from streams.model.receipts import Keyring, Receipt
 from streams.wire.observations import decode_observations
 
-# Nobody listens on the port of tcpmux; a record is given up after a moment.
+# No server listens on the port of tcpmux; a record is given up after a moment.
 NOWHERE: dict[str, str | int | float | bool] = {
     "bootstrap.servers": "127.0.0.1:1",
     "message.timeout.ms": 200,

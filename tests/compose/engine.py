@@ -27,7 +27,7 @@ class Engine:
 
     Attributes:
         environment: Variables with which `docker` and `docker-compose` reach it.
-        is_private: Whether it was started for this run, so that nobody else has images in it.
+        is_private: Whether it was started for this run, so that it has no other images.
     """
 
     environment: Mapping[str, str]
@@ -64,9 +64,9 @@ class Engine:
 def docker_engine(directory: Path) -> Iterator[Engine]:
     """Yield the engine that `docker` reaches, or else a private one with its data in `directory`.
 
-    The private one has a socket, a data root and a containerd of its own, and leaves the firewall
-    and the forwarding of this machine alone: its containers reach each other and what is published,
-    and nothing else. It needs root.
+    The private one has its own socket, data root and containerd, and leaves the firewall and the
+    forwarding of this machine alone: its containers reach each other and what is published, and
+    nothing else. It needs root.
 
     Raises:
         EngineMissingError: there is no client, or no engine and none can be started.
@@ -107,7 +107,7 @@ def _private_engine(directory: Path) -> Iterator[Engine]:
     )
     engine = Engine({**os.environ, "DOCKER_HOST": socket}, is_private=True)
     with log.open("wb") as output:
-        # A session of its own: a Ctrl-C is for the test, which then stops the engine in order.
+        # A separate session: a Ctrl-C is for the test, which then stops the engine in order.
         daemon = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
     try:
         deadline = time.monotonic() + START_S

@@ -249,7 +249,7 @@ def test_a_webhook_is_delivered_as_it_was_asked_for_while_its_process_is_killed(
             stack.kill(stack.containers("webhooks")[0])
             client.conclude_experiment(created.id)
         until(lambda: delivered().keys() == {"experiment.started", "experiment.concluded"})
-        time.sleep(2.0)  # what nobody has asked for may come later
+        time.sleep(2.0)  # unrequested metrics may come later
         requests = received()
 
     ids = defaultdict(set)

@@ -310,7 +310,7 @@ async def test_readers_go_over_to_another_generation_in_one_step(
         return [title for each in readings for title in titles(each)], readings[0].epoch
 
     before = await names()
-    for each in (writer, rebuilt):  # whoever knows first
+    for each in (writer, rebuilt):  # in whichever order
         each.follow(Generations(active=2, epoch=4))
     await writer.heartbeat("one", 60)
     there = await names()

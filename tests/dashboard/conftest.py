@@ -158,5 +158,5 @@ def browser_of() -> Iterator[Callable[..., Browser]]:
 
 @pytest.fixture
 def browser(browser_of: Callable[..., Browser]) -> Browser:
-    """A browser at a dashboard whose API asks for keys; nobody is signed in."""
+    """A browser at a dashboard whose API asks for keys; no user is signed in."""
     return browser_of()

@@ -193,7 +193,7 @@ def visiting(browser: Browser, stack: Stack, **options: Any) -> Iterator[Visit]:
 
 @pytest.fixture
 def ana(chromium: Browser, stack: Stack) -> Iterator[Visit]:
-    """Somebody who may manage, signed in, at a desk."""
+    """A signed-in user who may manage, at a desk."""
     with visiting(chromium, stack, viewport={"width": 1180, "height": 900}) as visit:
         visit.sign_in("manages")
         yield visit

@@ -1,4 +1,4 @@
-"""Labels of the charts over time, drawn by a real browser: each mark has one of its own."""
+"""Labels of the charts over time, drawn by a real browser: each mark has a distinct one."""
 
 from __future__ import annotations
 

@@ -371,7 +371,7 @@ class FaultScenario:
 async def fault_scenario(
     settings: Settings, directory: Path, broker_pid: int | None, seed: int
 ) -> AsyncIterator[FaultScenario]:
-    """Yield an installation with a Redis of its own; nothing of it is left afterwards."""
+    """Yield an installation with its own Redis; nothing of it is left afterwards."""
     create_topics(settings)
     valkey, url = await start_valkey(directory / "valkey")
     settings = settings.model_copy(update={"redis_url": url})

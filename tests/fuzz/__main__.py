@@ -1,4 +1,4 @@
-"""`python -m tests.fuzz --minutes 10`: each decoder in turn, by coverage, in a process of its own.
+"""`python -m tests.fuzz --minutes 10`: each decoder in turn, by coverage, in a separate process.
 
 atheris (libFuzzer) instruments what it imports. Where it cannot be imported, hypothesis draws the
 inputs, without knowledge of the code; the first line that is printed says which it is. An input

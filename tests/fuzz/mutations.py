@@ -52,7 +52,7 @@ def _spliced(data: bytes, at: int, cut: int, more: bytes) -> bytes:
 
 
 def find(name: str, decoder: Decoder, seconds: float) -> bytes | None:
-    """Return an input that is a finding, or None if there is none in so many seconds."""
+    """Return an input that is a finding, or None if none is found in so many seconds."""
     draws = random.Random(time.time_ns())
     until = time.monotonic() + seconds
     while time.monotonic() < until:

@@ -85,7 +85,7 @@ async def run_experiment(
 
 
 async def metric(http: httpx.AsyncClient, name: str) -> float:
-    """Return a metric without labels; NaN if there is none of this name yet."""
+    """Return a metric without labels; NaN if no metric has this name yet."""
     lines = (await http.get("/metrics")).text.splitlines()
     return float(next((line.split()[1] for line in lines if line.split()[0] == name), "nan"))
 

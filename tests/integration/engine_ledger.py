@@ -198,7 +198,7 @@ class Ledger:
         return command_id
 
     def answer(self, command_id: str) -> dict[str, Any]:
-        """Return the answer to a command; empty while there is none."""
+        """Return the answer to a command; empty before it exists."""
         answer = cast(bytes | None, self.redis.get(self.keys.answer(command_id)))
         return {} if answer is None else cast(dict[str, Any], json.loads(answer))
 
@@ -452,7 +452,7 @@ class Ledger:
     def traffic(self, experiment: int, pause_s: float = 0.01) -> Iterator[None]:
         """Impressions and observations without a break while the block runs; then all are sent.
 
-        Meanwhile nobody else may send.
+        Meanwhile no other sender may send.
         """
         done = threading.Event()
 

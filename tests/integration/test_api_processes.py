@@ -34,7 +34,7 @@ async def test_processes_share_a_port_and_one_that_dies_is_replaced(
     api = Child("api", command, variables, tmp_path, PATIENCE_S)
 
     async def answer(method: str, path: str, **options: object) -> httpx.Response:
-        """Return the answer on a connection of its own, which the kernel gives to either."""
+        """Return the answer on a new connection, which the kernel gives to either process."""
         async with httpx.AsyncClient(
             base_url=url,
             trust_env=False,

@@ -1,4 +1,4 @@
-"""`experiment demo` ends by itself, and every count is exact."""
+"""`experiment demo` ends without input, and every count is exact."""
 
 from __future__ import annotations
 

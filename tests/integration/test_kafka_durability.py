@@ -1,6 +1,6 @@
 """Brokers of Apache Kafka die and freeze; what they had acknowledged is counted, exactly.
 
-Each test has a cluster of its own, so that the others do not feel it.
+Each test has its own cluster, so that the others are not affected.
 """
 
 from __future__ import annotations

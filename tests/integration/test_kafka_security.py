@@ -102,7 +102,7 @@ class Done:
 
 
 TAKING_SIGNALS = {"export", "replay rebuild switch", "replay rebuild drop"}
-"""Commands that need a main thread, and so a process of their own."""
+"""Commands that need a main thread, and so a separate process."""
 
 
 async def run(monkeypatch, installation: Installation, user: str, *arguments: str) -> Done:
@@ -160,7 +160,7 @@ async def test_every_process_works_with_its_rights_and_names_the_one_that_is_tak
                 return bool(sum(each["stats"]["observations"] for each in stats["variants"]) == 1)
 
             await until_found(counted)
-            # It has no letter yet, so nothing but its right keeps anybody from saying so.
+            # The partition has no dead letter yet, so only the missing right can cause a failure.
             await _names_what_is_taken(
                 monkeypatch, installation, "dead-letters", ("dead-letters", "list")
             )
@@ -282,7 +282,7 @@ async def _rebuilds_and_drops_a_generation(monkeypatch, installation, export, tm
     try:
         await until_true(lambda: "Generation 2 is active" in (tmp_path / "rebuild.log").read_text())
         installation.ran.add(command_of(start))
-        # A generation has topics of its own, on which its readers need rights of their own.
+        # A generation has separate topics, on which its readers need separate rights.
         again = *export, f"parquet:{tmp_path / 'g2'}"
         own = Right("topic", f"{PREFIX}g2-posteriors", ("READ",))
         refused = await run(monkeypatch, installation, "export", *again)
@@ -304,7 +304,7 @@ async def _succeeds(monkeypatch, installation, arguments):
 
 
 async def _refused(monkeypatch, installation, user, arguments):
-    """Return what comes of a command once the broker no longer lets it through."""
+    """Return the result of a command once the broker no longer allows it."""
     deadline = time.monotonic() + PATIENCE_S
     while (done := await run(monkeypatch, installation, user, *arguments)).exit_code == 0:
         assert time.monotonic() < deadline

@@ -60,7 +60,7 @@ async def take_out(
     honest: list[dict[str, Any]],
     stats: Callable[[], Awaitable[dict[str, Any]]],
 ) -> None:
-    """Void the one heavy unit, which is none of the honest ones, and wait until there is none."""
+    """Void the one heavy unit, which is not an honest one, and wait until it is gone."""
     [unit] = heavy
     assert unit["observations"] == 1_000
     assert unit["assignmentId"] not in {each["id"] for each in honest}

@@ -64,7 +64,7 @@ def log() -> Iterator[Log]:
 async def test_each_place_has_a_line_an_interval_while_redis_and_kafka_are_away(log, tmp_path):
     valkey, url = await start_valkey(tmp_path)
     settings = Settings(
-        kafka_url=f"{HOST}:{free_port()}",  # where nobody listens
+        kafka_url=f"{HOST}:{free_port()}",  # where no server listens
         redis_url=url,
         receipt_keys=SecretStr(f"1:{'ab' * 32}"),
         data_dir=tmp_path / "data",

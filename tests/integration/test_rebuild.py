@@ -87,7 +87,7 @@ class Traffic:
     Attributes:
         assigned: How many were answered.
         clicked: How many clicks were accepted.
-        failures: Answers that were none.
+        failures: Failed requests.
     """
 
     assigned: int = 0
@@ -209,7 +209,7 @@ def topics(settings: Settings) -> list[str]:
 
 @contextlib.contextmanager
 def poison(ledger: Ledger) -> Iterator[None]:
-    """Records that nobody can use, without a break."""
+    """Unusable records, without a break."""
     done = threading.Event()
 
     def send() -> None:

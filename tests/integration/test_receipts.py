@@ -43,7 +43,7 @@ def given(settings: Settings) -> Settings:
 async def stack(
     settings: Settings, directory: Path, n_apis: int = 2
 ) -> AsyncIterator[tuple[Settings, Child, Workers, list[httpx.AsyncClient]]]:
-    """A worker and API processes, and a Valkey of their own."""
+    """A worker, API processes and a separate Valkey."""
     create_topics(settings)
     valkey, url = await start_valkey(directory / "own")
     settings = settings.model_copy(update={"redis_url": url})

@@ -80,12 +80,12 @@ INCOMPATIBLE = json.dumps(
         "fields": [{"name": "kind", "type": {"type": "array", "items": "int"}}],
     }
 )
-"""A schema of somebody else, under the name of one of ours."""
+"""A foreign schema under the name of one of ours."""
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SchemaRegistryServer]:
-    """A registry, or the reason why there is none here."""
+    """A registry, or the reason why it is unavailable."""
     try:
         with schema_registry(tmp_path_factory.mktemp("registry")) as running:
             yield running
@@ -111,7 +111,7 @@ def framed(settings: Settings, registry: SchemaRegistryServer) -> Settings:
 
 @dataclass(frozen=True)
 class Pipeline:
-    """An ads pipeline that writes observations with a schema of its own to Kafka.
+    """An ads pipeline that writes observations with its own schema to Kafka.
 
     Attributes:
         schema_id: Id of its schema in the registry.

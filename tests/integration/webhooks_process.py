@@ -24,7 +24,7 @@ class Webhooks:
 
     Attributes:
         settings: Its settings.
-        process: The process; None while there is none.
+        process: The process; None while it does not run.
     """
 
     settings: Settings

@@ -70,7 +70,7 @@ async def test_clients_of_servers(tmp_path: Path, command: tuple[str, ...]) -> N
     assert draft["reason"] in {"DISABLED", "ERROR"}
     assert found["by-impression"]["value"] == "a"
     assert errors_of(found) == {
-        "nobody": "FLAG_NOT_FOUND",
+        "missing": "FLAG_NOT_FOUND",
         "noUnit": "TARGETING_KEY_MISSING",
         "otherType": "TYPE_MISMATCH",
     }
@@ -96,7 +96,7 @@ async def test_the_client_of_browsers(tmp_path: Path) -> None:
     assert all("assignmentId" not in flags[name]["flagMetadata"] for name in VALUES)
     assert (flags["closed"]["value"], flags["closed"]["reason"]) == ("control", "STATIC")
     assert flags["draft"]["value"] == "mine"
-    assert errors_of(flags) == {"by-impression": "GENERAL", "nobody": "FLAG_NOT_FOUND"}
+    assert errors_of(flags) == {"by-impression": "GENERAL", "missing": "FLAG_NOT_FOUND"}
     assert "title" in changed["changed"]
     assert changed["flags"]["title"]["value"] == ""  # the caller's default
 
@@ -113,7 +113,7 @@ async def until_streaming(server: Served) -> None:
 
 @contextlib.contextmanager
 def page_of(script: Path) -> Any:
-    """Serve a page with a script, from an origin of its own, and queue what it posts."""
+    """Serve a page with a script, from a separate origin, and queue what it posts."""
     reports: Queue[dict[str, Any]] = Queue()
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(_Page, script, reports)) as server:
         thread = Thread(target=server.serve_forever, daemon=True)

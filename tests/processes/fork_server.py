@@ -6,8 +6,8 @@ thread and no connection that a fork could not have; random numbers of Python an
 drawn anew in a fork.
 
 Requests come on a socket, whose descriptor is the argument of the program, each with what is to be
-the fork's standard input, output and error. The answer is the fork's id. The fork is a child of
-whoever has asked, who is to be a subreaper (prctl(2)) until the answer has come.
+the fork's standard input, output and error. The answer is the fork's id. The fork is a child of the
+asking process, which must be a subreaper (prctl(2)) until the answer has come.
 """
 
 from __future__ import annotations

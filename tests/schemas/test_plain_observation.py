@@ -31,7 +31,7 @@ def encoded(record):
 
 
 def by_fastavro(body):
-    """Return the record in `body`, or None if there is none or bytes are left."""
+    """Return the record in `body`, or None if it has none or bytes are left."""
     stream = BytesIO(body)
     try:
         record = schemaless_reader(stream, SCHEMA, None)

@@ -268,7 +268,7 @@ def _metadata(write: _Write, offset: int) -> RecordMetadata:
 
 
 class MemoryThread(driver.AIOKafkaConsumerThread):
-    """The consumer of a worker without its thread: fetches from a log, and is told its partitions.
+    """The consumer of a worker without its thread: fetches from a log, and is given its partitions.
 
     Attributes:
         max_records: Records of one partition that a fetch brings at most.

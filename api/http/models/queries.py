@@ -42,8 +42,8 @@ class ExperimentsQuery(BaseModel):
 
     Attributes:
         limit: Experiments of a page at most.
-        cursor: `nextCursor` of the page before; None for the first page. Refused with a code of its
-            own, so its pattern is documented only.
+        cursor: `nextCursor` of the page before; None for the first page. Refused with a separate
+            code, so its pattern is documented only.
         status, type, tag, action, health: Values, separated by commas, of which an experiment must
             have one; None for all.
         owner: Its owner; None for all.

@@ -1,6 +1,6 @@
 """Responses of the API, for the server that renders them and the client that reads them.
 
-The statistics of an experiment are a response of their own: `Stats`.
+The statistics of an experiment are a separate response: `Stats`.
 """
 
 from __future__ import annotations

@@ -24,8 +24,8 @@ class Failure(Published):
     Attributes:
         code: Stable code.
         error: Class of the error that ended it; at most 100 characters.
-        statistics_version: Version of the snapshot that statistics and weights are of; 0 if there
-            was none, and then they are those of an experiment without events.
+        statistics_version: Version of the snapshot that statistics and weights are of; 0 without
+            one: then they are those of an experiment without events.
     """
 
     code: Open[FailureCode]

@@ -124,7 +124,7 @@ def resend_of(
             return whole
         case OBSERVATIONS.name:
             return _observation(letter, whole, codec)
-        case _:  # commands and cells are records of one event, with an id or an offset of their own
+        case _:  # commands and cells are records of one event, with their own id or offset
             return _by_unit(letter, whole)
 
 

@@ -25,7 +25,7 @@ class WebhookFacts:
         webhook_id: Its id.
         host: Scheme and host of its address.
         disabled_because: Code of why it was disabled; None unless it was.
-        error: Code of the last failure; None if the last attempt was taken, or there was none.
+        error: Code of the last failure; None if the last attempt succeeded, or before the first.
         failing_ms: For how long no attempt was taken; 0 if the last one was.
         waiting: Events that wait.
         late_ms: For how long something that is due was not read or not sent; 0 for nothing.

@@ -23,13 +23,12 @@ class LinTS(ContextualPolicy):
     which its mean + z deviation is the largest: computed, not sampled. z is half a standard Normal,
     in [0, `LARGEST_DRAW`], and the same for all variants.
 
-    The paper has one theta for all arms, so one draw decides for all of them. With a model for each
-    arm and draws of their own, the luckiest of many wins: the chance that some lesser arm exceeds
-    the best one grows with the number of arms. Draws below the mean hold back what is little known,
-    and the few far above it are for arms that are all but excluded. The group
-    `contextual-draws` of the calibration has what each of these costs. Like LinUCB with a constant
-    alpha, the policy alone may abandon an arm for good; its floor, above 0 by default, returns to
-    it.
+    The paper has one theta for all arms, so one draw decides for all of them. With a separate model
+    and draw for each arm, the luckiest of many wins: the chance that some lesser arm exceeds the
+    best one grows with the number of arms. Draws below the mean hold back what is little known, and
+    the few far above it are for arms that are all but excluded. The group `contextual-draws` of the
+    calibration has what each of these costs. Like LinUCB with a constant alpha, the policy alone
+    may abandon an arm for good; its floor, above 0 by default, returns to it.
 
     Source: Agrawal and Goyal (2013), "Thompson sampling for contextual bandits with linear
         payoffs", algorithm 1; Vaswani, Mehrabian, Durand and Kveton (2020), "Old dog learns new

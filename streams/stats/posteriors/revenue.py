@@ -88,8 +88,9 @@ class RevenuePosterior(LogCoordinates):
                 stated, each arm has half a unit of either kind (Jeffreys), whatever the others
                 are. Of one alone, and of an arm without a unit, what is missing is made of the
                 share of all arms, if that is below a half: one unit with a value.
-            prior: Prior of the values. Unless stated, each arm has the reference posterior of its
-                own values, and one without any that of all arms: see `NormalPosterior.observed`.
+            prior: Prior of the values. Unless stated, each arm has the reference posterior given
+                only its values; an arm without values has that of all arms: see
+                `NormalPosterior.observed`.
 
         Examples:
             >>> unseen = Sample(0, 0, 0, 0, 0)

@@ -37,7 +37,7 @@ def client_of(url: str, **options: Any) -> OpenFeatureClient:
 
 
 async def asked(server: Served, call: Callable[[OpenFeatureClient], Any], **options: Any) -> Any:
-    """Return what a client says, whose calls block, in a thread of its own."""
+    """Return the result of a client with blocking calls, run in a separate thread."""
     url = f"http://127.0.0.1:{server.port}"
     return await asyncio.to_thread(lambda: call(client_of(url, **options)))
 

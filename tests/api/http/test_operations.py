@@ -162,7 +162,7 @@ async def test_who_asks_while_a_diagnosis_is_made_gets_that_one():
     asked = [asyncio.create_task(service.doctor(hours)) for hours in (24, 24, 1)]
     gone = asyncio.create_task(service.doctor(24))
     await asyncio.sleep(0.01)
-    gone.cancel()  # a client that does not wait ends it for nobody else
+    gone.cancel()  # a client that gives up does not end it for others
     release.set()
     assert [each["at"] for each in await asyncio.gather(*asked)] == [24, 24, 1]
     assert made == [24, 1]

@@ -12,7 +12,7 @@ from streams.model.times import LAST_MS, SECONDS_BELOW
 from tests.api.memory import Api, definition
 
 RANGE = {"minimum": SECONDS_BELOW, "maximum": LAST_MS}
-OF_EVENTS = {"timestamp"}  # compared with the assignment and its experiment, by rules of their own
+OF_EVENTS = {"timestamp"}  # compared with the assignment and its experiment, by separate rules
 NOW_S = 1_764_000_000
 OTHER_UNITS = [
     (NOW_S, "seconds?"),

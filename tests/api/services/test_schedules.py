@@ -1,4 +1,4 @@
-"""Schedules over HTTP: what an experiment says of its own, and changes of it."""
+"""Schedules over HTTP: the schedule in an experiment's JSON, and changes of it."""
 
 from __future__ import annotations
 

@@ -105,7 +105,7 @@ async def test_units_of_a_stopped_variant_see_another_and_keep_their_receipt(
     answer = await change(api, name, "B", isActive=False)
     assert [each["isActive"] for each in answer["variants"]] == [True, False, True]
 
-    # Under fixed weights nothing was kept: until the log is read, nobody new is taken for one.
+    # Under fixed weights nothing was kept: until the log is read, no new unit is taken for one.
     during = await assigned(api, name, "old")
     new = await assigned(api, name, "new")
     assert stopped not in {each["variantId"] for each in (*during, *new)}

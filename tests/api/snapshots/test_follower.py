@@ -140,7 +140,7 @@ async def test_announcements_bring_snapshots_and_the_sweep_the_rest() -> None:
     redis = MemoryProjection()
     experiments = ExperimentCache()
     follower = SnapshotFollower(redis.reader(), experiments, 0.01)
-    redis.put(snapshot(number=1))  # before anybody listens
+    redis.put(snapshot(number=1))  # before the follower listens
     following = BackgroundTasks(pytest.fail)
     follower.follow(following)
     try:

@@ -65,7 +65,7 @@ def test_no_rule_errs_more_often_than_it_says(traffic, rule):
 
 @pytest.mark.statistical
 def test_planned_size_has_the_power_it_is_planned_for():
-    """10 % against 11 %, 20,000 units a variant: 80 % and more are named, nobody wrongly.
+    """10 % against 11 %, 20,000 units a variant: 80 % and more are declared, none wrongly.
 
     The power is 87 %; fewer than 320 of 400 would have probability 7e-5 then, and 2e-7 of a rule
     with a power of 68 % to have as many.

@@ -31,7 +31,7 @@ func main() {
 	client := openfeature.NewClient("test")
 	ctx := context.Background()
 	unit := openfeature.NewEvaluationContext(os.Args[2], map[string]any{"country": "DE"})
-	nobody := openfeature.NewEvaluationContext("", nil)
+	anonymous := openfeature.NewEvaluationContext("", nil)
 	found := map[string]details{}
 
 	isNew, _ := client.BooleanValueDetails(ctx, "is-new", false, unit)
@@ -44,11 +44,11 @@ func main() {
 	found["layout"] = of(layout.Value, layout.EvaluationDetails)
 	order, _ := client.ObjectValueDetails(ctx, "order", nil, unit)
 	found["order"] = of(order.Value, order.EvaluationDetails)
-	for _, key := range []string{"title", "closed", "draft", "by-impression", "nobody"} {
+	for _, key := range []string{"title", "closed", "draft", "by-impression", "missing"} {
 		text, _ := client.StringValueDetails(ctx, key, "mine", unit)
 		found[key] = of(text.Value, text.EvaluationDetails)
 	}
-	noUnit, _ := client.StringValueDetails(ctx, "title", "mine", nobody)
+	noUnit, _ := client.StringValueDetails(ctx, "title", "mine", anonymous)
 	found["noUnit"] = of(noUnit.Value, noUnit.EvaluationDetails)
 	otherType, _ := client.StringValueDetails(ctx, "slots", "mine", unit)
 	found["otherType"] = of(otherType.Value, otherType.EvaluationDetails)

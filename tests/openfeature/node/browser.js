@@ -28,7 +28,7 @@ async function run() {
     closed: client.getStringDetails('closed', 'mine'),
     draft: client.getStringDetails('draft', 'mine'),
     'by-impression': client.getStringDetails('by-impression', 'mine'),
-    nobody: client.getStringDetails('nobody', 'mine'),
+    missing: client.getStringDetails('missing', 'mine'),
   });
   client.addHandler(ProviderEvents.ConfigurationChanged, (details) => {
     const changed = [...(details.flagsChanged ?? [])].sort();

@@ -17,7 +17,7 @@ const found = {
   closed: await client.getStringDetails('closed', 'mine', unit),
   draft: await client.getStringDetails('draft', 'mine', unit),
   'by-impression': await client.getStringDetails('by-impression', 'mine', unit),
-  nobody: await client.getStringDetails('nobody', 'mine', unit),
+  missing: await client.getStringDetails('missing', 'mine', unit),
   noUnit: await client.getStringDetails('title', 'mine', {}),
   otherType: await client.getStringDetails('slots', 'mine', unit),
 };

@@ -273,7 +273,7 @@ def _take(run: Run, step: str, argument: Any, number: int) -> None:
 
 
 def _check_sets(run: Run, snapshot: Snapshot, active_at: list[tuple[int, ...]]) -> None:
-    """Nobody is assigned to a stopped variant, and it is counted who could not have one."""
+    """No unit is assigned to a stopped variant, and units that could not have one are counted."""
     n_all = len(run.experiment.definition.variants)
     excluded = [0] * n_all
     for (variant, propensity, packed, _), active in zip(run.logged, active_at, strict=True):

@@ -219,7 +219,7 @@ def test_exchanging_the_variants_reverses_the_comparison(groups):
 
 
 def test_propensities_that_are_not_each_others_rest_are_a_mismatch():
-    """Two of three variants of somebody else's log, at 1/10 and 3/10: 1 - p is no propensity."""
+    """Two of three variants of a foreign log, at 1/10 and 3/10: 1 - p is no propensity."""
     theirs, ours = (
         [
             tallied((share, 1_000 + 2_000 * variant, [1] * 100), variant=variant)

@@ -367,7 +367,7 @@ def test_any_tally_gives_a_sound_snapshot(pairs, extra):
 
 
 def test_propensities_logged_elsewhere_widen_the_comparison():
-    """A weight beyond the floor of the allocation: somebody else assigned, at 1 in 1,000."""
+    """A weight beyond the floor of the allocation: another system assigned, at 1 in 1,000."""
     rare = inverse_propensity(PROPENSITY_ONE // 1_000)
     clicks = (800, 2_000, 800)
     ours = tally(*(variant(4_000, 3 * MICRO, click=[1] * number) for number in clicks))

@@ -128,13 +128,17 @@ def test_stats_as_json_is_what_the_api_said(api, stats):
 
 
 def test_stats_of_an_unknown_experiment_says_so(api):
-    error = {"code": "EXPERIMENT_NOT_FOUND", "message": "there is none", "path": "experimentId"}
+    error = {
+        "code": "EXPERIMENT_NOT_FOUND",
+        "message": "does not exist",
+        "path": "experimentId",
+    }
     api.answers[LINE] = (404, {"error": error})
 
     result = api.run("stats", EXPERIMENT_ID)
 
     assert (result.exit_code, result.stdout) == (1, "")
-    assert result.stderr == "experiment: EXPERIMENT_NOT_FOUND at experimentId: there is none\n"
+    assert result.stderr == "experiment: EXPERIMENT_NOT_FOUND at experimentId: does not exist\n"
 
 
 def test_stats_are_of_the_conclusion_if_asked(api, stats):

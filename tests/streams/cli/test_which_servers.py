@@ -72,7 +72,7 @@ class Pair:
 
 @contextlib.contextmanager
 def pair() -> Iterator[Pair]:
-    """Listen on a loopback address of its own.
+    """Listen on a separate loopback address.
 
     On 127.0.0.1 a client of another test may still look for the server that had the port before.
     """

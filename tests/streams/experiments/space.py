@@ -215,7 +215,7 @@ def metric_spec(pick: Pick, *, is_guardrail: bool, name: str) -> dict[str, Any]:
 
 
 def definition(pick: Pick, *, is_whole: bool = False) -> ExperimentDefinition | None:
-    """Return a definition, or one with features that are no numbers; None if there is none."""
+    """Return a definition, or one with features that are no numbers; None if neither exists."""
     kind = pick(sorted(POLICIES))
     n_variants = pick(N_VARIANTS)
     config: dict[str, Any] = {"name": "x", "type": kind, "primaryMetric": PRIMARY}

@@ -161,7 +161,7 @@ def test_a_control_without_a_denominator_compares_with_nothing(zeros):
 
 
 def test_numerators_of_many_units_without_a_denominator_are_investigated():
-    """posthog #85529: while nobody sends the denominator, more units do not help."""
+    """posthog #85529: while the denominator is not sent, more units do not help."""
     none = counted([1] * 200, [0] * 200)
 
     snapshot = check(ratio_experiment(), Tally(1, 99, 0, {0: none, 1: none}), ())

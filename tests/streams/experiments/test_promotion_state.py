@@ -51,7 +51,7 @@ def test_a_winner_with_a_control_share_goes_on_assigning():
 @pytest.mark.parametrize(
     "payload",
     [WINNER, WINNER | {"controlShare": 0}, CONTROL | {"controlShare": 0.05}, {"controlShare": 0.1}],
-    ids=["says no share", "share of nothing", "the control won", "nobody won"],
+    ids=["says no share", "share of nothing", "the control won", "no winner"],
 )
 def test_what_promotes_nobody_serves_one_variant(payload):
     experiment = apply_command(reached(Status.RUNNING), command("conclude", 90, **payload))

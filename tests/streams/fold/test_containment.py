@@ -51,7 +51,7 @@ EXCEPTIONS = [
     StopIteration(),
     RuntimeError("\x1b[31m" * 1_000),
 ]
-"""Among them what Python treats in a way of its own."""
+"""Among them values that Python treats specially."""
 
 
 @dataclass(frozen=True)

@@ -222,7 +222,7 @@ def test_the_members_of_an_apis_batch_that_belong_elsewhere_are_moved_once():
 
 
 def test_a_batch_whose_sequence_is_not_authentic_is_refused_and_touches_no_sequence():
-    """Accepted batches cannot be passed by because of numbers that somebody made up."""
+    """Accepted batches cannot be skipped because of forged sequence numbers."""
     mine = [each for each in RECEIPTS if home(each) == 1]
     honest = [
         sealer(KEYRING)(

@@ -72,7 +72,7 @@ good = st.builds(
     value=st.integers(-(10**14), 10**14) | st.integers(-300, 300),
     at=st.sampled_from([None, 0, 1, 59_999, 60_000, 60_001, -300_000, -300_001, -NOW_MS, 10**10]),
     window=st.sampled_from([0, 60]),
-    # Of a contextual experiment: two vectors, and what is none.
+    # Of a contextual experiment: two vectors, and an invalid one.
     features=st.sampled_from([b"", b"", b"\1\4\0", b"\2\xfe\0\5\0\1", b"\0\0\0"]),
 )
 mutated = st.builds(changed, good, st.integers(0, 200), st.integers(0, 255))
@@ -112,7 +112,7 @@ values = st.one_of(
 
 
 def outcome(batches_of_records, limit, plans, known, partitions, *, takes=True):
-    """Return what comes of every step, as plans are learned when they are asked for."""
+    """Return the result of every step, with plans learned when they are asked for."""
     learned = {experiment: plans[experiment] for experiment in known}
     folding = ObservationFolding(SINGLE_OBJECT, KEYRING, limit, learned.get, partitions)
     fold = folding.new_fold(0)
@@ -250,7 +250,7 @@ def test_records_with_a_registry_id_are_read_the_general_way():
 
 
 def raw(**fields):
-    """Encode an observation whose bounds nobody has checked."""
+    """Encode an observation without checking its bounds."""
     receipt = KEYRING.sign(Receipt(1, 0, 1 << 31, 1, NOW_MS, 1, 0))
     usual = {
         "assignment_id": receipt,

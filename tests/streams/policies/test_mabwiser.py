@@ -74,7 +74,7 @@ def test_thompson_shares():
 @pytest.mark.parametrize("alpha", [0.5, 1.0, 2.5])
 @pytest.mark.parametrize("ridge", [0.1, 2.0])
 def test_lin_ucb_bounds(alpha, ridge):
-    """It inverts with LAPACK, and this with a factor of its own: equal to nine digits."""
+    """It inverts with LAPACK, this with a separate factorization: equal to nine digits."""
     other = bandit(LearningPolicy.LinUCB(alpha=alpha, l2_lambda=ridge), CONTEXTS)
     model = model_of(ridge)
 

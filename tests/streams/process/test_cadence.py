@@ -16,7 +16,7 @@ NEVER_S = 3_600.0
 
 
 class Clock:
-    """Seconds that pass when they are told to."""
+    """A clock that advances on request."""
 
     def __init__(self) -> None:
         self.now_s = 1_000.0

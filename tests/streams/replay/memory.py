@@ -97,7 +97,7 @@ class Kept:
 
 
 class Installation:
-    """Workers that fold, emit and publish when they are told to, over a log in memory."""
+    """Workers that fold, emit and publish on request, over a log in memory."""
 
     def __init__(self, definitions: Mapping[int, dict[str, Any]] = DEFINITIONS) -> None:
         self.log = MemoryLog()
@@ -256,7 +256,7 @@ def installation(seed: int, *, restarted_after: int = 0) -> Installation:
     random = Random(seed)
     made = Installation()
     for number in EXPERIMENTS:
-        made.command(number, CommandKind.START, "ab" * 16)  # there is none yet
+        made.command(number, CommandKind.START, "ab" * 16)  # it does not exist yet
         made.command(number, CommandKind.CREATE)
         made.command(number, CommandKind.START)
         made.publish(number)

@@ -185,7 +185,7 @@ def _record(record: StoredRecord) -> Record:
 
 
 class Faulty:
-    """An encoder of cells that fails on those after the first record while it is told to."""
+    """An encoder of cells that fails on those after the first record while it is switched on."""
 
     is_broken = False
 

@@ -70,7 +70,7 @@ def test_a_unit_that_comes_again_is_added_once():
 
 
 def test_values_are_added_in_the_context_of_their_receipt():
-    """A click on a phone, two clicks and a repetition of an old one, and one of nobody known."""
+    """A click on a phone, two clicks and a repetition of an old one, and one of an unknown unit."""
     fold = ObservationFold(0, KEYRING)
     events = [
         observation(MOBILE),

@@ -1,4 +1,4 @@
-"""A receiver of webhooks over real HTTP on loopback, which answers as it is told."""
+"""A receiver of webhooks over real HTTP on loopback, with configurable answers."""
 
 from __future__ import annotations
 

@@ -114,7 +114,7 @@ async def test_where_nothing_listens_is_a_failure():
 
 @pytest.fixture
 def certificate(tmp_path):
-    """Return the file of a certificate for receiver.example, with its key, signed by itself."""
+    """Return the file of a certificate for receiver.example, with its key, self-signed."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "receiver.example")])
     now = datetime.now(UTC)

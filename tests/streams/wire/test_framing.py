@@ -20,7 +20,7 @@ NOBODY = "http://127.0.0.1:1"
 
 
 class Registry(ThreadingHTTPServer):
-    """A registry that gives every schema the id 7, after as many failures as it is told.
+    """A registry that gives every schema the id 7, after a given number of failures.
 
     Attributes:
         status: Of its answers.

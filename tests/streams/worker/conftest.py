@@ -38,7 +38,7 @@ from tests.twins.log import MemoryLog
 
 @pytest.fixture
 def world(monkeypatch) -> World:
-    """An experiment with a winner, which is to be concluded by itself."""
+    """An experiment with a winner, which is to be concluded automatically."""
     stage = ExperimentsStage("commands")
     config = cast(dict[str, Any], DEFINITION["config"]) | {
         "autoPromoteWinner": True,

@@ -37,7 +37,7 @@ class GenerationFollower:
 
 
 class Projected:
-    """A projector that nobody reads, and what it was given in order."""
+    """A projector without readers, and what it was given in order."""
 
     def __init__(self) -> None:
         self.given: list[str] = []

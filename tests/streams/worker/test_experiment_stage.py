@@ -97,7 +97,7 @@ def test_records_that_are_already_published_are_folded_without_side_effects():
 
 
 def newer_cell(offset: int) -> Any:
-    """A cell in a schema version that nobody here has."""
+    """A cell in an unknown schema version."""
     value = b"\xc3\x01" + b"\x07" * 8 + b"a newer cell"
     key = f"{experiment_id(EXPERIMENT)}/impressions/3".encode()
     return Record(offset, value, topic="tallies", key=key)

@@ -20,7 +20,7 @@ STEPS = 4
 
 
 class Clock:
-    """Seconds that pass when they are told to."""
+    """A clock that advances on request."""
 
     def __init__(self) -> None:
         self.now_s = 1_000.0

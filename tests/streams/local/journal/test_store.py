@@ -153,7 +153,7 @@ def test_a_damaged_file_is_named(tmp_path):
     with pytest.raises(JournalError, match=str(path)) as caught, Journal(path) as journal:
         [*journal.records()]
     assert caught.value.code == "JOURNAL_UNREADABLE"
-    path.write_text("no journal at all, but a note that somebody put here\n" * 30)
+    path.write_text("no journal at all, but a note from another program\n" * 30)
     with pytest.raises(JournalError, match="not a database"):
         Journal(path)
 

@@ -65,7 +65,7 @@ def test_what_was_refused_as_a_whole_goes_again_as_it_was(original, code):
 
 @pytest.mark.parametrize("path", ["sequence", "incarnation"])
 def test_a_batch_refused_for_its_sequence_goes_again_whole(path):
-    """Its sequence still tells whether it was counted; a member by itself would not."""
+    """Its sequence still shows whether it was counted; a single member would not."""
     refused = letter(code="SEQUENCE_WINDOW_PASSED", path=path)
 
     assert resend_of(refused, BATCH, PREFIX).value == BATCH

@@ -156,7 +156,7 @@ def test_a_level_outside_its_domain_is_refused():
 
 
 # A tiny instance: two units, two variants with means that differ by unit. The first is assigned by
-# chances 1/4 and 3/4, the second by chances that depend on what came of the first.
+# chances 1/4 and 3/4, the second by chances that depend on the outcome of the first.
 RATES = ((0.5, 0.1), (0.3, 0.9))
 
 

@@ -130,7 +130,7 @@ def test_one_unit_does_not_make_the_next_one_certain():
 
     assert lower[0] < 10
     assert upper[0] > 90
-    assert lower[1] < lower[0]  # and of a variant nobody saw less is known
+    assert lower[1] < lower[0]  # and less is known of a variant without units
     assert upper[1] > upper[0]
 
 

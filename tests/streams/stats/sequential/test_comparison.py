@@ -227,7 +227,7 @@ def test_error_of_a_pair_is_shared_by_the_variants():
 
 @pytest.mark.parametrize("n_arms", range(2, 12))
 def test_wrong_winners_have_the_error_of_the_experiment(n_arms):
-    """One-sided failures by which a wrong variant can be named, whoever is the best."""
+    """One-sided failures by which a wrong variant can be declared, whichever is the best."""
     control = pairwise_error(0.05, n_arms) / 2
     other = pairwise_error(0.05, n_arms, with_control=False) / 2
 

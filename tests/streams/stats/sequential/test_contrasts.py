@@ -162,7 +162,7 @@ def test_a_mask_takes_the_contrasts_it_names():
 
 
 def test_sums_are_those_of_the_pairs_that_are_asked_for():
-    """Of one metric, and of two that are stacked, with every field of its own."""
+    """Of one metric, and of two that are stacked, with every field distinct."""
     columns = np.arange(8 * 9.0).reshape(8, 3, 3)
     moments = Moments(*(100.0 + np.arange(3 * 9.0).reshape(3, 3, 3)))
     sums = WeightedSums(*columns, moments=moments, converted=-columns[0])

@@ -61,7 +61,7 @@ def test_a_worked_example():
     assert units_needed(moments(values).skewness) == pytest.approx(60 * (1 + 64 / 9))
     assert not tails(np.tile(values, 48)).is_right_seen
     assert tails(np.tile(values, 49)).is_right_seen  # 490 units instead of 486.7
-    assert tails(np.tile(values, 6)).is_left_seen  # which there is none of
+    assert tails(np.tile(values, 6)).is_left_seen  # a number of units that does not occur
 
 
 def test_who_has_the_long_tail_is_not_taken_for_the_worse_one():

@@ -1,0 +1,100 @@
+"""Plain technical English: idioms that a reader would have to decode do not return.
+
+Checked are docstrings, comments and messages of Python, and the text of templates, scripts and
+schemas.
+"""
+
+from __future__ import annotations
+
+import ast
+import io
+import re
+import tokenize
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("api", "benchmarks", "client", "dashboard", "schemas", "scripts", "streams", "tests")
+PLAIN_FILES = frozenset({".avsc", ".css", ".html", ".js", ".sh", ""})
+VENDORED = frozenset({"corpus", "node_modules", "vendor"})
+
+IDIOMS = {
+    "whoever": r"\bwhoever\b",
+    "nobody, somebody, anybody": r"\b(no|some|any)body\b",
+    "tells what": r"\btells? (what|which|that|how|whether)\b",
+    "is told": r"\b(is|are|be|was|were) told\b",
+    "told apart": r"\b(tell|tells|told) \w* ?apart\b",
+    "by itself": r"\bby itself\b",
+    "rests on": r"\brests? on\b",
+    "what came of": r"\bwhat (came|comes) of\b",
+    "is none": r"\b(is|are|was|were) none\b",
+    "lives through": r"\bliv(e|es|ed) through\b",
+    "stands in the way": r"\b(stand|stands|stood) in the way\b",
+    "of its own": r"\bof (its|their) own\b",
+}
+_IDIOM = re.compile("|".join(IDIOMS.values()), re.IGNORECASE)
+_NONE = re.compile(r"\b(is|are|was|were) None\b")
+
+
+def _prose(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield line and text of each docstring, message and comment of a file."""
+    source = path.read_text()
+    if path.suffix != ".py":
+        yield from enumerate(source.splitlines(), 1)
+        return
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.Constant(value=str(text)) if " " in text.strip():
+                yield node.lineno, text
+    comments: dict[int, str] = {}
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            line = token.start[0]
+            # The lines of one comment are read together: a phrase may span two of them.
+            start, text = comments.pop(line - 1, ""), token.string.lstrip("# ")
+            comments[line] = f"{start} {text}" if start else text
+    yield from comments.items()
+
+
+def _idioms(text: str) -> list[str]:
+    plain = _NONE.sub("", " ".join(text.split()))
+    return [found[0] for found in _IDIOM.finditer(plain)]
+
+
+def _files(package: str) -> list[Path]:
+    return [
+        path
+        for path in sorted((ROOT / package).rglob("*"))
+        if path.is_file()
+        and (path.suffix == ".py" or path.suffix in PLAIN_FILES)
+        and not VENDORED & set(path.parts)
+    ]
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_prose_has_no_idioms(package: str) -> None:
+    found = [
+        f"{path.relative_to(ROOT)}:{line}: {idiom!r} in {' '.join(text.split())[:200]!r}"
+        for path in _files(package)
+        if path != Path(__file__)
+        for line, text in _prose(path)
+        for idiom in _idioms(text)
+    ]
+
+    assert found == [], "\n".join(["say it in plain technical English:", *found])
+
+
+@pytest.mark.parametrize(
+    ("text", "idioms"),
+    [
+        ("Whoever asks is told what came of it.", ["Whoever", "is told", "what came of"]),
+        ("the cursor is none", ["is none"]),
+        ("a queue of its\n    own", ["of its own"]),
+        ("return 0 if entry is None else entry", []),
+        ("None without a metric; its own queue", []),
+    ],
+)
+def test_idioms_are_found_in_prose_and_not_in_code(text: str, idioms: list[str]) -> None:
+    assert _idioms(text) == idioms
