@@ -36,11 +36,14 @@ IDIOMS = {
 }
 _IDIOM = re.compile("|".join(IDIOMS.values()), re.IGNORECASE)
 _NONE = re.compile(r"\b(is|are|was|were) None\b")
+_JOINTS = re.compile(r'"\s*f?"|[\s#]+')
 
 
 def _prose(path: Path) -> Iterator[tuple[int, str]]:
     """Yield line and text of each docstring, message and comment of a file."""
     source = path.read_text()
+    if not _idioms(_JOINTS.sub(" ", source)):
+        return  # without the cost of parsing
     if path.suffix != ".py":
         yield from enumerate(source.splitlines(), 1)
         return
