@@ -116,12 +116,12 @@ def apply_command(experiment: Experiment | None, command: Command) -> Experiment
     """Return the experiment after `command`.
 
     Args:
-        experiment: The experiment before it; None if there is none with this number.
+        experiment: The experiment before it; None if no experiment has this number.
         command: The command.
 
     Raises:
         TransitionError: its status does not allow the command (`INVALID_TRANSITION`), it is created
-            twice (`EXPERIMENT_EXISTS`, or `KEY_TAKEN` where its key names it), or there is none
+            twice (`EXPERIMENT_EXISTS`, or `KEY_TAKEN` if it has a key), or it does not exist
             (`EXPERIMENT_NOT_FOUND`).
         InputError: the payload cannot be used.
     """

@@ -88,7 +88,7 @@ def _miscounts(facts: Facts) -> Iterator[Finding]:
             Severity.WARNING,
             f"{units:,} units were assigned to several variants, of "
             f"{shortened([each.experiment_id for each in crossed])}",
-            "See whether somebody assigns besides the API, or whether Redis has lost the receipts "
+            "Check whether another system assigns, or whether Redis has lost the receipts "
             "of units that return.",
         )
     for each in facts.snapshots:
@@ -101,7 +101,7 @@ def _miscounts(facts: Facts) -> Iterator[Finding]:
                 f"{shortened(named)}",
                 "Each is a program, or many users behind one id. Its observations beyond 1,000 of "
                 "a metric do not count; `experiment void --reason bot ASSIGNMENT_ID` takes it out, "
-                "and an id that stands for nobody belongs into `ignoredUnits`.",
+                "and an id that stands for no unit belongs in `ignoredUnits`.",
             )
 
 
@@ -150,7 +150,7 @@ def _schedules(facts: Facts) -> Iterator[Finding]:
                 "SCHEDULE_HELD",
                 Severity.WARNING,
                 f"the ramp of {name} is held by {each.held_by}",
-                "Look at `stats`. It goes on with a new schedule, and not by itself.",
+                "Look at `stats`. It resumes only with a new schedule.",
             )
 
 
