@@ -28,14 +28,10 @@ def evaluate(experiment: Experiment, tally: Tally, cells: Sequence[CellPlace]) -
         tally: Sum of the newest cells.
         cells: Where those cells ended, in order of source and partition.
     """
-
-    def evaluated(found: Experiment) -> Snapshot:
-        return _evaluate(found, tally, cells)
-
-    snapshot = evaluated(experiment)
+    snapshot = _evaluate(experiment, tally, cells)
     if experiment.definition.config.holdout is None:
         return snapshot
-    return with_all_metrics(snapshot, evaluated)
+    return with_all_metrics(snapshot, lambda found: _evaluate(found, tally, cells))
 
 
 def _evaluate(experiment: Experiment, tally: Tally, cells: Sequence[CellPlace]) -> Snapshot:

@@ -106,6 +106,27 @@ class Compared:
     traffic: Traffic
     covariates: Covariates | None
 
+    @classmethod
+    def read(
+        cls,
+        config: ExperimentConfig,
+        plan: GroupPlan,
+        window_s: int,
+        variants: Sequence[VariantTally],
+    ) -> Compared:
+        """Read how the units of one window were split, and their covariates.
+
+        Args:
+            config: The configuration.
+            plan: The group that they belong to.
+            window_s: The window; 0 for all units.
+            variants: Their tallies.
+        """
+        traffic = plan.traffic(variants)
+        n_covariates = len(config.covariates) if plan.is_trial else 0
+        covariates = Covariates.read(variants, n_covariates, traffic.weighting)
+        return cls(window_s, tuple(variants), traffic, covariates)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Group:
@@ -139,29 +160,27 @@ class Group:
             tally: The sum of the newest cells.
             plan: What to read.
         """
-        counted = plan.counted(tally.variants)
-        once = once_metrics(config, counted)
-        variants = tuple(read_once(config, counted, once))
+        windows = {0}.union(map(config.maturity_s, plan.names))
+        counted = {
+            window_s: plan.counted(tally.mature.get(window_s, {}) if window_s else tally.variants)
+            for window_s in windows
+        }
+        once = once_metrics(config, counted[0])
+        by_window = {
+            window_s: Compared.read(config, plan, window_s, read_once(config, variants, once))
+            for window_s, variants in counted.items()
+        }
+        variants, traffic = by_window[0].variants, by_window[0].traffic
         names, periods = plan.names, None
-        n_covariates = len(config.covariates) if plan.is_trial else 0
         if plan.is_trial:
             names = names.union(plan.observed, *(variant.metrics for variant in variants))
             periods = PrimaryPeriods.read(
                 config, variants, tally.last_at_ms, are_shared=plan.has_changed
             )
-        traffic = plan.traffic(variants)
-        explained = Covariates.read(variants, n_covariates, traffic.weighting)
-        by_window = {0: Compared(0, variants, traffic, explained)}
         metrics: dict[str, MetricInput] = {}
         compared: dict[str, Compared] = {}
         for name in sorted(names):
             window_s = config.maturity_s(name) if name in plan.names else 0
-            if window_s not in by_window:
-                mature = plan.counted(tally.mature.get(window_s, {}))
-                mature = read_once(config, mature, once)
-                split = plan.traffic(mature)
-                explained = Covariates.read(mature, n_covariates, split.weighting)
-                by_window[window_s] = Compared(window_s, tuple(mature), split, explained)
             compared[name] = by_window[window_s]
             of_name = by_window[window_s].variants if window_s else None
             if config.spec(name).percentile is not None:
