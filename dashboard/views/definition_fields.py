@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from dashboard.views.text import SPACE
+from streams.policies.registry import POLICIES
+from streams.stats.kinds import MetricKind
 
 _DAY_S = 86_400
 _HUNDRED = 100.0
@@ -37,6 +39,18 @@ class Field:
     default: str = ""
 
 
+_POLICIES = {
+    "bayesian_ab": "fixed shares (A/B test)",
+    "thompson_sampling": "Thompson sampling",
+    "top_two_thompson": "top-two Thompson sampling",
+    "ucb": "upper confidence bound",
+    "epsilon_greedy": "epsilon-greedy",
+    "lin_ts": "contextual: linear Thompson sampling",
+    "lin_ucb": "contextual: linear UCB",
+}
+"""Labels of policies; a policy without one is shown by its type."""
+
+
 def _choices(*values: str, empty: str | None = None) -> tuple[tuple[str, str], ...]:
     first = () if empty is None else (("", empty),)
     return (*first, *((value, value.replace("_", " ")) for value in values))
@@ -62,15 +76,7 @@ POLICY = (
         "type",
         "How traffic is shared",
         "choice",
-        choices=(
-            ("bayesian_ab", "fixed shares (A/B test)"),
-            ("thompson_sampling", "Thompson sampling"),
-            ("top_two_thompson", "top-two Thompson sampling"),
-            ("ucb", "upper confidence bound"),
-            ("epsilon_greedy", "epsilon-greedy"),
-            ("lin_ts", "contextual: linear Thompson sampling"),
-            ("lin_ucb", "contextual: linear UCB"),
-        ),
+        choices=tuple((each, _POLICIES.get(each, each.replace("_", " "))) for each in POLICIES),
         default="bayesian_ab",
     ),
     Field("parameters.minAllocation", "Smallest share of a variant", "percent"),
@@ -192,9 +198,7 @@ METRIC = (
         "kind",
         "Kind",
         "choice",
-        choices=_choices(
-            "binary", "count", "revenue", "continuous", "ratio", "quantile", empty="inferred"
-        ),
+        choices=_choices(*MetricKind, empty="inferred"),
     ),
     Field(
         "direction",

@@ -21,7 +21,13 @@ from dashboard.views.definition_form import (
 )
 from streams.experiments.config import ExperimentConfig
 from streams.experiments.definition import parse_definition
-from streams.experiments.metrics import MetricSpec, PriorSpec
+from streams.experiments.exposure import Exposure
+from streams.experiments.metrics import Counting, GuardrailMode, MetricSpec, PriorSpec
+from streams.experiments.unit_kind import UnitKind
+from streams.policies.registry import POLICIES
+from streams.stats.alternative import Alternative
+from streams.stats.direction import Direction
+from streams.stats.kinds import MetricKind
 
 PAGE = "/experiments/new"
 
@@ -147,6 +153,27 @@ def test_the_form_knows_every_field_of_the_api():
     assert json_names(MetricSpec) <= metric
     prior = {each.name for each in GROUPS["metrics"] if each.name.startswith("prior.")}
     assert {f"prior.{name}" for name in json_names(PriorSpec)} == prior
+
+
+@pytest.mark.parametrize(
+    ("group", "name", "values"),
+    [
+        ("config", "unit", UnitKind),
+        ("config", "type", POLICIES),
+        ("config", "alternative", Alternative),
+        ("config", "exposure", Exposure),
+        ("metrics", "kind", MetricKind),
+        ("metrics", "direction", Direction),
+        ("metrics", "mode", GuardrailMode),
+        ("metrics", "counting", Counting),
+    ],
+)
+def test_a_choice_of_the_form_has_every_value_of_the_api(group, name, values):
+    """A policy, a kind or any other value that the API has gained can be chosen here, too."""
+    fields = CONFIG if group == "config" else GROUPS[group]
+    [field] = [each for each in fields if each.name == name]
+
+    assert {value for value, _ in field.choices} - {""} == {*values}
 
 
 @pytest.mark.parametrize(
