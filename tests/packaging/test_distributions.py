@@ -19,7 +19,7 @@ from tests.patience import PATIENCE_S
 
 ROOT = Path(__file__).parents[2]
 LOCK = ROOT / "requirements-dev.lock"
-CLIENT_DEPENDENCIES = {"httpx", "pydantic", "stamina"}
+CLIENT_DEPENDENCIES = {"annotated-types", "httpx", "pydantic", "pydantic-core", "stamina"}
 
 pytestmark = [pytest.mark.timeout(900), pytest.mark.xdist_group("packaging")]
 
