@@ -13,6 +13,17 @@ import pytest
 from tests.documents import ROOT
 
 RECIPE = r"^## {}\n(.*?)(?=^## |\Z)"
+FOLDERS = [
+    "api",
+    "benchmarks",
+    "client",
+    "dashboard",
+    "docs",
+    "schemas",
+    "scripts",
+    "streams",
+    "tests",
+]
 STEP = re.compile(
     r"^   `(?P<path>[^`\n]+)`\n\n```(?P<language>\w+) executed\n(?P<text>.*?)^```$",
     re.MULTILINE | re.DOTALL,
@@ -42,8 +53,9 @@ def edited(text: str, edit: str) -> str:
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
     """A copy of all that the checks of the recipes need."""
-    for folder in ("api", "client", "dashboard", "docs", "schemas", "scripts", "streams", "tests"):
-        copytree(ROOT / folder, tmp_path / folder, ignore=ignore_patterns("__pycache__", "corpus"))
+    ignored = ignore_patterns("__pycache__", "corpus", "results")
+    for folder in FOLDERS:
+        copytree(ROOT / folder, tmp_path / folder, ignore=ignored)
     copy(ROOT / "pyproject.toml", tmp_path)
     return tmp_path
 
@@ -63,6 +75,10 @@ def run(tree: Path, *arguments: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def run_tests(tree: Path, *arguments: str) -> None:
+    run(tree, "pytest", "-q", "-p", "no:cacheprovider", *arguments)
+
+
 def test_a_policy_is_four_files(tree):
     touched = follow("Adding a policy", tree)
 
@@ -70,16 +86,19 @@ def test_a_policy_is_four_files(tree):
     tests = [
         f"tests/streams/policies/test_{name}.py" for name in ("softmax", "registry", "direction")
     ]
-    run(
-        tree,
-        "pytest",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        *tests,
-        "-k",
-        "softmax or Softmax or every_policy",
+    run_tests(tree, *tests, "-k", "softmax or Softmax or every_policy")
+    run_tests(tree, "tests/dashboard/test_create.py", "-k", "choice_of_the_form")
+
+
+def test_a_metric_kind_is_six_files(tree):
+    touched = follow("Adding a metric kind", tree)
+
+    assert len(touched) == 6
+    run_tests(tree, "tests/streams/stats/test_change.py", "tests/streams/stats/test_families.py")
+    run_tests(
+        tree, "tests/benchmarks/test_combinations.py", "-k", "every_combination or change-plain"
     )
+    run_tests(tree, "tests/dashboard/test_create.py", "-k", "choice_of_the_form")
 
 
 def test_a_command_is_four_files(tree):
@@ -89,4 +108,4 @@ def test_a_command_is_four_files(tree):
     assert len(touched) == 3  # and the reference
     assert "## `experiment health`" in (tree / "docs/reference/cli.md").read_text()
     tests = [f"tests/streams/cli/test_{name}.py" for name in ("health", "reference")]
-    run(tree, "pytest", "-q", "-p", "no:cacheprovider", *tests)
+    run_tests(tree, *tests)
