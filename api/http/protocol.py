@@ -29,7 +29,21 @@ LINGER_S = 2.0
 unread bytes is reset, and the client may lose the answer."""
 
 _NEVER_S = float("inf")
-_LOOKED_AT = frozenset({b"host", b"expect", b"transfer-encoding"})
+_ONCE = frozenset(
+    {
+        b"host",
+        b"authorization",
+        b"x-api-key",
+        b"content-type",
+        b"idempotency-key",
+        b"last-event-id",
+        b"origin",
+    }
+)
+"""Headers with one value: of two, a proxy may look at one and the API at the other (RFC 9110, 5.3).
+Those that are lists, as `Content-Encoding` and `If-None-Match`, may be repeated; a second
+`Content-Length` is refused by the parser."""
+_LOOKED_AT = _ONCE | {b"expect", b"transfer-encoding"}
 
 
 class Wait(IntEnum):
@@ -313,18 +327,20 @@ class BoundedProtocol(HttpToolsProtocol):
                 raise _too_large_a_head(limit)
         if len(self.headers) > self._limits.max_headers:
             raise RequestError("HEADERS_TOO_LARGE", f"more than {self._limits.max_headers} headers")
-        n_hosts = 0
+        found = set()
         for name, value in self.headers:
             if name not in _LOOKED_AT:
                 continue
-            if name == b"host":
-                n_hosts += 1
+            if name in _ONCE:
+                if name in found:
+                    raise malformed(f"the header {name.decode()} is given twice")
+                found.add(name)
             elif name == b"expect":
                 self.expect_100_continue = value.lower() == b"100-continue"
             elif value.lower() != b"chunked" or version == "1.0":
                 raise malformed("the only transfer encoding is chunked, of HTTP/1.1")
-        if n_hosts != 1 and (n_hosts or version == "1.1"):
-            raise malformed("a request must name one Host")
+        if version == "1.1" and b"host" not in found:
+            raise malformed("a request must name a Host")
 
     def _answering(self) -> RequestResponseCycle | None:
         """Return the newest request that is not answered yet."""

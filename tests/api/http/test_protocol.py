@@ -147,6 +147,26 @@ async def test_what_is_no_request_is_400_once_and_closed(server: Served, bad: by
 
 
 @pytest.mark.parametrize(
+    "name",
+    ["Authorization", "X-API-Key", "Content-Type", "Idempotency-Key", "Last-Event-ID", "Origin"],
+)
+async def test_a_header_with_one_value_is_refused_twice(server: Served, name: str) -> None:
+    async with server.connect() as client:
+        answer = await client.ask(POST + f"{name}: a\r\n{name.lower()}: a\r\n\r\n".encode())
+
+        assert (answer.status, answer.code) == (400, "MALFORMED_REQUEST")
+        assert name.lower() in answer.body.decode()
+        await client.closed()
+
+
+@pytest.mark.parametrize("name", ["If-None-Match", "Accept", "X-Forwarded-For", "X-Any"])
+async def test_a_header_that_is_a_list_may_be_repeated(server: Served, name: str) -> None:
+    answer = await server.ask(request("GET", "/health", f"{name}: a", f"{name}: b"))
+
+    assert answer.status == 200
+
+
+@pytest.mark.parametrize(
     "target", ["/health", "/health/", "http://elsewhere/health", "/h%65alth", "/health#part"]
 )
 async def test_forms_of_a_target(server: Served, target: str) -> None:
