@@ -29,6 +29,8 @@ line.
 | 2 | wrong usage or configuration |
 | 69 | a server that the command needs does not answer |
 | 70 | an internal fault |
+| 74 | the system does not read or write what it should, as on a full disk |
+| 130 | interrupted |
 
 Rendered from `streams/cli` by `python -m scripts.render_cli`; a test compares them.
 """

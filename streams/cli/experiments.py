@@ -7,13 +7,11 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
-import orjson
 import typer
-import yaml
 
 from experiment_streams_client import Experiment, ExperimentClient
 from streams.cli import terminal
-from streams.cli.input_files import read_text, unreadable
+from streams.cli.definition_files import read_definition
 from streams.cli.tables import experiments_table
 from streams.cli.terminal import API_DEFAULT, Api, ApiKey, AsJson, Author, ExperimentId, Reason
 from streams.experiments.promotion_state import MAX_CONTROL_SHARE
@@ -256,25 +254,6 @@ def conclude(
         terminal.show(concluded, as_object, status_line, as_json=as_json)
 
 
-def read_definition(file: Path) -> dict[str, Any]:
-    """Return the `config` and `variants` of a JSON or YAML file; `-` is standard input.
-
-    Raises:
-        InputError: the file cannot be read, or does not have exactly these two.
-    """
-    try:
-        definition = _parsed(read_text(file))
-    except yaml.YAMLError as error:
-        raise unreadable(file, error) from error
-    if not isinstance(definition, dict) or definition.keys() != {"config", "variants"}:
-        raise InputError("WRONG_TYPE", "must be an object of `config` and `variants`", str(file))
-    if not isinstance(definition["config"], dict) or not _are_objects(definition["variants"]):
-        raise InputError(
-            "WRONG_TYPE", "`config` must be an object and `variants` a list of objects", str(file)
-        )
-    return definition
-
-
 def simple_definition(
     name: str | None, kind: str, metric: str, variants: list[str], unit: str | None
 ) -> dict[str, Any]:
@@ -298,14 +277,6 @@ def simple_definition(
     }
 
 
-def _parsed(text: str) -> Any:
-    """Return JSON, or else YAML; the parser of YAML 1.1 takes JSON's 1e-3 for a string."""
-    try:
-        return orjson.loads(text)
-    except orjson.JSONDecodeError:
-        return yaml.safe_load(text)
-
-
 def _variant(text: str, is_control: bool) -> dict[str, Any]:
     name, separator, weight = text.rpartition("=")
     if not separator:
@@ -316,10 +287,6 @@ def _variant(text: str, is_control: bool) -> dict[str, Any]:
         raise InputError(
             "WRONG_TYPE", f"weight == {quoted(weight)}, must be a number", "--variant"
         ) from error
-
-
-def _are_objects(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(member, dict) for member in value)
 
 
 def as_object(experiment: Experiment) -> dict[str, Any]:

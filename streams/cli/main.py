@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import typer
-
-from streams.cli.failures import PlainFailures
+from streams.cli.failures import Application, PlainFailures
 from streams.cli.on_demand import CommandsOnDemand
 
 # A command module has `register(app)`; adding one is its name here, with the commands it adds.
@@ -61,7 +59,7 @@ class Commands(PlainFailures):
         return [*self.commands]
 
 
-app = typer.Typer(
+app = Application(
     cls=Commands,
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,  # they may hold keys

@@ -51,7 +51,7 @@ class SafeConsole(Console):
             yield Segment(text if control else printable(text, LINE_BREAK), style, control)
 
 
-out = SafeConsole(width=None if sys.stdout.isatty() else PIPE_WIDTH)
+out = SafeConsole(width=None if sys.stdout and sys.stdout.isatty() else PIPE_WIDTH)
 err = SafeConsole(stderr=True)
 
 Api = Annotated[

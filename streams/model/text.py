@@ -63,10 +63,15 @@ def json_printable(text: str) -> str:
     """
     if text.isprintable():
         return text
-    return "".join(each if each.isprintable() else _json_escape(each) for each in text)
+    return "".join(each if each.isprintable() else json_escaped(each) for each in text)
 
 
-def _json_escape(character: str) -> str:
-    units = character.encode("utf-16-be", "surrogatepass")
+def json_escaped(text: str) -> str:
+    r"""Return a text with every character escaped as in JSON.
+
+    >>> json_escaped("é😀")
+    '\\u00e9\\ud83d\\ude00'
+    """
+    units = text.encode("utf-16-be", "surrogatepass")
     pairs = (units[place : place + 2] for place in range(0, len(units), 2))
     return "".join(f"\\u{int.from_bytes(pair):04x}" for pair in pairs)

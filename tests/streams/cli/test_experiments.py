@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from streams.cli.experiments import read_definition
+from streams.cli.definition_files import read_definition
 from streams.model.errors import InputError
 from tests.streams.cli.conftest import EXPERIMENT_ID
 
@@ -75,6 +75,20 @@ def test_create_without_anything_says_what_it_needs(api):
         ("{config: [], variants: []}", "WRONG_TYPE"),
         ("{config: {}, variants: [1]}", "WRONG_TYPE"),
         ("{config: {}, variants: [], more: 1}", "WRONG_TYPE"),
+        ("[" * 100_000, "UNREADABLE_FILE"),
+        ('{"config": {"minSampleSize": ' + "9" * 6_000 + '}, "variants": []}', "UNREADABLE_FILE"),
+        ("{config: {begin: 2020-13-45}, variants: []}", "UNREADABLE_FILE"),
+        ("{config: {begin: 2020-01-02}, variants: []}", "WRONG_TYPE"),
+        ("{config: {minSampleSize: .nan}, variants: []}", "WRONG_TYPE"),
+        ("{config: {1: 2}, variants: []}", "WRONG_TYPE"),
+        ("{config: {a: !!set {b}}, variants: []}", "WRONG_TYPE"),
+        ("{config: &all {a: *all}, variants: []}", "DEFINITION_TOO_LARGE"),
+        (
+            "config:\n  a0: &a0 [1,1,1,1,1,1,1,1,1,1]\n"
+            + "".join(f"  a{n}: &a{n} [{','.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 12))
+            + "variants: []\n",
+            "DEFINITION_TOO_LARGE",
+        ),
     ],
 )
 def test_a_file_that_is_no_definition_is_refused(tmp_path, text, code):
