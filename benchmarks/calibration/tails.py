@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 from benchmarks.calibration.errors import name_of
@@ -17,6 +17,7 @@ _SEED = 2026_29
 _LOOKS = 300
 _QUICK_LOOKS = 60
 _FEW_UNITS = 3_000
+_MOST_UNITS = 300_000
 
 _PLAIN, _OVERLAP = Rule(Reading.PLAIN), Rule(Reading.OVERLAP)
 
@@ -52,10 +53,11 @@ class _World:
 
 def _equal() -> list[_World]:
     light, middle, heavy = LogNormal(0.5), LogNormal(1.0), LogNormal(2.0)
+    without_variance = light, Pareto(1.5)
     unlike = [
         (0.5, (light, heavy)),
         (0.5, (middle, heavy)),
-        (0.1, (light, Pareto(1.5))),
+        (0.1, without_variance),
         (0.02, (light, heavy)),
     ]
     found = [
@@ -87,11 +89,17 @@ def _equal() -> list[_World]:
         )
     ]
     found += [
-        _World(buyers, amounts, units, looks=looks)
+        _World(
+            buyers,
+            amounts,
+            units,
+            looks=looks,
+            # Without a variance, no number of units is enough for that many looks.
+            is_claimed=amounts != without_variance or units < _MOST_UNITS,
+        )
         for buyers, amounts in unlike[:3]
-        for units, looks in ((100_000, 60), (300_000, _LOOKS))
+        for units, looks in ((100_000, 60), (_MOST_UNITS, _LOOKS))
     ]
-    found[-1] = replace(found[-1], is_claimed=False)  # no variance: no number of units is enough
     found += [_World(buyers, amounts, 30_000, Weights.THOMPSON) for buyers, amounts in unlike]
     return found
 
