@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dashboard.views.facts import Facts
-from dashboard.views.text import listed, percent, units_of
+from dashboard.views.text import listed, percent
 
 FEWEST_ACTIVE = 2
 """Variants that must stay active: of so many none is stopped, and the experiment is concluded."""
@@ -172,8 +172,3 @@ def _is_shipped(facts: Facts) -> bool:
 def action_named(facts: Facts, name: str) -> Action | None:
     """Return a command that the experiment takes now, by its name."""
     return next((each for each in actions(facts) if each.name == name), None)
-
-
-def unit_name(facts: Facts) -> str:
-    """Return the name of a unit, in the singular."""
-    return units_of(facts.stats.unit, 1)

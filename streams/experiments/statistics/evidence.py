@@ -167,8 +167,3 @@ class Evidence(Published):
     def compared_units(self) -> PerVariant[int]:
         """Units of every variant by which the primary metric is compared."""
         return self.units if self.maturity is None else self.maturity.units
-
-    @property
-    def compared_with_value(self) -> PerVariant[int]:
-        """Those with a value of the primary metric."""
-        return self.units_with_value if self.maturity is None else self.maturity.units_with_value

@@ -196,19 +196,6 @@ def both_sides(compared: Contrast, error: FloatArray, readings: Readings) -> Bot
     return BothSides(ordered, above, below)
 
 
-def lower_ends(compared: Contrast, error: FloatArray, readings: Readings) -> FloatArray:
-    """Return lower ends of mean a minus mean b, by all readings together.
-
-    Args:
-        compared: The contrasts.
-        error: One-sided error, in (0, 1); of their shape.
-        readings: How the comparison is read.
-    """
-    ends = [each.reading.lower(compared, each.share * error) for each in readings]
-    # Tails that have not been seen leave the end out.
-    return np.where(compared.has_lower, np.maximum.reduce(ends), -np.inf)
-
-
 def lead_p_values(compared: Contrast, error: FloatArray, readings: Readings) -> FloatArray:
     """Return always-valid p-values of "a is not better than b", by all readings together.
 
