@@ -1,7 +1,7 @@
 """Plain technical English: idioms that a reader would have to decode do not return.
 
-Checked are docstrings, comments and messages of Python, and the text of templates, scripts and
-schemas.
+Checked are docstrings, comments and messages of Python, the text of templates, scripts and schemas,
+and the prose of the documents.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import ast
 import io
 import re
 import tokenize
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -34,6 +34,7 @@ IDIOMS = {
     "stands in the way": r"\b(stand|stands|stood) in the way\b",
     "of its own": r"\bof (its|their) own\b",
 }
+_FENCED = re.compile(r"^ *```.*?^ *```$", re.DOTALL | re.MULTILINE)
 _IDIOM = re.compile("|".join(IDIOMS.values()), re.IGNORECASE)
 _NONE = re.compile(r"\b(is|are|was|were) None\b")
 _JOINTS = re.compile(r'"\s*f?"|[\s#]+')
@@ -44,6 +45,11 @@ def _prose(path: Path) -> Iterator[tuple[int, str]]:
     source = path.read_text()
     if not _idioms(_JOINTS.sub(" ", source)):
         return  # without the cost of parsing
+    if path.suffix == ".md":
+        prose = _FENCED.sub(lambda block: "\n" * block[0].count("\n"), source)
+        for paragraph in re.finditer(r"(?:.+\n?)+", prose):
+            yield prose.count("\n", 0, paragraph.start()) + 1, paragraph[0]
+        return
     if path.suffix != ".py":
         yield from enumerate(source.splitlines(), 1)
         return
@@ -66,25 +72,46 @@ def _idioms(text: str) -> list[str]:
     return [found[0] for found in _IDIOM.finditer(plain)]
 
 
+def _around(idiom: str, text: str) -> str:
+    plain = " ".join(text.split())
+    start = max(plain.find(idiom) - 80, 0)
+    return plain[start : start + 200]
+
+
 def _files(package: str) -> list[Path]:
     return [
         path
         for path in sorted((ROOT / package).rglob("*"))
-        if path.is_file()
-        and (path.suffix == ".py" or path.suffix in PLAIN_FILES)
-        and not VENDORED & set(path.parts)
+        if path.is_file() and (path.suffix == ".py" or path.suffix in PLAIN_FILES)
+    ]
+
+
+def _documents() -> list[Path]:
+    return [
+        *ROOT.glob("*.md"),
+        *(path for folder in ("docs", *PACKAGES) for path in sorted((ROOT / folder).rglob("*.md"))),
+    ]
+
+
+def _found(paths: Iterable[Path]) -> list[str]:
+    return [
+        f"{path.relative_to(ROOT)}:{line}: {idiom!r} in {_around(idiom, text)!r}"
+        for path in paths
+        if path != Path(__file__) and not VENDORED & set(path.parts)
+        for line, text in _prose(path)
+        for idiom in _idioms(text)
     ]
 
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_prose_has_no_idioms(package: str) -> None:
-    found = [
-        f"{path.relative_to(ROOT)}:{line}: {idiom!r} in {' '.join(text.split())[:200]!r}"
-        for path in _files(package)
-        if path != Path(__file__)
-        for line, text in _prose(path)
-        for idiom in _idioms(text)
-    ]
+    found = _found(_files(package))
+
+    assert found == [], "\n".join(["say it in plain technical English:", *found])
+
+
+def test_documents_have_no_idioms() -> None:
+    found = _found(_documents())
 
     assert found == [], "\n".join(["say it in plain technical English:", *found])
 

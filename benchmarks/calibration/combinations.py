@@ -192,8 +192,8 @@ def combinations() -> Group:
         "after an hour and those of the other after eight on average. Units differ by a covariate, "
         "declared or not. Plans are of 1,500 units a variant, and reached in the second week. Sums "
         "by pair (`overlap`) are kept for up to 16 variants, and 1 / propensity (`inverse`) counts "
-        "beyond. At most 5 % may ever declare a winner. A row alone shows what is grossly wrong; "
-        "all of them together tell.",
+        "beyond. At most 5 % may ever declare a winner. A single row shows only gross errors; the "
+        "claim is about all of them together.",
         {"named": "ever declared"},
         tuple(_row(each) for each in all_combinations() if is_accepted(each)),
         is_pooled=True,

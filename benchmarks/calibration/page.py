@@ -25,7 +25,7 @@ command above each table makes any one of its rows. A smaller cut is a long test
 
 In brackets stands the 95 % confidence interval: of a share by Clopper and Pearson, of a mean by
 Student's t. A claim **holds** if the whole interval is within it, **fails** if the whole interval
-is outside, and is **open** if its bound lies inside: then more repetitions would tell. Rows without
+is outside, and is **open** if its bound lies inside: then more repetitions decide. Rows without
 a verdict are there for comparison; "400 of 2,000" repetitions were run at a fifth of the full size.
 How the figures are computed in production is in [statistics.md](statistics.md); the simulations are
 in [`benchmarks/simulation/`](../../benchmarks/simulation/claims.py).
