@@ -295,6 +295,17 @@ class Spool:
                 shutil.rmtree(directory, ignore_errors=True)
             os.close(lock)
 
+    def disown(self) -> None:
+        """Let go of the files as they are, in a child that was forked: they are the parent's.
+
+        While the child held the locks, no process could adopt what the parent leaves.
+        """
+        if self._map is not None:
+            self._map.close()
+        os.close(self._file)
+        for _, lock in self._locks:
+            os.close(lock)
+
     def __enter__(self) -> Self:
         """Return this spool, to be closed at the end."""
         return self

@@ -111,8 +111,10 @@ class ImpressionPublisher(Publisher):
             InputError: `experiment_id` is neither.
             InvalidParameterError: the propensity is outside (0, 1], those of all variants do not
                 sum to 1, or there are more dimensions or values than an experiment can have.
+            ForkedError: this process was forked from the one that made the publisher.
             DeliveryError: an earlier record was not delivered, or the queue stays full.
         """
+        self._outbox.check_process()  # the sequences are of the process that made it
         experiment = named_experiment(experiment_id)
         numerator, weights = _weighed(propensity, variant_index)
         values = pack_dimensions(dimensions)

@@ -9,6 +9,7 @@ from typing import Self
 
 from confluent_kafka import KafkaError, KafkaException, Message
 
+from experiment_streams_client.forks import ForkedError, watch_forks
 from streams.kafka.producers import RenewableProducer
 from streams.model.errors import DependencyError, quoted
 
@@ -47,7 +48,8 @@ class Outbox:
     """Records on their way to one topic.
 
     After a failure that no producer recovers from, the records it held are reported as not
-    delivered, and what is put after that goes through a fresh one.
+    delivered, and what is put after that goes through a fresh one. It is of the process
+    that made it.
 
     Args:
         kafka: Addresses, as `host:port,host:port`, or a configuration of librdkafka.
@@ -66,12 +68,28 @@ class Outbox:
         self._queue_timeout_s = queue_timeout_s
         self._failed = 0
         self._reason = ""
+        self._is_forked = False
+        watch_forks(self)
+
+    def after_fork(self) -> None:
+        """Take nothing more: a producer sends nothing after a fork."""
+        self._is_forked = True
+
+    def check_process(self) -> None:
+        """Refuse to be used in a process that was forked from the one that made it.
+
+        Raises:
+            ForkedError: it is.
+        """
+        if self._is_forked:
+            raise ForkedError(self)
 
     def put(self, value: bytes, *, key: bytes | None = None, partition: int | None = None) -> None:
         """Hand a record over; waits while the queue is full.
 
         Raises:
             DeliveryError: an earlier record was not delivered, or the queue stays full.
+            ForkedError: this process was forked from the one that made it.
         """
         for _ in self._attempts(value, key, partition):
             self._producer.poll(_POLL_S)
@@ -89,6 +107,7 @@ class Outbox:
         Raises:
             DeliveryError: something was not, in `timeout_s` seconds.
         """
+        self.check_process()
         remaining = self._producer.flush(timeout_s)
         self._raise_failures()
         if remaining:
@@ -96,6 +115,8 @@ class Outbox:
 
     def close(self) -> None:
         """Drop what was not delivered, and the connections."""
+        if self._is_forked:
+            return
         self._producer.close()
 
     def count_partitions(self, timeout_s: float) -> int:
@@ -114,6 +135,7 @@ class Outbox:
 
     def _attempts(self, value: bytes, key: bytes | None, partition: int | None) -> Iterator[None]:
         """Try to hand a record over; yield after each attempt that found the queue full."""
+        self.check_process()
         deadline = time.monotonic() + self._queue_timeout_s
         place = CHOSEN_BY_KEY if partition is None else partition
         while True:

@@ -16,6 +16,7 @@ from api.http.models.requests import AssignmentContext
 from api.services.logged_context import logged_context
 from api.snapshots.running import ShippedExperiment
 from experiment_streams_client.clients import ExperimentClient
+from experiment_streams_client.forks import ForkedError, watch_forks
 from experiment_streams_client.local.assignments import (
     LocalAssignment,
     LocalRequest,
@@ -55,6 +56,8 @@ _new_tuple = tuple.__new__  # half the time of calling the class
 
 class LocalAssigner:
     """Assigns in this process, and logs every impression before it answers. Shared by threads.
+
+    It is of the process that made it: a child that is forked from it needs its own.
 
     It follows the experiments at the API and decides by the same code. What depends on what a unit
     got before, it asks of the API, once for each unit. Impressions are durable in `directory`
@@ -111,6 +114,7 @@ class LocalAssigner:
         self._first: dict[tuple[str, int, str], LocalAssignment] = {}
         self._outside_counts: dict[tuple[int, str], int] = {}
         self._lock = Lock()
+        self._is_forked = False
         self.experiments = LocalExperiments(following, keyring)
         self.experiments.start()
         key_id = keyring.ids[0]
@@ -121,6 +125,7 @@ class LocalAssigner:
         sink = sink or ApiSink(ExperimentClient(url, api_key=api_key, timeout_s=WAIT_S))
         self.delivery = Delivery(self._journal, keyring, sink, every_s, self._take_outside)
         self.delivery.start()
+        watch_forks(self)
 
     @property
     def waiting_bytes(self) -> int:
@@ -149,8 +154,9 @@ class LocalAssigner:
 
         Raises:
             EngineError: the request cannot be answered (`EXPERIMENT_NOT_RUNNING`, `MISSING_UNIT`,
-                …), there is no room for its impression (`SPOOL_FULL`), or the API has to be asked
-                and does not answer. Nothing was logged.
+                …), there is no room for its impression (`SPOOL_FULL`), the API has to be asked
+                and does not answer, or this process was forked from the one that made the assigner
+                (`FORKED`). Nothing was logged.
         """
         fields = (
             user_id, session_id, fallback_unit_id, timestamp, device, location, features, eligible,
@@ -171,11 +177,17 @@ class LocalAssigner:
 
         What was not stays in the directory, for the next process.
         """
+        if self._is_forked:
+            return True  # all that waits is of the parent
         self.experiments.stop()
         is_done = self.delivery.stop(timeout_s)
         self._journal.close()
         self._client.close()
         return is_done
+
+    def after_fork(self) -> None:
+        """Refuse all requests; see `experiment_streams_client.forks`."""
+        self._is_forked = True
 
     def __enter__(self) -> Self:
         return self
@@ -185,6 +197,8 @@ class LocalAssigner:
 
     def _decide(self, name: str, request: LocalRequest) -> LocalAssignment | None:
         """Return the answer; None where the API has to be asked."""
+        if self._is_forked:
+            raise ForkedError(self)
         known = self.experiments.by_name.get(name)
         if known is None and name not in self.experiments.unreadable:
             message = f"{quoted(name)} neither assigns nor serves a variant"

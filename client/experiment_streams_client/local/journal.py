@@ -21,6 +21,7 @@ from threading import Lock
 from api.outbox import ImpressionRow, groups_of
 from api.spool.entries import ADDRESS, HEAD_BYTES, entries, intact_entries, whole_entry
 from api.spool.spool import Segment, Spool
+from experiment_streams_client.forks import unwatch_forks, watch_forks
 from streams.model.events import ImpressionBatch, OutsideRequests
 from streams.model.receipts import Receipt
 
@@ -94,6 +95,7 @@ class Journal:
         self._lock = Lock()
         self._written: Segment | None = None
         self._room = 0  # bytes for which it is known that they fit behind what is written
+        watch_forks(self)
 
     @property
     def size_bytes(self) -> int:
@@ -229,7 +231,12 @@ class Journal:
     def close(self) -> None:
         """Let go of the files; what is left is adopted by the next process."""
         with self._lock:
+            unwatch_forks(self)
             self._spool.close()
+
+    def after_fork(self) -> None:
+        """Let go of the files, which are the parent's; see `experiment_streams_client.forks`."""
+        self._spool.disown()
 
     def _make_room(self, size: int) -> None:
         """Have room for an entry, in a file that has begun."""
