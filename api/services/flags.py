@@ -82,7 +82,8 @@ class Evaluations(NamedTuple):
     Attributes:
         flags: JSON list of the flags, in the order of their keys.
         decided: The same without the receipts: the same flags may come with another receipt, and
-            the one that a client has is still valid.
+            the one that a client has is still valid. With the ids of the context where there are
+            receipts, which are not those of another unit.
     """
 
     flags: bytes
@@ -152,10 +153,13 @@ class FlagService:
             flags += await asyncio.gather(*(self._listed(key, context) for key in part))
         receipts = [flag.get("metadata", {}).pop("assignmentId", None) for flag in flags]
         decided = orjson.dumps(flags)
+        if not any(receipts):
+            return Evaluations(decided, decided)
+        ids = orjson.dumps({name: context[name] for name in _ID_FIELDS if name in context})
         for flag, receipt in zip(flags, receipts, strict=True):
             if receipt is not None:
                 flag["metadata"] = {"assignmentId": receipt, **flag["metadata"]}
-        return Evaluations(orjson.dumps(flags) if any(receipts) else decided, decided)
+        return Evaluations(orjson.dumps(flags), ids + decided)
 
     async def _listed(self, key: str, context: Mapping[str, Any]) -> dict[str, Any]:
         snapshot = self._experiments.snapshot(key)

@@ -169,6 +169,25 @@ async def test_the_validator_of_all_flags_leaves_receipts_out(api: Api) -> None:
     assert again.status_code == 304
 
 
+async def test_a_client_whose_unit_has_changed_gets_the_receipts_of_that_unit(api: Api) -> None:
+    """A person who logs in is another unit, also where all flags are the same for both."""
+    await api.run({"key": "shown", "exposure": "event", "unit": "user"})
+    first = await api.http.post(FLAGS, json=CONTEXT)
+    [before] = first.json()["flags"]
+    condition = {"If-None-Match": first.headers["etag"]}
+
+    answers = [
+        await api.http.post(FLAGS, json={"context": {"targetingKey": f"u{n}"}}, headers=condition)
+        for n in range(8)
+    ]
+
+    assert {each.status_code for each in answers} == {200}
+    flags = [flag for each in answers for flag in each.json()["flags"]]
+    assert before["variant"] in {flag["variant"] for flag in flags}
+    receipts = {flag["metadata"]["assignmentId"] for flag in [before, *flags]}
+    assert len(receipts) == 1 + len(flags)
+
+
 @pytest.mark.parametrize("value", ["shown", "", 1, None, True, ["event"]])
 async def test_another_exposure_is_refused(api: Api, value: object) -> None:
     body = {
