@@ -10,9 +10,9 @@ from schemas.codec import Codec
 from streams.fold.cohorts import add_to_cohorts, counted
 from streams.fold.deduplication import Admission, DeduplicationWindow
 from streams.fold.hashing import KEY_MASK
-from streams.fold.partition import DEFAULT_LIMIT, PartitionFold, Refusal
+from streams.fold.partition import DEFAULT_LIMIT, PartitionFold
 from streams.fold.records import Folding, FoldResult, LogRecord, decoded, empty, never
-from streams.fold.refusals import by_code, refusal
+from streams.fold.refusals import Refusal, by_code, refusal
 from streams.fold.slices import add_assigned_to_slices, add_to_slices
 from streams.fold.window_memory import WindowFullError
 from streams.model.errors import EventError

@@ -11,9 +11,8 @@ from operator import attrgetter
 import numpy as np
 
 from schemas.codec import Codec
-from streams.fold.partition import Refusal
 from streams.fold.records import LogRecord, decoded, empty
-from streams.fold.refusals import refusal
+from streams.fold.refusals import Refusal, refusal
 from streams.model.errors import EventError
 from streams.model.events import Observation, ObservationBatch
 from streams.model.receipts import Keyring

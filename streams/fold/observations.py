@@ -22,9 +22,9 @@ from streams.fold.measuring import Measurement
 from streams.fold.metric_slots import recall_slots
 from streams.fold.misplaced import Misplaced, misplaced
 from streams.fold.observation_records import ReadRecords, chunks, read_records
-from streams.fold.partition import DEFAULT_LIMIT, Ledger, PartitionFold, Refusal, archived
+from streams.fold.partition import DEFAULT_LIMIT, Ledger, PartitionFold, archived
 from streams.fold.records import Folding, FoldResult, LogRecord, never
-from streams.fold.refusals import by_code, refusal
+from streams.fold.refusals import Refusal, by_code, refusal
 from streams.fold.verification import VerifiedObservations, verify
 from streams.model.receipts import Keyring
 from streams.model.vectors import Vector

@@ -17,15 +17,12 @@ from typing import ClassVar
 from streams.fold.batch_sequences import SequenceGuard
 from streams.fold.deduplication import DeduplicationWindow
 from streams.fold.measuring import Measurement
-from streams.fold.refusals import Refusal
 from streams.fold.segments import Piece, Segment
 from streams.model.errors import EventError
 from streams.model.ids import experiment_id
 from streams.tallies.builder import CellBuilder
 from streams.tallies.cell import Cell, Source
 from streams.tallies.plan import Plan, PlanMissingError, PlanOf, plain
-
-__all__ = ["Changes", "PartitionFold", "Progress", "Refusal", "Segment"]
 
 DEFAULT_LIMIT = 1_000_000
 """Entries that a window of one experiment and partition keeps at most, by default."""

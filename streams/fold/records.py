@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
 from streams.fold.misplaced import Misplaced
-from streams.fold.partition import PartitionFold, Refusal
+from streams.fold.partition import PartitionFold
+from streams.fold.refusals import Refusal
 from streams.model.errors import EventError
 from streams.wire.records import event_error
 

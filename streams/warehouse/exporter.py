@@ -17,8 +17,9 @@ import pyarrow as pa
 
 from streams.fold.impressions import ImpressionFolding
 from streams.fold.observations import ObservationFolding
-from streams.fold.partition import PartitionFold, Progress, Segment
+from streams.fold.partition import PartitionFold, Progress
 from streams.fold.records import Folding
+from streams.fold.segments import Segment
 from streams.kafka.records import LogSource, Span, StoredRecord
 from streams.model.receipts import Keyring
 from streams.replay.partitions import Inputs, Reading

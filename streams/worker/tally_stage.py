@@ -19,8 +19,9 @@ from typing import Generic
 from aiokafka.structs import ConsumerRecord
 
 from streams.fold.dead_letters import dead_letters
-from streams.fold.partition import Progress, Segment
+from streams.fold.partition import Progress
 from streams.fold.records import Folding, FoldT, never
+from streams.fold.segments import Segment
 from streams.fold.writable import entry_of
 from streams.model.errors import EventError
 from streams.model.events import Answer

@@ -14,8 +14,9 @@ from streams.experiments.time_points import has_point, point_of
 from streams.fold.experiment_state import ExperimentState, recommended
 from streams.fold.impressions import ImpressionFolding
 from streams.fold.observations import ObservationFolding
-from streams.fold.partition import PartitionFold, Progress, Segment
+from streams.fold.partition import PartitionFold, Progress
 from streams.fold.records import Folding
+from streams.fold.segments import Segment
 from streams.model.events import (
     Command,
     CommandKind,
