@@ -5,23 +5,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-import faust
 from aiokafka.errors import KafkaError
 
 from schemas.codec import Codec
-from streams.analysis.auto_promotion import due_command
-from streams.experiments.history import entries_json
 from streams.experiments.snapshot import Snapshot
 from streams.fold.experiment_state import (
     ExperimentState,
     conclusion,
     encoded_snapshot,
     is_report_due,
-    recommended,
 )
 from streams.fold.failed_evaluations import failed_snapshot
 from streams.kafka.records import LogError
@@ -29,8 +25,7 @@ from streams.model.errors import DependencyError
 from streams.model.events import Answer
 from streams.model.ids import experiment_id
 from streams.process.exits import die
-from streams.projection.writer import HistoryRecord, SnapshotRecord
-from streams.wire.commands import encode_command
+from streams.projection.writer import SnapshotRecord
 from streams.wire.decisions import encode_decision
 from streams.wire.records import SINGLE_OBJECT
 from streams.wire.snapshots import encode_snapshot
@@ -43,6 +38,7 @@ from streams.worker.outbox import Outgoing, deliver
 from streams.worker.pacing import TimeBudget, follow
 from streams.worker.point_recorder import PointRecorder
 from streams.worker.projector import Projector
+from streams.worker.snapshot_delivery import Evaluated, Outlets, SnapshotDelivery
 from streams.worker.turns import Place, Turns
 
 LARGE_EVALUATION_S = 0.25
@@ -54,27 +50,17 @@ LARGE_COMPARED = 512
 machine it may take that long."""
 
 REST_AT_MOST_S = 0.01
-"""Longest rest between two evaluations of a step. It is as long as the first of them took: what is
-on its way meanwhile, above all its snapshot, needs several turns of the event loop in a row."""
+"""Longest rest after the evaluations of a step. It is as long as they took: what is on its way
+meanwhile, above all their snapshots, needs several turns of the event loop in a row."""
 
-STEPS_AT_MOST = 0.8
-"""Share of the time for steps, most of which is waiting or other tasks between evaluations."""
+STEPS_AT_MOST = 0.95
+"""Share of the time for steps with their rests."""
 
 TAKE_OVER_PAUSES_S = (0.0, 2.0, 10.0)
 """Times after a take-over at which the logged actions are read: by a generation that becomes active
 or a worker that gets a partition. The previous owner may log actions until it notices."""
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Outlets:
-    """Topics that the publisher writes."""
-
-    posteriors: faust.TopicT
-    decisions: faust.TopicT
-    commands: faust.TopicT
-    may_command: Callable[[], bool] = lambda: True
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,19 +85,11 @@ class _Computed:
     single: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class _Published:
-    """A snapshot to be delivered, with the state it was made from."""
-
-    partition: int
-    known: ExperimentState
-    snapshot: Snapshot
-    single: bytes
-    record: Outgoing
-
-
 class Publisher:
     """A loop that evaluates changed experiments and publishes the results.
+
+    A step evaluates for some milliseconds, and rests, while others run. What has changed meanwhile
+    has its turn in the next one. The results are delivered beside it.
 
     In an inactive generation it publishes snapshots only, and notes recommended actions without
     logging them. After a take-over it first reads the actions that were logged: when its generation
@@ -145,7 +123,6 @@ class Publisher:
         self._projector = projector
         self._codec = codec
         self._timeout = timeout_s
-        self._commanded: set[str] = set()
         self._follower = follower
         self._points = points
         self._logged = logged.decisions
@@ -156,15 +133,13 @@ class Publisher:
         self._turns = Turns()
         self._large: set[int] = set()
         self._large_task: asyncio.Task[None] | None = None
+        self.delivery = SnapshotDelivery(
+            stage, outlets, projector, codec, timeout_s, follower, points
+        )
 
     async def run(self) -> None:
         """Publish what changes, indefinitely."""
-        await follow(
-            self._stage.changed,
-            self._step,
-            at_most=STEPS_AT_MOST,
-            wait_s=self._wait_s,
-        )
+        await follow(self._stage.changed, self._step, at_most=STEPS_AT_MOST, wait_s=self._wait_s)
 
     def _wait_s(self) -> float | None:
         """Return the seconds until a step is due; None if nothing has changed."""
@@ -189,7 +164,8 @@ class Publisher:
     async def _step(self) -> None:
         stage = self._stage
         if self._is_taking_over:
-            await self._take_note()
+            async with self.delivery.turn:  # what waits is decided by what is read now
+                await self._take_note()
             self._is_taking_over = False
         self._forget_others()
         answers, stage.answers = stage.answers, []
@@ -198,17 +174,14 @@ class Publisher:
         turns = self._turns
         due = turns.take_due(stage.dirty, commanded)
         dirty = dict.fromkeys(due)
-        rest_s = 0.0
+        took_s = 0.0
         waiting: list[Place] = []
         begun: set[int] = set()
-        published: list[_Published] = []
+        published: list[Evaluated] = []
         failed: list[tuple[int, ExperimentState, Exception]] = []
         for place in sorted(
             dirty, key=lambda place: (place[1] not in commanded, place[1] in self._large)
         ):
-            # Batches and heartbeats run in between.
-            await asyncio.sleep(min(rest_s, REST_AT_MOST_S))
-            rest_s = 0.0
             partition, number = place
             known = stage.known(partition, number)
             is_large = known is not None and self._is_large(known)
@@ -223,8 +196,9 @@ class Publisher:
             elif known is not None:
                 with budget.spent() as spent:
                     self._evaluate(partition, known, published, failed)
-                rest_s = spent()
-                self._note_cost(number, budget, rest_s)
+                self._note_cost(number, budget, spent())
+                took_s += spent()
+                await asyncio.sleep(0)  # batches and heartbeats run in between
         try:
             published += await self._without_statistics(failed)
             await self._keep_conclusions(published)
@@ -233,12 +207,9 @@ class Publisher:
             kept = [answer for answer in answers if answer.experiment not in begun]
             stage.answers = kept + stage.answers
             raise
+        self.delivery.offer(published)
         self._leave(waiting, [answer for answer in answers if answer.experiment not in begun])
-        try:
-            await self._deliver(published)
-        except BaseException:
-            self._restore(dirty)
-            raise
+        await asyncio.sleep(min(took_s, REST_AT_MOST_S))
 
     def _remove_ended(self) -> None:
         ended, self._stage.ended = self._stage.ended, []
@@ -257,13 +228,6 @@ class Publisher:
         """Have experiments evaluated again, of which the results could not be published."""
         self._stage.dirty = {**dirty, **self._stage.dirty}
         self._turns.restore(dirty)
-
-    async def _deliver(self, published: Sequence[_Published]) -> None:
-        """Write snapshots to the log, then the decisions based on them."""
-        await deliver(self._outlets.posteriors, [p.record for p in published], self._timeout)
-        for each in published:
-            self._points.offer(each.snapshot)
-            await self._decide(each.partition, each.known, each.snapshot)
 
     def _is_large(self, known: ExperimentState) -> bool:
         if known.number in self._large:
@@ -286,7 +250,7 @@ class Publisher:
         stage = self._stage
         self._large.add(known.number)
         try:
-            published: list[_Published] = []
+            published: list[Evaluated] = []
             failed: list[tuple[int, ExperimentState, Exception]] = []
             with self._turns.large_share.spent() as spent:  # includes the work of other tasks
                 computed = await asyncio.to_thread(_attempted, known.copy(), self._codec)
@@ -297,10 +261,9 @@ class Publisher:
             self._take(partition, known, computed, published, failed)
             published += await self._without_statistics(failed)
             await self._keep_conclusions(published)
+            self.delivery.offer(published)
             self._projector.answer(answers)
-            answers = ()
-            await self._deliver(published)
-            if spent() <= LARGE_EVALUATION_S:  # not earlier: a step would overtake this delivery
+            if spent() <= LARGE_EVALUATION_S:
                 self._large.discard(known.number)
         except (DependencyError, KafkaError, LogError, TimeoutError) as error:
             logger.warning("%r, trying again", error)
@@ -331,7 +294,7 @@ class Publisher:
         self,
         partition: int,
         known: ExperimentState,
-        published: list[_Published],
+        published: list[Evaluated],
         failed: list[tuple[int, ExperimentState, Exception]],
     ) -> None:
         """Evaluate an experiment, and add it to `published` or `failed`."""
@@ -342,7 +305,7 @@ class Publisher:
         partition: int,
         known: ExperimentState,
         computed: _Computed | Exception | None,
-        published: list[_Published],
+        published: list[Evaluated],
         failed: list[tuple[int, ExperimentState, Exception]],
     ) -> None:
         """Add a result to `published` or `failed`."""
@@ -356,8 +319,8 @@ class Publisher:
             failed.append((partition, known, computed))
             return
         record = self._offer(computed)
-        self._offer_history(known)
-        published.append(_Published(partition, known, computed.snapshot, computed.single, record))
+        self.delivery.offer_history(known)
+        published.append(Evaluated(partition, known, computed.snapshot, computed.single, record))
         if self._failing.pop(known.number, self) is not self:
             logger.info("%s can be evaluated again", experiment_id(known.number))
             metrics.EVALUATIONS_FAILING.set(len(self._failing))
@@ -373,7 +336,7 @@ class Publisher:
 
     async def _without_statistics(
         self, failed: Sequence[tuple[int, ExperimentState, Exception]]
-    ) -> list[_Published]:
+    ) -> list[Evaluated]:
         """Return snapshots of experiments whose evaluation failed.
 
         The lifecycle is current; statistics and weights are the last published, by any worker.
@@ -392,12 +355,12 @@ class Publisher:
                 snapshot = failed_snapshot(known.experiment, known.cells.values(), error, kept)
                 computed = _encoded(snapshot, self._codec)
                 record = self._offer(computed)
-                self._offer_history(known)
+                self.delivery.offer_history(known)
             except Exception:
                 # Its last snapshot remains in force; the others are published.
                 logger.exception("%s cannot be published", experiment_id(known.number))
                 continue
-            published.append(_Published(partition, known, snapshot, computed.single, record))
+            published.append(Evaluated(partition, known, snapshot, computed.single, record))
         return published
 
     def _offer(self, computed: _Computed) -> Outgoing:
@@ -406,16 +369,6 @@ class Publisher:
         name, is_failed = snapshot.experiment.id, snapshot.failure is not None
         self._projector.offer(SnapshotRecord(name, snapshot.version, computed.single, is_failed))
         return Outgoing(name.encode(), computed.payload)
-
-    def _offer_history(self, known: ExperimentState) -> None:
-        """Offer the history of an experiment to the projector, if this generation is active."""
-        if not self._follower.is_active:
-            return
-        version = known.last_offset, known.logged.n_logged
-        name = experiment_id(known.number)
-        if self._projector.is_newer_history(name, version):
-            payload = entries_json(known.history())
-            self._projector.offer_history(HistoryRecord(name, version, payload))
 
     def _leave(self, waiting: Collection[Place], answers: Sequence[Answer]) -> None:
         """Leave experiments to the next step, and publish the answers about all others.
@@ -452,7 +405,7 @@ class Publisher:
     def _take_over_now(self) -> tuple[int, int]:
         return self._follower.generations.epoch, self._stage.restorations
 
-    async def _keep_conclusions(self, published: Sequence[_Published]) -> None:
+    async def _keep_conclusions(self, published: Sequence[Evaluated]) -> None:
         """Log and project the statistics of experiments that were just concluded.
 
         Before the answer to the command, so that its sender can read them, and once: not before the
@@ -463,33 +416,13 @@ class Publisher:
         for each in published:
             if not is_report_due(each.snapshot) or self._logged.has_conclusion(each.known.number):
                 continue
+            await self.delivery.flush()  # what was decided before comes first in the log
             name = each.snapshot.experiment.id
             decision = conclusion(each.snapshot, each.single, self._follower.generation)
             record = Outgoing(name.encode(), encode_decision(decision, self._codec))
             await deliver(self._outlets.decisions, [record], self._timeout)
             self._logged.note_conclusion(each.known.number)
             self._projector.offer_conclusion(name, each.single)
-
-    async def _decide(self, partition: int, known: ExperimentState, snapshot: Snapshot) -> None:
-        action = snapshot.recommended_action
-        if action is not known.action:
-            if self._follower.is_active:
-                decision = recommended(snapshot, self._follower.generation)
-                record = Outgoing(
-                    snapshot.experiment.id.encode(), encode_decision(decision, self._codec)
-                )
-                await deliver(self._outlets.decisions, [record], self._timeout)
-                since_ms = known.entries[-1].at_ms if known.entries else 0
-                known.logged = known.logged.followed_by(decision, since_ms)
-            self._stage.note_action(partition, known, action)
-            self._offer_history(known)
-        # Without the right to write commands, winners are not promoted automatically.
-        is_asked = self._follower.is_active and self._outlets.may_command()
-        command = due_command(snapshot) if is_asked else None
-        if command is not None and command.command_id not in self._commanded:
-            record = Outgoing(snapshot.experiment.id.encode(), encode_command(command, self._codec))
-            await deliver(self._outlets.commands, [record], self._timeout)
-            self._commanded.add(command.command_id)
 
 
 def _attempted(known: ExperimentState, codec: Codec) -> _Computed | Exception | None:

@@ -36,9 +36,10 @@ from streams.worker.outbox import Outgoing, deliver
 from streams.worker.partition_processor import Outcome, PartitionProcessor, Stage
 from streams.worker.point_recorder import PointRecorder
 from streams.worker.projector import Projector
-from streams.worker.publisher import Logged, Outlets, Publisher
+from streams.worker.publisher import Logged, Publisher
 from streams.worker.schedules import LOOK_S as SCHEDULES_LOOK_S
 from streams.worker.schedules import due_schedule
+from streams.worker.snapshot_delivery import Outlets
 from streams.worker.tables import DurableTable
 from streams.worker.tally_stage import TallyStage
 from streams.worker.ticks import DueCommands, Ticks
@@ -174,6 +175,7 @@ def attach(
         "holdouts": copier.run,
         "emitter": emitter.run,
         "publisher": publisher.run,
+        "delivery": publisher.delivery.run,
         "take-over": publisher.take_over,
         "timeseries": partial(_once_known, projector, points.run),
         "projector": projector.run,

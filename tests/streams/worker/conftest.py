@@ -16,13 +16,14 @@ from streams.wire.commands import encode_command
 from streams.wire.framing import Framing
 from streams.wire.records import SINGLE_OBJECT
 from streams.worker import publisher as module
-from streams.worker import turns
+from streams.worker import snapshot_delivery, turns
 from streams.worker.experiment_stage import ExperimentsStage
 from streams.worker.last_snapshots import LastSnapshots
 from streams.worker.logged_decisions import LoggedDecisions
 from streams.worker.outbox import Outgoing
 from streams.worker.pacing import TimeBudget
-from streams.worker.publisher import Logged, Outlets, Publisher
+from streams.worker.publisher import Logged, Publisher
+from streams.worker.snapshot_delivery import Outlets
 from tests.streams.worker.publishing import (
     CONCLUDE,
     EXPERIMENT,
@@ -89,6 +90,7 @@ def world(monkeypatch) -> World:
         return replace(snapshot, recommended_action=CONCLUDE, winner=1, evidence=evidence)
 
     monkeypatch.setattr(turns, "STEP_S", 3_600.0)
-    monkeypatch.setattr(module, "deliver", deliver)
+    for each in (module, snapshot_delivery):
+        monkeypatch.setattr(each, "deliver", deliver)
     monkeypatch.setattr(module, "_evaluated", evaluated)
     return world

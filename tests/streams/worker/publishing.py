@@ -84,7 +84,12 @@ class World:
 
     async def step(self) -> None:
         self.stage.touch_all()
+        await self.publish()
+
+    async def publish(self) -> None:
+        """Evaluate what is due, and deliver it."""
         await self.publisher._step()
+        await self.publisher.delivery.flush()
 
     async def take_over(self) -> None:
         self.publisher._is_taking_over = True

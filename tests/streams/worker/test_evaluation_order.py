@@ -170,7 +170,7 @@ async def test_a_command_waits_for_no_interval(world):
     command(world, 10, CommandKind.PAUSE, {})
 
     assert world.publisher._wait_s() == 0.0
-    await world.publisher._step()
+    await world.publish()
 
     assert snapshots(world)[-1].experiment.status is Status.PAUSED
     assert world.projected.given[-1] == f"answer to {experiment_id(EXPERIMENT)}"

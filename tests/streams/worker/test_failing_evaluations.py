@@ -14,7 +14,7 @@ from streams.experiments.statistics.recommendation import RecommendedAction
 from streams.fold.experiment_state import ExperimentState
 from streams.fold.writable import MAX_ENTRY_BYTES
 from streams.model.errors import DependencyError
-from streams.model.events import Answer, CommandKind
+from streams.model.events import CONCLUSION, Answer, CommandKind
 from streams.model.ids import experiment_id
 from streams.process.cadence import Cadence
 from streams.worker import metrics
@@ -66,7 +66,7 @@ async def test_commands_take_visible_effect_whatever_the_statistics_do(world, mo
 
     for offset, (kind, payload, status) in enumerate(steps, 10):
         command(world, offset, kind, payload)
-        await world.publisher._step()
+        await world.publish()
 
         newest = snapshots(world)[-1]
         assert newest.experiment.status is status
@@ -139,20 +139,23 @@ async def test_weights_are_not_replaced_while_the_last_ones_cannot_be_read(world
     assert len(world.stage.answers) == 1
 
 
-async def test_what_could_not_be_published_is_evaluated_again_before_its_interval_is_over(
+async def test_a_conclusion_that_could_not_be_kept_is_evaluated_again_before_its_interval_is_over(
     world, monkeypatch
 ):
     async def away(*_: Any) -> None:
         raise TimeoutError
 
+    monkeypatch.setattr(module, "_evaluated", evaluated_by_itself)
+    await world.take_over()
     world.publisher._turns.cadence = Cadence(3_600.0)
-    world.stage.touch_all()
+    command(world, 10, CommandKind.CONCLUDE, {})
     with monkeypatch.context() as patched:
         patched.setattr(module, "deliver", away)
         with pytest.raises(TimeoutError):
             await world.publisher._step()
     assert world.publisher._wait_s() == 0.0
 
-    await world.publisher._step()
+    await world.publish()
 
-    assert len(snapshots(world)) == 1
+    assert snapshots(world)[-1].experiment.status is Status.CONCLUDED
+    assert [each.kind for each in world.decisions()].count(CONCLUSION) == 1

@@ -21,7 +21,7 @@ async def test_the_first_statistics_after_a_conclusion_are_kept_before_it_is_ans
     await world.take_over()
     command(world, 2, CommandKind.CONCLUDE, {})
 
-    await world.publisher._step()
+    await world.publish()
     await world.step()
 
     name = experiment_id(EXPERIMENT)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from typing import Any, cast
 
 from streams.experiments.snapshot import Snapshot
 from streams.fold.experiment_state import ExperimentState
+from streams.model.errors import DependencyError
 from streams.model.events import Answer, Command, CommandKind
 from streams.model.ids import experiment_id
 from streams.wire.commands import encode_command
@@ -105,34 +105,21 @@ async def test_a_large_one_that_ends_meanwhile_is_not_published_and_its_answers_
     assert world.stage.answers == [answer]
 
 
-async def test_a_large_one_that_was_cheap_is_no_small_one_before_it_is_published(world):
-    """Else a step would publish a newer snapshot before the older one that is on its way."""
-    order: list[str] = []
+async def test_a_large_one_that_was_cheap_is_a_small_one_again(world):
     world.publisher._large.add(EXPERIMENT)
-    deliver = world.publisher._deliver
-
-    async def delivered(published: Any) -> None:
-        order.append(f"large: {EXPERIMENT in world.publisher._large}")
-        await deliver(published)
-
-    world.publisher._deliver = delivered
     await world.step()
     await world.publisher._large_task
 
-    assert "large: True" in order
-    assert "large: False" not in order[order.index("large: True") :]
     assert EXPERIMENT not in world.publisher._large
 
 
-async def test_a_large_one_is_evaluated_again_when_kafka_was_away(world, monkeypatch):
-    async def away(*_: Any) -> None:
-        raise TimeoutError
-
-    monkeypatch.setattr(module, "deliver", away)
+async def test_a_large_one_is_evaluated_again_when_its_last_snapshot_cannot_be_read(
+    world, monkeypatch
+):
+    monkeypatch.setattr(module, "_evaluated", lambda _: 1 / 0)
+    world.log.failures.append(DependencyError("kafka", "away"))
     world.publisher._large.add(EXPERIMENT)
-    world.stage.touch_all()
-    with contextlib.suppress(TimeoutError):
-        await world.publisher._step()
+    await world.step()
     await world.publisher._large_task
 
     assert (PARTITION, EXPERIMENT) in world.stage.dirty

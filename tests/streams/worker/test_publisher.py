@@ -57,7 +57,8 @@ async def test_the_active_generation_decides_once_and_says_which_it_is(world):
 
 async def test_without_the_right_to_write_commands_all_but_the_promotion_goes_on(world):
     may = [False]
-    world.publisher._outlets = replace(world.publisher._outlets, may_command=lambda: may[0])
+    delivery = world.publisher.delivery
+    delivery._outlets = replace(delivery._outlets, may_command=lambda: may[0])
 
     await world.step()
     assert world.decided() == [("conclude_winner", 2)]
