@@ -1,12 +1,13 @@
-"""Batch processing of one agent: fold, write, wait, write progress, wait, acknowledge, publish.
+"""Batch processing of one agent: fold, write, wait, publish, write progress, wait, acknowledge.
 
 Every partition has its own queue. All batches that wait in it are processed together, so a slow
 broker makes batches larger and not the queue longer; and since partitions wait side by side, their
 writes share the producer's requests.
 
-Nothing is acknowledged before it is durable. When a write fails the process exits: if it went on,
-the acknowledgement of a later batch would cover the failed one. Records that are written or read
-twice are harmless, since every table entry carries the offset up to which it is valid.
+Nothing is published or acknowledged before it is durable. When a write fails the process exits: if
+it went on, the acknowledgement of a later batch would cover the failed one. Records that are
+written or read twice are harmless, since every table entry carries the offset up to which it is
+valid, and so is what is published twice.
 
 The progress record is written alone, after everything else of its batch. If it exists, so does
 all that the batch wrote; and it is the last Kafka batch of its changelog partition, so recovery is
@@ -118,7 +119,8 @@ class Stage(Protocol):
     def on_durable(self, topic: str, partition: int, answers: Sequence[Answer] = ()) -> None:
         """Publish what follows from the batches folded so far, and the answers of the last one.
 
-        All of it is durable now.
+        All of it is durable now. The progress may not be: then the last batch is folded again after
+        a crash, and the same is published again.
         """
 
     def release(self, partition: int) -> None:
@@ -234,7 +236,9 @@ class PartitionProcessor:
             folded.dead_letters[:0] = outcome.dead_letters
             if batch.already_published:
                 folded.drop_side_effects()
-            await self._make_durable(topic, partition, batch.end - 1, folded)
+            await self._write(topic, partition, batch.end - 1, folded)
+            self._stage.on_durable(topic, partition, folded.answers)
+            await self._write_progress(topic, partition, batch.end - 1, folded)
             outcome = folded
             self._in_flight.discard(partition)
         for event in live:
@@ -242,7 +246,6 @@ class PartitionProcessor:
         lag = (self._app.consumer.highwater(tp) or 0) - batch.end
         metrics.LAG.labels(topic, partition).set(max(0, lag))
         metrics.batch(topic, len(records), outcome.events, time.perf_counter() - started)
-        self._stage.on_durable(topic, partition, outcome.answers)
 
     async def _fold(self, topic: str, partition: int, records: Sequence[ConsumerRecord]) -> Outcome:
         while True:
@@ -259,9 +262,8 @@ class PartitionProcessor:
                     missing = error.experiment
             await self._learn_plan(missing)
 
-    async def _make_durable(
-        self, topic: str, partition: int, offset: int, outcome: Outcome
-    ) -> None:
+    async def _write(self, topic: str, partition: int, offset: int, outcome: Outcome) -> None:
+        """Make all of a batch durable but its progress."""
         table = self._table
         for key in self._forgotten.pop(partition, ()):
             table.forget(partition, key)
@@ -272,6 +274,11 @@ class PartitionProcessor:
         if topic_id is not None and table.get_entry(partition, key) is None:
             table.put(partition, key, offset, topic_id.encode())
         await asyncio.gather(table.barrier(partition, self._timeout), self._publish(outcome))
+
+    async def _write_progress(
+        self, topic: str, partition: int, offset: int, outcome: Outcome
+    ) -> None:
+        table = self._table
         table.put(partition, progress_key(topic, partition), offset, outcome.progress)
         await table.barrier(partition, self._timeout)
         self._done[partition][topic] = offset + 1

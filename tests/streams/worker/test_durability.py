@@ -554,7 +554,7 @@ def test_the_steps_of_a_batch_come_in_their_order():
 
     _, steps = undisturbed(agent)
 
-    fold, again, *writes, progress, ack, durable = steps[2:]  # behind those of the recovery
+    fold, again, *writes, durable, progress, ack = steps[2:]  # behind those of the recovery
     assert fold == again == ("fold", "observations", 0, 0, 1)  # the plan was missing
     assert {(topic, key[:2]) for _, topic, _, key in writes} == {
         (table, b"c/"),  # the cell
