@@ -1,7 +1,7 @@
 """Hops of an observation on its way, by the timestamps of the records that it caused.
 
 All processes share a machine and its clock. Records carry the time at which their sender gave them
-to its client, in whole milliseconds; the last two hops are measured here.
+to its client, in whole milliseconds; the ends of the last two hops are measured here.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import itertools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -22,22 +22,16 @@ from streams.projection.keys import Keys
 from streams.projection.reader import ProjectionReader
 from streams.settings import Settings
 from streams.tallies.cell import Source
-from streams.wire.cells import decode_cell
 from streams.wire.snapshots import decode_snapshot
-from streams.worker.partition_processor import progress_key
 from streams.worker.tables import unpack
 
 HOPS = (
     "posted to given to Kafka",
     "to folded",
-    "to durable, but for its progress",
-    "to its cell sent",
-    "to its cell taken",
-    "to evaluated and logged",
-    "to announced by Redis",
+    "to evaluated and announced",
     "to read by the API",
 )
-"""Each begins where the one before ends. What is announced may be logged a moment later."""
+"""Each begins where the one before ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +93,12 @@ def hops_of(
     log = _Log(settings)
     observations = log.read(catalogue.OBSERVATIONS.name)
     folded = log.read(f"{settings.faust_app_id}-observations-state-changelog")
-    tallies = log.read(settings.topic_name(catalogue.TALLIES))
-    taken = log.read(f"{settings.faust_app_id}-experiments-state-changelog")
-    posteriors = log.read(settings.topic_name(catalogue.POSTERIORS))
-    source = Source.OBSERVATIONS
+    snapshots = [
+        decode_snapshot(record.value)
+        for records in log.read(settings.topic_name(catalogue.POSTERIORS)).values()
+        for record in records
+        if record.key == experiment.encode() and record.value is not None
+    ]
     found = []
     for probe in probes:
         receipt = probe.receipt.encode()
@@ -112,43 +108,22 @@ def hops_of(
             for record in records
             if record.value is not None and receipt in record.value
         )
-        place = f"{experiment}/{source}/{partition}".encode()
-        reached = _Reached(event.offset)
-        progress = progress_key(settings.topic_name(catalogue.OBSERVATIONS), partition)
-        ends = [
-            event.timestamp,
-            reached.entry(folded[partition], f"c/{experiment}".encode()),
-            reached.entry(folded[partition], progress),
-            reached.first(tallies, place, lambda value: decode_cell(value).last_offset),
-            reached.first(taken, b"t/" + place, lambda value: unpack(value)[0]),
-        ]
-        snapshots = [
-            (record.timestamp, decode_snapshot(record.value))
-            for records in posteriors.values()
-            for record in records
-            if record.key == experiment.encode() and record.timestamp >= probe.posted * 1e3 - 1
-        ]
-        logged_at, snapshot = min(
-            (
-                (at, each)
-                for at, each in snapshots
-                if any(
-                    (cell.source, cell.partition) == (source, partition)
-                    and cell.last_offset >= event.offset
-                    for cell in each.cells
-                )
-            ),
-            key=lambda found: found[0],
+        folded_ms = min(
+            record.timestamp
+            for record in folded[partition]
+            if record.key == f"c/{experiment}".encode()
+            and record.value is not None
+            and unpack(record.value)[0] >= event.offset
         )
-        heard = next(
-            (at for version, at in announced if version >= snapshot.version), probe.counted
+        version = min(
+            snapshot.version
+            for snapshot in snapshots
+            for cell in snapshot.cells
+            if (cell.source, cell.partition) == (Source.OBSERVATIONS, partition)
+            and cell.last_offset >= event.offset
         )
-        times = [
-            probe.posted,
-            *(at / 1e3 for at in [*ends, logged_at]),
-            heard,
-            probe.counted,
-        ]
+        heard = next((at for heard, at in announced if heard >= version), probe.counted)
+        times = [probe.posted, event.timestamp / 1e3, folded_ms / 1e3, heard, probe.counted]
         found.append([end - begin for begin, end in itertools.pairwise(times)])
     return found
 
@@ -168,28 +143,3 @@ class _Log:
             ]
             for partition, span in self._source.spans(topic).items()
         }
-
-
-@dataclass(frozen=True, slots=True)
-class _Reached:
-    """First times at which records say that an event is included."""
-
-    offset: int
-
-    def entry(self, records: Sequence[StoredRecord], key: bytes) -> int:
-        return self.first({0: records}, key, lambda value: unpack(value)[0])
-
-    def first(
-        self,
-        topic: dict[int, Sequence[StoredRecord]] | dict[int, list[StoredRecord]],
-        key: bytes,
-        reaches: Callable[[bytes], int],
-    ) -> int:
-        return min(
-            record.timestamp
-            for records in topic.values()
-            for record in records
-            if record.key == key
-            and record.value is not None
-            and reaches(record.value) >= self.offset
-        )

@@ -275,7 +275,9 @@ class Settings(KafkaSettings):
         le=3_600_000,
         description="Shortest time between two emissions of one tally cell, milliseconds. A cell "
         "that was not emitted for that long is emitted as soon as it changes, so only experiments "
-        "under load wait for it; a shorter time means more records in `tallies`.",
+        "under load wait for it; a shorter time means more records in `tallies`. A cell whose "
+        "experiment the same worker has is evaluated there at once, and emitted at most every 500 "
+        "ms.",
     )
     deduplication_max_entries: int = Field(
         1_000_000,

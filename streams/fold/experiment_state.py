@@ -49,7 +49,8 @@ class ExperimentState:
         last_offset: Offset of the last command applied.
         experiment: As the commands have left it; None before it was created.
         answers: The last answers by command id, oldest first.
-        cells: Newest cell of every source partition.
+        cells: Newest cell of every source partition, of those that have come by `tallies`.
+        early: Newer ones that were counted in this process, and are still on their way.
         action: The recommended action last published, and how often it has changed.
         archived_at_ms: When it was archived; None before.
         is_ended: Whether its end was logged and all but the refusal of commands is forgotten.
@@ -62,6 +63,7 @@ class ExperimentState:
     experiment: Experiment | None = None
     answers: dict[str, Answer] = field(default_factory=dict)
     cells: dict[tuple[Source, int], Cell] = field(default_factory=dict)
+    early: dict[tuple[Source, int], Cell] = field(default_factory=dict)
     action: RecommendedAction = RecommendedAction.CONTINUE
     n_actions: int = 0
     archived_at_ms: int | None = None
@@ -73,7 +75,24 @@ class ExperimentState:
         """Return what is to be published; None before its creation and after its end."""
         if self.experiment is None or self.is_ended:
             return None
-        return snapshot_of(self.experiment, self.cells.values())
+        return snapshot_of(self.experiment, self.newest_cells())
+
+    def newest_cells(self) -> Iterable[Cell]:
+        """Return the newest cell of every source partition."""
+        return (self.cells | self.early).values()
+
+    def has_cell(self, cell: Cell) -> bool:
+        """Return whether the newest cell of its place includes a cell."""
+        place = cell.source, cell.partition
+        newest = self.early.get(place) or self.cells.get(place)
+        return newest is not None and newest.last_offset >= cell.last_offset
+
+    def take_early(self, cell: Cell) -> bool:
+        """Use a cell that is durable where it was counted; return whether it is the newest."""
+        if self.is_ended or self.has_cell(cell):
+            return False
+        self.early[cell.source, cell.partition] = cell
+        return True
 
     def take_cell(self, cell: Cell) -> bool:
         """Keep a cell if it is newer than the one of its place; return whether it is."""
@@ -84,6 +103,9 @@ class ExperimentState:
         if before is not None and before.last_offset >= cell.last_offset:
             return False
         self.cells[place] = cell
+        early = self.early.get(place)
+        if early is not None and early.last_offset <= cell.last_offset:
+            del self.early[place]
         return True
 
     def due_at_ms(self, keep_ms: int) -> int | None:
@@ -120,12 +142,15 @@ class ExperimentState:
         self.experiment = ended(found.number, found.status, found.version, found.created_at_ms)
         self.is_ended = True
         self.cells.clear()
+        self.early.clear()
         self.answers.clear()
         self.entries, self.logged = (), NOTHING_LOGGED
 
     def copy(self) -> ExperimentState:
         """Return a copy that commands do not change."""
-        return replace(self, answers=dict(self.answers), cells=dict(self.cells))
+        return replace(
+            self, answers=dict(self.answers), cells=dict(self.cells), early=dict(self.early)
+        )
 
     def history(self) -> tuple[HistoryEntry, ...]:
         """Return its commands and recommended actions, oldest first."""

@@ -32,7 +32,7 @@ from streams.fold.writable import check_entry
 from streams.model.errors import EventError, InputError, NewerEntryError, quoted
 from streams.model.events import Answer
 from streams.model.ids import experiment_id, experiment_number
-from streams.tallies.cell import Source
+from streams.tallies.cell import Cell, Source
 from streams.wire.cells import decode_cell, encode_cell
 from streams.wire.commands import decode_command
 from streams.wire.records import SINGLE_OBJECT
@@ -85,6 +85,23 @@ class ExperimentsStage:
     def known(self, partition: int, number: int) -> ExperimentState | None:
         """Return the state of an experiment; None if it is not in a partition of this worker."""
         return self._known.get(partition, {}).get(number)
+
+    def take_early(self, cell: Cell) -> bool:
+        """Evaluate with a durable cell of this process, before it has come by its topic.
+
+        Returns:
+            Whether this worker has the experiment. Else the cell is evaluated where its record is
+            read.
+        """
+        for partition, experiments in self._known.items():
+            known = experiments.get(cell.experiment)
+            if known is None:
+                continue
+            if known.take_early(cell):
+                self.dirty[partition, cell.experiment] = None
+                self.changed.set()
+            return True
+        return False
 
     def restore(self, partition: int, table: DurableTable) -> None:
         """Build the state of `partition` from its table entries, and mark all of it as changed."""
@@ -308,12 +325,14 @@ class ExperimentsStage:
         # Cells have a canonical encoding, so the bytes received are those that would be written.
         body = record.value if self._codec is SINGLE_OBJECT else encode_cell(cell)
         check_entry(body)
+        is_news = not known.has_cell(cell)
         if not known.take_cell(cell):
             return
         experiments[cell.experiment] = known
         key = f"t/{experiment_id(cell.experiment)}/{cell.source}/{cell.partition}".encode()
         outcome.entries[key] = (cell.last_offset, body)
-        self._touched.setdefault(partition, set()).add(cell.experiment)
+        if is_news:
+            self._touched.setdefault(partition, set()).add(cell.experiment)
 
 
 def _nothing(_: Iterable[str]) -> None:

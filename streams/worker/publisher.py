@@ -352,7 +352,7 @@ class Publisher:
                 continue
             kept = self._failing[known.number]
             try:
-                snapshot = failed_snapshot(known.experiment, known.cells.values(), error, kept)
+                snapshot = failed_snapshot(known.experiment, known.newest_cells(), error, kept)
                 computed = _encoded(snapshot, self._codec)
                 record = self._offer(computed)
                 self.delivery.offer_history(known)

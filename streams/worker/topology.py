@@ -75,17 +75,18 @@ def attach(
     app.identities = identities
     topology = _Topology(app, settings, framing, plans)
     codec = framing.codec
+    experiments = ExperimentsStage(catalogue.COMMANDS.full_name(settings.topic_prefix), codec)
     emitter = CellEmitter(
         topology.topic(catalogue.TALLIES),
         codec,
         lambda key: partition_of(key, settings.partitions),
+        experiments.take_early,
         interval_s=settings.tally_emit_interval_ms / 1000.0,
         timeout_s=topology.timeout_s,
     )
     limit = settings.deduplication_max_entries
     impressions = catalogue.IMPRESSIONS.full_name(settings.topic_prefix)
     observations = catalogue.OBSERVATIONS.full_name(settings.topic_prefix)
-    experiments = ExperimentsStage(catalogue.COMMANDS.full_name(settings.topic_prefix), codec)
     outlets = Outlets(
         posteriors=topology.topic(catalogue.POSTERIORS),
         decisions=topology.decisions,

@@ -42,9 +42,18 @@ def emitter(monkeypatch) -> CellEmitter:
     monkeypatch.setattr(module, "LARGE_CELL_BYTES", size)
     monkeypatch.setattr(module, "COST_S_PER_BYTE", 1.0 / size)
     topic: Any = "tallies"
-    made = CellEmitter(topic, SINGLE_OBJECT, lambda _: 0, interval_s=0.1, timeout_s=1.0)
+    early: list[Cell] = []
+    own: set[int] = set()
+
+    def take_early(cell: Cell) -> bool:
+        early.append(cell)
+        return cell.experiment in own
+
+    made = CellEmitter(topic, SINGLE_OBJECT, lambda _: 0, take_early, interval_s=0.1, timeout_s=1.0)
+    made.early, made.own = early, own  # type: ignore[attr-defined]
     made._share = TimeBudget(0.2, 0.1, lambda: now_s[0])
     made._cadence = Cadence(0.1, lambda: now_s[0])
+    made._own_cadence = Cadence(0.5, lambda: now_s[0])
     made.now_s = now_s  # type: ignore[attr-defined]
     return made
 
@@ -126,6 +135,45 @@ async def test_cells_that_were_not_sent_are_sent_later_the_newest_of_each(
     await emitter._send()
 
     assert sorted((each.partition, each.last_offset) for each in sent) == [(0, 2), (1, 1)]
+
+
+async def test_every_cell_is_taken_early_also_those_that_a_newer_one_replaces(emitter):
+    for last_offset in (1, 2):
+        emitter.offer(cell(SMALL, last_offset))
+
+    assert [each.last_offset for each in emitter.early] == [1, 2]
+
+
+async def test_a_cell_that_is_evaluated_here_is_sent_at_once_and_then_less_often(emitter, sent):
+    emitter.own.add(SMALL)
+    for last_offset in range(20):
+        emitter.offer(cell(SMALL, last_offset))
+        emitter.offer(cell(SMALL + 1, last_offset))
+        await emitter._send()
+        emitter.now_s[0] += 0.1
+
+    assert [each.last_offset for each in sent if each.experiment == SMALL + 1] == list(range(20))
+    own = [each.last_offset for each in sent if each.experiment == SMALL]
+    assert own[:2] == [0, 5]
+    assert len(own) == 4
+    emitter.now_s[0] += 1.0
+    assert emitter._wait_s() == 0.0
+    await emitter._send()
+    assert sent[-1].last_offset == 19
+
+
+async def test_a_cell_whose_experiment_moves_to_another_worker_is_sent_as_often_as_others(
+    emitter, sent
+):
+    emitter.own.add(SMALL)
+    emitter.offer(cell(SMALL, 1))
+    await emitter._send()
+    emitter.now_s[0] += 0.1
+    emitter.own.clear()
+    emitter.offer(cell(SMALL, 2))
+    await emitter._send()
+
+    assert [each.last_offset for each in sent] == [1, 2]
 
 
 async def test_the_bytes_of_the_entry_are_sent_and_no_cell_is_encoded_again(emitter, sent):

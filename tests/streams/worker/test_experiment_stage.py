@@ -240,3 +240,78 @@ def test_a_released_partition_is_left_to_whoever_has_it_now():
     stage.release(PARTITION)
 
     assert left == [experiment_id(EXPERIMENT)]
+
+
+def cell_at(last_offset: int) -> Cell:
+    return Cell(EXPERIMENT, Source.OBSERVATIONS, 3, last_offset, 1, 2, 0, {})
+
+
+def by_topic(stage: ExperimentsStage, offset: int, last_offset: int) -> dict[bytes, Any]:
+    """Have a cell come by its topic, and return the entries that are written."""
+    record: Any = Record(offset, encode_cell(cell_at(last_offset)), topic="tallies")
+    outcome = stage.fold("tallies", PARTITION, [record])
+    stage.on_durable("tallies", PARTITION)
+    return outcome.entries
+
+
+def running_stage() -> ExperimentsStage:
+    stage = ExperimentsStage(TOPIC)
+    stage.fold(TOPIC, PARTITION, records("create", "start"))
+    stage.on_durable(TOPIC, PARTITION)
+    stage.dirty.clear()
+    stage.changed.clear()
+    return stage
+
+
+def offset_of_snapshot(stage: ExperimentsStage) -> list[int]:
+    known = stage.known(PARTITION, EXPERIMENT)
+    assert known is not None
+    snapshot = known.snapshot()
+    assert snapshot is not None
+    return [place.last_offset for place in snapshot.cells]
+
+
+def test_an_early_cell_is_evaluated_once_and_written_when_it_comes_by_its_topic():
+    stage = running_stage()
+    assert stage.take_early(cell_at(5))
+    assert stage.dirty == {(PARTITION, EXPERIMENT): None}
+    assert stage.changed.is_set()
+    assert offset_of_snapshot(stage) == [5]
+    stage.dirty.clear()
+
+    key = f"t/{experiment_id(EXPERIMENT)}/observations/3".encode()
+    assert by_topic(stage, 0, 5) == {key: (5, encode_cell(cell_at(5)))}
+    assert not stage.dirty
+    assert by_topic(stage, 1, 6) == {key: (6, encode_cell(cell_at(6)))}
+    assert stage.dirty == {(PARTITION, EXPERIMENT): None}
+    assert offset_of_snapshot(stage) == [6]
+
+
+def test_of_early_cells_and_those_of_the_topic_the_newest_is_evaluated_in_any_order():
+    stage = running_stage()
+    stage.take_early(cell_at(5))
+    stage.take_early(cell_at(4))
+    by_topic(stage, 0, 3)
+    assert offset_of_snapshot(stage) == [5]
+
+    by_topic(stage, 1, 7)
+    stage.dirty.clear()
+    stage.take_early(cell_at(6))
+    assert offset_of_snapshot(stage) == [7]
+    assert not stage.dirty
+
+
+def test_an_early_cell_of_an_experiment_that_is_not_here_or_has_ended_changes_nothing():
+    stage, table = archived_stage()
+    assert not stage.take_early(replace(cell_at(5), experiment=EXPERIMENT + 1))
+    stage.release(PARTITION)
+    assert not stage.take_early(cell_at(5))
+    stage.restore(PARTITION, table)
+    stage.fold("tallies", PARTITION, [tombstone(1)])
+    stage.dirty.clear()
+    stage.take_early(cell_at(5))
+
+    assert not stage.dirty
+    known = stage.known(PARTITION, EXPERIMENT)
+    assert known is not None
+    assert not known.early
