@@ -13,6 +13,7 @@ import stamina
 from pydantic import ValidationError
 
 from experiment_streams_client.calls.base import Call
+from experiment_streams_client.calls.bodies import json_body
 from experiment_streams_client.errors import ApiError, ApiUnreachableError, refusal
 from experiment_streams_client.methods import Methods
 from experiment_streams_client.stats_streams import (
@@ -90,13 +91,7 @@ class ExperimentClient(Methods):
 
     def _send_once(self, call: Call[T]) -> T:
         try:
-            response = self._http.request(
-                call.method,
-                call.by(self._author).path,
-                json=call.body,
-                headers=call.headers,
-                timeout=_timeout(self._timeout_s, call),
-            )
+            response = self._http.request(**_request(call, self._author, self._timeout_s))
         except httpx.TransportError as error:
             raise _unreachable(self._http.base_url, error) from error
         return _result(call, response)
@@ -202,13 +197,7 @@ class AsyncExperimentClient(Methods):
     async def _send_once(self, call: Call[T]) -> T:
         try:
             async with self._free:
-                response = await self._http.request(
-                    call.method,
-                    call.by(self._author).path,
-                    json=call.body,
-                    headers=call.headers,
-                    timeout=_timeout(self._timeout_s, call),
-                )
+                response = await self._http.request(**_request(call, self._author, self._timeout_s))
         except httpx.TransportError as error:
             raise _unreachable(self._http.base_url, error) from error
         return _result(call, response)
@@ -257,6 +246,22 @@ class AsyncExperimentClient(Methods):
 
 # Waits of about 0.1, 0.2, 0.4 … s. The random part keeps clients that failed together apart.
 _BACKOFF: Any = {"timeout": None, "wait_initial": 0.1, "wait_max": 5.0, "wait_jitter": 0.1}
+
+
+def _request(call: Call[Any], author: str | None, timeout_s: float) -> dict[str, Any]:
+    """Return the arguments of `httpx.Client.request` for a call."""
+    headers = dict(call.headers or {})
+    content = None
+    if call.body is not None:
+        content = json_body(call.body)
+        headers["Content-Type"] = "application/json"
+    return {
+        "method": call.method,
+        "url": call.by(author).path,
+        "content": content,
+        "headers": headers,
+        "timeout": _timeout(timeout_s, call),
+    }
 
 
 def _timeout(timeout_s: float, call: Call[Any]) -> httpx.Timeout:
