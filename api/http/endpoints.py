@@ -176,7 +176,7 @@ ENDPOINTS = (
         tag="experiments",
         scopes=(Scope.MANAGE,),
         query=CommandQuery,
-        body=Body(VariantUpdate, is_required=False),
+        body=Body(VariantUpdate),
         response=Experiment | DryRun,
     ),
     Endpoint(
@@ -186,7 +186,7 @@ ENDPOINTS = (
         tag="experiments",
         scopes=(Scope.MANAGE,),
         query=CommandQuery,
-        body=Body(ExperimentUpdate, is_required=False),
+        body=Body(ExperimentUpdate),
         response=Experiment | DryRun,
     ),
     Endpoint(
@@ -350,7 +350,7 @@ ENDPOINTS = (
         handler=update_webhook,
         tag="webhooks",
         scopes=(Scope.MANAGE,),
-        body=Body(WebhookUpdate, is_required=False),
+        body=Body(WebhookUpdate),
         response=Webhook,
     ),
     Endpoint(

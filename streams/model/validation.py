@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from annotated_types import GroupedMetadata, MaxLen, MinLen
-from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Strict, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    FailFast,
+    Strict,
+    ValidationError,
+    model_validator,
+)
 from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError, PydanticKnownError
 
@@ -17,8 +25,12 @@ from streams.model.errors import PATH_CHARACTERS, InputError
 class InputModel(BaseModel):
     """Base of everything a user may send: camelCase outside, snake_case inside, nothing extra.
 
-    Numbers are strict (no numeric strings, no booleans) and finite.
+    Numbers are strict (no numeric strings, no booleans) and finite. An object with more members
+    than there are fields is refused by its first unknown one before the rest is looked at: with an
+    error for each of 100,000, a body of 1 MB would keep the event loop for 0.2 s.
     """
+
+    _n_fields: ClassVar[int] = 0  # looked up in the class, it would cost half of the check
 
     model_config = ConfigDict(
         frozen=True,
@@ -29,6 +41,21 @@ class InputModel(BaseModel):
         populate_by_name=True,
         validate_default=True,
     )
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **_: Any) -> None:
+        """Count the fields of a model."""
+        cls._n_fields = len(cls.model_fields)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bound_members(cls, value: Any) -> Any:
+        if isinstance(value, dict) and len(value) > cls._n_fields:
+            known = {each.alias for each in cls.model_fields.values()} | cls.model_fields.keys()
+            unknown = next((name for name in value if name not in known), None)
+            if unknown is not None:
+                raise problem("UNKNOWN_FIELD", "Extra inputs are not permitted", str(unknown))
+        return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +169,17 @@ def parse(model: type[M], data: Mapping[str, Any], root: str = "") -> M:
         raise input_error(error, root) from error
 
 
+def check_change(update: BaseModel) -> None:
+    """Refuse an update without a field that is to change.
+
+    Raises:
+        InputError: each is left out or null (`MISSING_FIELD`).
+    """
+    names = type(update).model_fields
+    if all(getattr(update, name) is None for name in names):
+        raise InputError("MISSING_FIELD", "no field is given that is to change")
+
+
 def code_of(kind: str) -> str:
     """Return the stable code of a kind of pydantic's errors."""
     return kind if kind.isupper() else _CODES.get(kind, "WRONG_TYPE")
@@ -164,7 +202,7 @@ def input_error(error: ValidationError, root: str = "") -> InputError:
     if within:
         separator = "." if path and not within.startswith("[") else ""  # `[1]` of a list
         path += f"{separator}{within[:PATH_CHARACTERS]}"
-    if kind == "extra_forbidden" and ".parameters." in f".{path}":
+    if code_of(kind) == "UNKNOWN_FIELD" and ".parameters." in f".{path}":
         return InputError("UNKNOWN_PARAMETER", "the policy has no such parameter", path)
     worded = _MESSAGES.get(kind)
     message = details["msg"] if worded is None else worded.format(**details.get("ctx", {}))

@@ -26,7 +26,7 @@ from streams.model.errors import ExperimentNotFoundError, InputError
 from streams.model.events import CommandKind
 from streams.model.experiment_keys import named_experiment
 from streams.model.ids import experiment_id as named_id
-from streams.model.validation import parse
+from streams.model.validation import check_change, parse
 
 
 async def create_experiment(
@@ -93,6 +93,7 @@ async def change_variant(
     """Rename a variant, change its configuration, stop or reactivate it."""
     body = decode_object(await request.body())
     update = parse(VariantUpdate, body)
+    check_change(update)
     payload = update.model_dump(by_alias=True, mode="json", exclude_none=True)
     payload["variant"] = variant_id[:MAX_REFERENCE]
     named = {**body, "variant": payload["variant"]}
@@ -110,6 +111,7 @@ async def update_experiment(
     """Change the share of traffic or the thresholds; what is left out stays."""
     body = decode_object(await request.body())
     update = parse(ExperimentUpdate, body)
+    check_change(update)
     services.schemas.require_definition(update)
     payload = update.model_dump(by_alias=True, mode="json", exclude_none=True)
     return await _change(services, experiment_id, CommandKind.UPDATE, payload, options, body)

@@ -8,19 +8,16 @@ import orjson
 from fastapi import Depends, Header, Query
 
 from api.http.dependencies import CallerDep
+from api.http.models.idempotency import KEY_HEADER, checked_key
 from api.http.models.queries import AuthorQuery, CommandQuery
 from api.services.control import IdempotencyKey
 from streams.model.authors import MAX_DECLARED, MAX_REASON, Origin, author_of, checked
-from streams.model.errors import InputError
 from streams.model.text import LAYOUT
-
-MAX_IDEMPOTENCY_KEY = 256
-_HEADER = "Idempotency-Key"
 
 KeyHeader = Annotated[
     str | None,
     Header(
-        alias=_HEADER,
+        alias=KEY_HEADER,
         description="The same key of the same caller, for the same command and body, gives the "
         "first answer again; with another body it is refused (`IDEMPOTENCY_KEY_REUSED`).",
     ),
@@ -57,12 +54,12 @@ def _options(
     """Return the options of a command.
 
     Raises:
-        InputError: author or reason are as `checked` refuses them; the key is as `_checked_key`
+        InputError: author or reason are as `checked` refuses them; the key is as `checked_key`
             refuses it.
     """
     reason = checked(query.reason, MAX_REASON, "query.reason", LAYOUT)
     origin = Origin(_author(caller, query), reason)
-    return CommandOptions(caller, origin, _checked_key(key), query.dry_run == "true")
+    return CommandOptions(caller, origin, checked_key(key), query.dry_run == "true")
 
 
 def _creation_options(
@@ -73,27 +70,11 @@ def _creation_options(
     Raises:
         InputError: as `_options`.
     """
-    return CommandOptions(caller, Origin(_author(caller, query), ""), _checked_key(key))
+    return CommandOptions(caller, Origin(_author(caller, query), ""), checked_key(key))
 
 
 def _author(caller: str, query: AuthorQuery) -> str:
     return author_of(caller, checked(query.author, MAX_DECLARED, "query.author"))
-
-
-def _checked_key(key: str | None) -> str | None:
-    """Return an idempotency key.
-
-    Raises:
-        InputError: it is too long or empty (`OUT_OF_RANGE`), or not printable ASCII
-            (`INVALID_NAME`).
-    """
-    if key is not None and not 1 <= len(key) <= MAX_IDEMPOTENCY_KEY:
-        raise InputError(
-            "OUT_OF_RANGE", f"must have 1 to {MAX_IDEMPOTENCY_KEY} characters", _HEADER
-        )
-    if key is not None and not (key.isascii() and key.isprintable()):
-        raise InputError("INVALID_NAME", "must be printable ASCII", _HEADER)
-    return key
 
 
 OptionsDep = Annotated[CommandOptions, Depends(_options)]

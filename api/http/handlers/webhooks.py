@@ -10,7 +10,7 @@ from api.http.models.webhooks import Attempt, TestAttempt, TestEvent, Webhook, W
 from api.services.webhooks import FoundWebhook
 from api.strict_json import decode_object
 from streams.model.errors import InputError
-from streams.model.validation import parse
+from streams.model.validation import check_change, parse
 from streams.webhooks.definition import WebhookRequest, WebhookUpdate
 
 
@@ -45,6 +45,7 @@ async def update_webhook(services: ServicesDep, webhook_id: str, request: Reques
     with what was not delivered, or begins at `since`.
     """
     asked = parse(WebhookUpdate, decode_object(await request.body()))
+    check_change(asked)
     return json_response(_response(await services.webhooks.update(webhook_id, asked)))
 
 

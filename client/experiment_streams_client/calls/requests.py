@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Literal, Self, TypeVar
 from urllib.parse import quote, urlencode
 
+from api.http.models.idempotency import KEY_HEADER, checked_key
 from api.http.models.responses import Experiment
 from experiment_streams_client.calls.base import Call
 from streams.model.validation import InputModel
@@ -42,8 +43,14 @@ def command(
     idempotency_key: str | None,
     reason: str | None = None,
 ) -> Call[T]:
-    """Return a command, which a worker carries out once for each key."""
-    headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
+    """Return a command, which a worker carries out once for each key.
+
+    Raises:
+        InputError: the key is not one, see `checked_key`. An empty one, as of a variable that is
+            not set, is not replaced: each repetition would be another command.
+    """
+    key = checked_key(idempotency_key)
+    headers = {KEY_HEADER: uuid.uuid4().hex if key is None else key}
     call = Call(method, path, read, body, headers, is_command=True)
     return call if reason is None else call.with_parameters(reason=reason)
 

@@ -1,10 +1,10 @@
 from typing import Annotated, Literal
 
 import pytest
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationError, field_validator
 
 from streams.model.errors import InputError
-from streams.model.validation import InputModel, parse, problem
+from streams.model.validation import InputModel, check_change, parse, problem
 
 
 class Inner(InputModel):
@@ -87,3 +87,30 @@ def test_messages_have_the_words_of_json(data, message):
         parse(Outer, data)
 
     assert caught.value.message == message
+
+
+def test_of_many_unknown_members_the_first_is_named():
+    many = {f"k{n}": 0 for n in range(1_000)}
+
+    assert refusal(many) == ("UNKNOWN_FIELD", "k0")
+    assert refusal({"count": "x", **many}) == ("UNKNOWN_FIELD", "k0")
+    assert refusal({"items": [many]}) == ("UNKNOWN_FIELD", "items[0].k0")
+
+
+def test_an_object_of_any_number_of_members_makes_one_error():
+    """Each error of a ValidationError takes 1.5 us, and a body can have 100,000 members."""
+    with pytest.raises(ValidationError) as caught:
+        Outer.model_validate({f"k{n}": 0 for n in range(100_000)})
+
+    assert caught.value.error_count() == 1
+
+
+@pytest.mark.parametrize("update", [{}, {"share": None}])
+def test_an_update_of_nothing_is_refused(update):
+    class Update(InputModel):
+        share: float | None = None
+
+    with pytest.raises(InputError) as caught:
+        check_change(parse(Update, update))
+    assert caught.value.code == "MISSING_FIELD"
+    check_change(parse(Update, {"share": 0.0}))
