@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from streams.analysis.contrasts import MetricContrasts, Traffic
+from streams.analysis.contrasts import MetricContrasts
+from streams.analysis.traffic import Traffic
 from streams.stats.comparable_samples import Comparisons, blend_constant
 from streams.stats.families.base import Family
 from streams.stats.kinds import MetricKind

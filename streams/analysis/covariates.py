@@ -8,8 +8,9 @@ from typing import Self
 
 import numpy as np
 
-from streams.analysis.contrasts import MetricContrasts, in_every_pair
+from streams.analysis.contrasts import MetricContrasts
 from streams.analysis.overlap_covariates import OverlapCovariates
+from streams.analysis.pair_arrays import in_every_pair
 from streams.experiments.covariates import dimension
 from streams.model.quantities import MICRO
 from streams.model.vectors import FEATURE_ONE

@@ -16,12 +16,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from streams.analysis.binary_once import once_metrics, read_once
-from streams.analysis.contrasts import Traffic
 from streams.analysis.evidence import SRM_ALPHA
 from streams.analysis.group import GroupPlan
 from streams.analysis.inputs import Inputs
 from streams.analysis.metric_input import MetricInput, SingleInput
 from streams.analysis.ratios import RatioInput
+from streams.analysis.traffic import Traffic
 from streams.analysis.trial_plans import trial_plans
 from streams.experiments.config import ExperimentConfig
 from streams.experiments.dimensions import Dimension

@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import numpy as np
 
-from streams.analysis.contrasts import Traffic
 from streams.analysis.guardrails import find_harm
 from streams.analysis.inputs import Inputs
 from streams.analysis.leads import Leads
@@ -15,6 +14,7 @@ from streams.analysis.metric_analysis import Analysis, MetricAnalysis
 from streams.analysis.miscounts import find_miscounts
 from streams.analysis.outlook import outlook_of
 from streams.analysis.primary_readings import information_in_use
+from streams.analysis.traffic import Traffic
 from streams.experiments.statistics.evidence import (
     Comparison,
     Evidence,

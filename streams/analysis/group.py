@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from streams.analysis.binary_once import once_metrics, read_once
-from streams.analysis.contrasts import Traffic
 from streams.analysis.covariates import Covariates
 from streams.analysis.metric_input import MetricInput, SingleInput
 from streams.analysis.primary_periods import PrimaryPeriods
 from streams.analysis.quantiles import QuantileInput
 from streams.analysis.ratios import RatioInput
+from streams.analysis.traffic import Traffic
 from streams.experiments.config import ExperimentConfig
 from streams.policies.base import Policy
 from streams.tallies.cell import MetricTally, Tally, VariantTally

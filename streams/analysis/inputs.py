@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from streams.analysis.contrasts import Traffic
 from streams.analysis.group import Group, GroupPlan
+from streams.analysis.traffic import Traffic
 from streams.analysis.trial_plans import trial_plans
 from streams.experiments.config import ExperimentConfig
 from streams.experiments.definition import ExperimentDefinition

@@ -13,12 +13,9 @@ from typing import assert_never
 
 import numpy as np
 
-from streams.analysis.contrasts import (
-    MetricContrasts,
-    Traffic,
-    by_pair,
-    in_every_pair,
-)
+from streams.analysis.contrasts import MetricContrasts
+from streams.analysis.pair_arrays import by_pair, in_every_pair
+from streams.analysis.traffic import Traffic
 from streams.model.quantities import MICRO, PROPENSITY_ONE
 from streams.stats.arrays import FloatArray, any_of
 from streams.stats.sample import Sample

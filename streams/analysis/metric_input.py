@@ -10,9 +10,10 @@ from functools import partial
 import numpy as np
 
 from streams.analysis.comparable import policy_samples, reported_samples
-from streams.analysis.contrasts import MetricContrasts, Traffic, weighted_sums
+from streams.analysis.contrasts import MetricContrasts, weighted_sums
 from streams.analysis.covariates import Adjustment, Covariates
 from streams.analysis.primary_periods import PrimaryPeriods
+from streams.analysis.traffic import Traffic
 from streams.analysis.winsorized import EstimatedCap
 from streams.experiments.config import ExperimentConfig
 from streams.experiments.measurement_plan import bounds_of, floor_of

@@ -18,7 +18,7 @@ from typing import Self
 
 import numpy as np
 
-from streams.analysis.contrasts import by_pair
+from streams.analysis.pair_arrays import by_pair
 from streams.model.quantities import MICRO, PROPENSITY_ONE
 from streams.model.vectors import FEATURE_ONE
 from streams.stats.arrays import FloatArray

@@ -16,8 +16,10 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
-from streams.analysis.contrasts import MetricContrasts, Traffic, by_pair
+from streams.analysis.contrasts import MetricContrasts
 from streams.analysis.metric_input import MetricInput
+from streams.analysis.pair_arrays import by_pair
+from streams.analysis.traffic import Traffic
 from streams.experiments.config import ExperimentConfig
 from streams.model.errors import InvalidParameterError
 from streams.model.quantities import MICRO, PROPENSITY_ONE

@@ -15,9 +15,10 @@ from functools import partial
 import numpy as np
 
 from streams.analysis.comparable import policy_samples, reported_samples
-from streams.analysis.contrasts import MetricContrasts, Traffic
+from streams.analysis.contrasts import MetricContrasts
 from streams.analysis.linearised import linearised, weighting_of
 from streams.analysis.metric_input import MetricInput
+from streams.analysis.traffic import Traffic
 from streams.experiments.config import ExperimentConfig
 from streams.model.errors import InvalidParameterError
 from streams.policies.arms import arms_of

@@ -23,7 +23,7 @@ draw_tables`), and the overlap of two is 0 unless both were.
 Which receipts have the bytes: those of 3 to `MAX_WEIGHED` variants whose allocation moves, or of
 which some were not eligible. A fixed allocation has its weights in the definition. Of two variants,
 the other has 1 - p_a, so the exact propensities are used instead of p~. More variants than
-`MAX_WEIGHED` are compared by 1 / propensity (`streams.analysis.contrasts.Weighting`); where one of
+`MAX_WEIGHED` are compared by 1 / propensity (`streams.stats.weighting.Weighting`); where one of
 them had no chance, their receipts have a bit for each that had: variant k is bit k % 8, the lowest
 first, of byte k // 8.
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.analysis.contrasts import Traffic
 from streams.analysis.evaluate import evaluate
 from streams.analysis.metric_input import SingleInput
+from streams.analysis.traffic import Traffic
 from streams.experiments.definition import parse_definition
 from streams.experiments.lifecycle import Experiment, Status
 from streams.model.quantities import MICRO, PROPENSITY_ONE

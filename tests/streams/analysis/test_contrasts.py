@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.analysis.contrasts import MetricContrasts, Traffic
+from streams.analysis.contrasts import MetricContrasts
+from streams.analysis.traffic import Traffic
 from streams.model.quantities import ALLOCATION_TOTAL, MICRO, PROPENSITY_ONE, to_propensity
 from streams.model.variant_weights import pack_propensities
 from streams.policies.bayesian_ab import BayesianAB

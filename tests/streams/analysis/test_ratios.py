@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.analysis.contrasts import Traffic, p_values_of
+from streams.analysis.contrasts import p_values_of
 from streams.analysis.evaluate import evaluate
 from streams.analysis.ratios import RatioInput
 from streams.analysis.reasons import reason
+from streams.analysis.traffic import Traffic
 from streams.experiments.definition import parse_definition
 from streams.experiments.lifecycle import Experiment, Status
 from streams.experiments.statistics.recommendation import RecommendedAction
