@@ -1,4 +1,4 @@
-"""Attempts to give a command: what a refusal says, and the key of the next attempt."""
+"""Attempts to give a command: what a refusal says, and key and version of the next attempt."""
 
 from __future__ import annotations
 
@@ -10,6 +10,19 @@ from experiment_streams_client import ApiError
 
 KEY_FIELD = "idempotencyKey"
 """Field of a form with the idempotency key of its command: a second click gives no second one."""
+
+
+VERSION_FIELD = "version"
+"""Field of a form with the version of the experiment that its page showed: if the experiment has
+changed since, the command is refused."""
+
+_MAX_DIGITS = 15
+"""Digits of a version that every reader of JSON reads exactly."""
+
+_REFUSALS = {
+    "VERSION_CONFLICT": "Nothing was done: the experiment has changed since this page was opened. "
+    "What you typed is kept; look at it again, and send it again.",
+}
 
 
 def is_signed_out(error: ApiError) -> bool:
@@ -24,6 +37,8 @@ def status_of(error: ApiError) -> int:
 
 def message_of(error: ApiError) -> str:
     """Return what a page says of a refusal."""
+    if error.code in _REFUSALS:
+        return _REFUSALS[error.code]
     return f"{error.message[:1].upper()}{error.message[1:]} ({error.code})"
 
 
@@ -39,3 +54,24 @@ def next_key(fields: Mapping[str, str], status: int) -> str:
     """
     kept = fields.get(KEY_FIELD) if status >= HTTPStatus.INTERNAL_SERVER_ERROR else None
     return kept or secrets.token_hex(16)
+
+
+def seen_version(fields: Mapping[str, str]) -> int | None:
+    """Return the version that the page of a form showed; None where it names none."""
+    text = fields.get(VERSION_FIELD, "")
+    is_version = text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS and int(text) > 0
+    return int(text) if is_version else None
+
+
+def next_version(fields: Mapping[str, str], status: int, newest: int) -> int:
+    """Return the version of the next attempt: the newest, which its page shows.
+
+    An attempt without answer is repeated as it was, since it may have changed the version itself.
+
+    Args:
+        fields: Those of the last attempt; empty for the first.
+        status: Status of the page.
+        newest: Version that the page shows.
+    """
+    kept = seen_version(fields) if status >= HTTPStatus.INTERNAL_SERVER_ERROR else None
+    return kept or newest

@@ -305,6 +305,7 @@ DOMAINS |= {
         "command_id": st.from_regex(r"[0-9a-f]{32}", fullmatch=True),
         "experiment": bits(64),
         "payload": objects,
+        "expected_version": st.none() | st.integers(1, 2**63 - 1),
     },
     Decision: {"experiment": bits(64), "evidence": objects},
     DeadLetter: {

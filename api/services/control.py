@@ -152,15 +152,23 @@ class CommandService:
         self._follower.experiments.check_room(experiment_id(number), self._max_experiments)
         return await self.preview(number, CommandKind.CREATE, _created(definition))
 
-    async def preview_edit(self, number: int, edit: DraftEdit) -> Preview:
+    async def preview_edit(
+        self, number: int, edit: DraftEdit, expected_version: int | None = None
+    ) -> Preview:
         """Return what `edit` would do, without doing it.
 
         Raises:
             EngineError: as `edit` would.
         """
-        return await self.preview(number, CommandKind.EDIT, _edited(edit))
+        return await self.preview(number, CommandKind.EDIT, _edited(edit), expected_version)
 
-    async def preview(self, number: int, kind: CommandKind, payload: Mapping[str, Any]) -> Preview:
+    async def preview(
+        self,
+        number: int,
+        kind: CommandKind,
+        payload: Mapping[str, Any],
+        expected_version: int | None = None,
+    ) -> Preview:
         """Return what a command would do, without giving it.
 
         It is applied to the newest snapshot by the code of the workers, so that it is refused as
@@ -172,7 +180,14 @@ class CommandService:
         await self._follower.sweep()
         found = self._follower.experiments.snapshots().get(experiment_id(number))
         before = None if found is None else found.experiment
-        command = Command("0" * 2 * _ID_BYTES, number, kind, self._now_ms(), payload)
+        command = Command(
+            "0" * 2 * _ID_BYTES,
+            number,
+            kind,
+            self._now_ms(),
+            payload,
+            expected_version=expected_version,
+        )
         size = len(encode_command(command))
         if size > MAX_COMMAND_BYTES:
             message = f"{size} bytes as a command, must be <= {MAX_COMMAND_BYTES}"
@@ -189,6 +204,7 @@ class CommandService:
         edit: DraftEdit,
         key: IdempotencyKey | None,
         origin: Origin = UNKNOWN_ORIGIN,
+        expected_version: int | None = None,
     ) -> Snapshot:
         """Put another definition in the place of a draft's.
 
@@ -196,12 +212,13 @@ class CommandService:
             EngineError: as `change`.
         """
         payload = _edited(edit)
+        kind = CommandKind.EDIT
         if edit.config.layer is None:
-            return await self._send(number, CommandKind.EDIT, payload, key, origin)
+            return await self._send(number, kind, payload, key, origin, expected_version)
         async with self._sharing:
             await self._follower.sweep()
             check_shared_units(number, edit, self._known())
-            return await self._send(number, CommandKind.EDIT, payload, key, origin)
+            return await self._send(number, kind, payload, key, origin, expected_version)
 
     async def change(
         self,
@@ -210,8 +227,18 @@ class CommandService:
         payload: Mapping[str, Any],
         key: IdempotencyKey | None,
         origin: Origin = UNKNOWN_ORIGIN,
+        expected_version: int | None = None,
     ) -> Snapshot:
         """Send a command to an experiment and return it as the command left it.
+
+        Args:
+            number: The experiment.
+            kind: Kind of the command.
+            payload: Its arguments.
+            key: Its idempotency key; None for none.
+            origin: Who gave it, and why.
+            expected_version: Version that its author saw; the worker refuses it if the experiment
+                has changed since. None for whichever it has.
 
         Raises:
             EngineError: the worker refused, with the code and path it gave.
@@ -226,12 +253,12 @@ class CommandService:
             or found is None
             or found.experiment.definition.config.layer is None
         ):
-            return await self._send(number, kind, payload, key, origin)
+            return await self._send(number, kind, payload, key, origin, expected_version)
         own = found.experiment
         async with self._sharing:
             await self._follower.sweep()
             check_shared_units(number, own.definition, self._known(), own.created_at_ms)
-            started = await self._send(number, kind, payload, key, origin)
+            started = await self._send(number, kind, payload, key, origin, expected_version)
             # Another process may have started one that overlaps meanwhile.
             await self._follower.sweep()
             other = refused_in_layers(self._known()).get(number)
@@ -249,6 +276,7 @@ class CommandService:
         payload: Mapping[str, Any],
         key: IdempotencyKey | None,
         origin: Origin = UNKNOWN_ORIGIN,
+        expected_version: int | None = None,
     ) -> Snapshot:
         command_id = (
             secrets.token_hex(_ID_BYTES)
@@ -259,7 +287,9 @@ class CommandService:
         # A repeated command that was answered does not trouble the log again.
         answer = None if key is None else await self._answers.answer(command_id)
         if answer is None:
-            command = Command(command_id, number, kind, self._now_ms(), payload, origin)
+            command = Command(
+                command_id, number, kind, self._now_ms(), payload, origin, expected_version
+            )
             await self._log.append(command)
             answer = await self._answers.wait_for_answer(command_id, deadline - time.monotonic())
         if answer is None:

@@ -12,14 +12,23 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from dashboard.attempts import KEY_FIELD, is_signed_out, message_of, next_key, status_of
+from dashboard.attempts import (
+    KEY_FIELD,
+    is_signed_out,
+    message_of,
+    next_key,
+    next_version,
+    seen_version,
+    status_of,
+)
 from dashboard.context import client_of, draft_of, form_of, page, redirect, session_of
 from dashboard.views.actions import Action, action_named
 from dashboard.views.checklist import checklist
 from dashboard.views.facts import Facts
 from dashboard.views.headline import headline
+from dashboard.views.history import Happening, history_since
 from dashboard.views.text import percent_field
-from experiment_streams_client import ApiError, AsyncExperimentClient
+from experiment_streams_client import ApiError, AsyncExperimentClient, Experiment
 
 REASON_FIELD = "reason"
 MAX_REASON = 500
@@ -34,6 +43,7 @@ class CommandArguments(TypedDict):
 
     idempotency_key: str | None
     reason: str | None
+    expected_version: int | None
 
 
 class FieldError(Exception):
@@ -113,10 +123,25 @@ async def _confirmation(
         "traffic": percent_field(facts.experiment.config.get("trafficAllocation", 1)),
         "control_share": percent_field(facts.experiment.config.get("controlShare") or 0),
         "error": error,
+        "since": await changed_since(client, fields, status, facts.experiment),
         "key": next_key(fields, status),
+        "version": next_version(fields, status, facts.experiment.version),
         "may_manage": session.may("manage"),
     }
     return await page(request, "command.html", context, status)
+
+
+async def changed_since(
+    client: AsyncExperimentClient, fields: Mapping[str, str], status: int, experiment: Experiment
+) -> list[Happening]:
+    """Return what has happened to an experiment since the page of a form was opened.
+
+    After an attempt without answer that is nothing: it may be the attempt itself.
+    """
+    seen = seen_version(fields)
+    if seen is None or next_version(fields, status, experiment.version) <= seen:
+        return []
+    return history_since(await client.get_experiment_history(experiment.id), experiment, seen)
 
 
 def _suggested(facts: Facts, action: str) -> str:
@@ -144,7 +169,11 @@ def _command_arguments(fields: Mapping[str, str]) -> CommandArguments:
     reason = fields.get(REASON_FIELD, "").strip()
     if len(reason) > MAX_REASON:
         raise FieldError(REASON_FIELD, f"Enter at most {MAX_REASON} characters.")
-    return {"idempotency_key": fields.get(KEY_FIELD), "reason": reason or None}
+    return {
+        "idempotency_key": fields.get(KEY_FIELD),
+        "reason": reason or None,
+        "expected_version": seen_version(fields),
+    }
 
 
 def _share(fields: Mapping[str, str], name: str) -> float | None:

@@ -9,9 +9,17 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from dashboard.attempts import KEY_FIELD, is_signed_out, message_of, next_key, status_of
+from dashboard.attempts import (
+    KEY_FIELD,
+    is_signed_out,
+    message_of,
+    next_key,
+    next_version,
+    seen_version,
+    status_of,
+)
 from dashboard.context import client_of, draft_of, form_of, page, redirect, session_of
-from dashboard.pages.commands import MAX_REASON, REASON_FIELD
+from dashboard.pages.commands import MAX_REASON, REASON_FIELD, changed_since
 from dashboard.views.facts import Facts
 from dashboard.views.history import change_texts, history
 from dashboard.views.undo import effects_on_users
@@ -36,7 +44,9 @@ async def give(request: Request) -> Response:
         return await _confirmation(request, fields, "")
     call = _call(entry, fields.get(KEY_FIELD) or next_key({}, 200))
     try:
-        await client.send(call.with_parameters(reason=reason) if reason else call)
+        given = {"reason": reason, "expectedVersion": seen_version(fields)}
+        told = {name: str(value) for name, value in given.items() if value}
+        await client.send(call.with_parameters(**told))
     except ApiError as error:
         if is_signed_out(error):
             raise
@@ -78,6 +88,8 @@ async def _confirmation(
         "changes": changes,
         "fields": fields,
         "error": error,
+        "since": await changed_since(client, fields, status, facts.experiment),
+        "version": next_version(fields, status, facts.experiment.version),
         "key": next_key(fields, status),
         "may_manage": session.may("manage"),
     }

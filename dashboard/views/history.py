@@ -11,6 +11,8 @@ from api.http.models.history import HistoryChange
 from dashboard.views.undo import WayBack, way_back
 from experiment_streams_client import Experiment, HistoryItem
 
+_RECOMMENDATION = "recommendation"
+
 _WHAT = {
     "create": "Created",
     "edit": "Edited",
@@ -24,7 +26,7 @@ _WHAT = {
     "conclude": "Concluded",
     "rollback": "Rolled back",
     "archive": "Archived",
-    "recommendation": "Recommendation",
+    _RECOMMENDATION: "Recommendation",
 }
 
 _WHO = {
@@ -85,6 +87,18 @@ def history(items: Iterable[HistoryItem], experiment: Experiment) -> list[Happen
     return [_happening(item, names) for item in items]
 
 
+def history_since(
+    items: Iterable[HistoryItem], experiment: Experiment, version: int
+) -> list[Happening]:
+    """Return the commands that took effect after a version of an experiment."""
+    newer = [
+        item
+        for item in items
+        if item.accepted and item.kind != _RECOMMENDATION and item.version > version
+    ]
+    return history(newer, experiment)
+
+
 def _happening(item: HistoryItem, names: Mapping[str, str]) -> Happening:
     what = _WHAT.get(item.kind, item.kind.replace("_", " ").capitalize())
     code = item.reason_code.replace("_", " ").lower()
@@ -96,7 +110,7 @@ def _happening(item: HistoryItem, names: Mapping[str, str]) -> Happening:
         author(item.author),
         item.reason or code,
         change_texts(changes, item.omitted_changes, names),
-        is_command=item.kind != "recommendation",
+        is_command=item.kind != _RECOMMENDATION,
         is_refused=not item.accepted,
         way_back=way_back(item),
     )

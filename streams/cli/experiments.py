@@ -13,7 +13,16 @@ from experiment_streams_client import Experiment, ExperimentClient
 from streams.cli import terminal
 from streams.cli.definition_files import read_definition
 from streams.cli.tables import experiments_table
-from streams.cli.terminal import API_DEFAULT, Api, ApiKey, AsJson, Author, ExperimentId, Reason
+from streams.cli.terminal import (
+    API_DEFAULT,
+    Api,
+    ApiKey,
+    AsJson,
+    Author,
+    ExpectedVersion,
+    ExperimentId,
+    Reason,
+)
 from streams.experiments.promotion_state import MAX_CONTROL_SHARE
 from streams.experiments.served import Serve
 from streams.model.errors import InputError, quoted
@@ -166,12 +175,15 @@ def list_all(
 
 
 def _lifecycle_command(
-    verb: str, request: Callable[[ExperimentClient, str, str | None], Experiment], meaning: str
+    verb: str,
+    request: Callable[[ExperimentClient, str, str | None, int | None], Experiment],
+    meaning: str,
 ) -> Callable[..., None]:
     """Return the command `experiment VERB ID`, whose help is `meaning`."""
 
     def command(
         experiment_id: ExperimentId,
+        expected_version: ExpectedVersion = None,
         reason: Reason = None,
         author: Author = None,
         as_json: AsJson = False,
@@ -179,7 +191,7 @@ def _lifecycle_command(
         api_key: ApiKey = None,
     ) -> None:
         with terminal.connected(api, api_key, author) as client:
-            changed = request(client, experiment_id, reason)
+            changed = request(client, experiment_id, reason, expected_version)
             terminal.show(changed, as_object, status_line, as_json=as_json)
 
     command.__name__, command.__doc__ = verb, meaning
@@ -188,27 +200,37 @@ def _lifecycle_command(
 
 start = _lifecycle_command(
     "start",
-    lambda client, name, reason: client.start_experiment(name, reason=reason),
+    lambda client, name, reason, version: client.start_experiment(
+        name, reason=reason, expected_version=version
+    ),
     "Start a draft: from now on it assigns.",
 )
 pause = _lifecycle_command(
     "pause",
-    lambda client, name, reason: client.pause_experiment(name, reason=reason),
+    lambda client, name, reason, version: client.pause_experiment(
+        name, reason=reason, expected_version=version
+    ),
     "Stop assigning; observations of earlier assignments still count.",
 )
 resume = _lifecycle_command(
     "resume",
-    lambda client, name, reason: client.resume_experiment(name, reason=reason),
+    lambda client, name, reason, version: client.resume_experiment(
+        name, reason=reason, expected_version=version
+    ),
     "Go on assigning after a pause.",
 )
 rollback = _lifecycle_command(
     "rollback",
-    lambda client, name, reason: client.rollback_experiment(name, reason=reason),
+    lambda client, name, reason, version: client.rollback_experiment(
+        name, reason=reason, expected_version=version
+    ),
     "Take a promoted or shipped winner back: everybody gets the control until it is archived.",
 )
 archive = _lifecycle_command(
     "archive",
-    lambda client, name, reason: client.archive_experiment(name, reason=reason),
+    lambda client, name, reason, version: client.archive_experiment(
+        name, reason=reason, expected_version=version
+    ),
     "Put a draft or a concluded experiment away.",
 )
 
@@ -233,6 +255,7 @@ def conclude(
             "the control."
         ),
     ] = None,
+    expected_version: ExpectedVersion = None,
     reason: Reason = None,
     author: Author = None,
     as_json: AsJson = False,
@@ -250,6 +273,7 @@ def conclude(
             control_share=control_share,
             serve=None if serve is None else serve.value,
             reason=reason,
+            expected_version=expected_version,
         )
         terminal.show(concluded, as_object, status_line, as_json=as_json)
 

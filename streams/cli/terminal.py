@@ -69,6 +69,12 @@ ExperimentId = Annotated[
     str, typer.Argument(metavar="ID", help="Id or key from `experiment list`.")
 ]
 
+ExpectedVersion = Annotated[
+    int | None,
+    typer.Option(
+        min=1, help="Refuse the command if the experiment has changed since it had this version."
+    ),
+]
 Reason = Annotated[str | None, typer.Option(help="Why, for `experiment history`.")]
 Author = Annotated[
     str | None,

@@ -12,7 +12,16 @@ from experiment_streams_client import Experiment
 from streams.cli import terminal
 from streams.cli.experiments import as_object
 from streams.cli.input_files import read_text
-from streams.cli.terminal import API_DEFAULT, Api, ApiKey, AsJson, Author, ExperimentId, Reason
+from streams.cli.terminal import (
+    API_DEFAULT,
+    Api,
+    ApiKey,
+    AsJson,
+    Author,
+    ExpectedVersion,
+    ExperimentId,
+    Reason,
+)
 from streams.model.errors import InputError
 
 VariantName = Annotated[str, typer.Argument(help="Id or name of the variant.")]
@@ -43,6 +52,7 @@ def add(
             help="Share of the traffic under a fixed policy; by default as the others on average."
         ),
     ] = None,
+    expected_version: ExpectedVersion = None,
     reason: Reason = None,
     author: Author = None,
     as_json: AsJson = False,
@@ -52,7 +62,12 @@ def add(
     """Add a variant, also to a running experiment; prints its id."""
     with terminal.connected(api, api_key, author) as client:
         changed = client.add_variant(
-            experiment_id, name, config=_object(config), weight=weight, reason=reason
+            experiment_id,
+            name,
+            config=_object(config),
+            weight=weight,
+            reason=reason,
+            expected_version=expected_version,
         )
         terminal.show(changed, as_object, lambda made: made.variants[-1].id, as_json=as_json)
 
@@ -60,6 +75,7 @@ def add(
 def stop(
     experiment_id: ExperimentId,
     variant: VariantName,
+    expected_version: ExpectedVersion = None,
     reason: Reason = None,
     author: Author = None,
     as_json: AsJson = False,
@@ -68,13 +84,20 @@ def stop(
 ) -> None:
     """Stop a variant: it is no longer assigned, and keeps its statistics."""
     with terminal.connected(api, api_key, author) as client:
-        changed = client.change_variant(experiment_id, variant, is_active=False, reason=reason)
+        changed = client.change_variant(
+            experiment_id,
+            variant,
+            is_active=False,
+            reason=reason,
+            expected_version=expected_version,
+        )
         terminal.show(changed, as_object, _active_line, as_json=as_json)
 
 
 def reactivate(
     experiment_id: ExperimentId,
     variant: VariantName,
+    expected_version: ExpectedVersion = None,
     reason: Reason = None,
     author: Author = None,
     as_json: AsJson = False,
@@ -83,7 +106,9 @@ def reactivate(
 ) -> None:
     """Assign a stopped variant again."""
     with terminal.connected(api, api_key, author) as client:
-        changed = client.change_variant(experiment_id, variant, is_active=True, reason=reason)
+        changed = client.change_variant(
+            experiment_id, variant, is_active=True, reason=reason, expected_version=expected_version
+        )
         terminal.show(changed, as_object, _active_line, as_json=as_json)
 
 
@@ -91,6 +116,7 @@ def rename(
     experiment_id: ExperimentId,
     variant: VariantName,
     name: Annotated[str, typer.Argument(help="Its new name.")],
+    expected_version: ExpectedVersion = None,
     reason: Reason = None,
     author: Author = None,
     as_json: AsJson = False,
@@ -99,7 +125,9 @@ def rename(
 ) -> None:
     """Give a variant another name; its id stays."""
     with terminal.connected(api, api_key, author) as client:
-        changed = client.change_variant(experiment_id, variant, name=name, reason=reason)
+        changed = client.change_variant(
+            experiment_id, variant, name=name, reason=reason, expected_version=expected_version
+        )
         terminal.show(changed, as_object, _active_line, as_json=as_json)
 
 
@@ -110,6 +138,7 @@ def configure(
         str,
         typer.Argument(help="A JSON object, or @FILE with one; @- for standard input."),
     ],
+    expected_version: ExpectedVersion = None,
     reason: Reason = None,
     author: Author = None,
     as_json: AsJson = False,
@@ -119,7 +148,11 @@ def configure(
     """Give a variant another configuration, as a whole."""
     with terminal.connected(api, api_key, author) as client:
         changed = client.change_variant(
-            experiment_id, variant, config=_object(config), reason=reason
+            experiment_id,
+            variant,
+            config=_object(config),
+            reason=reason,
+            expected_version=expected_version,
         )
         terminal.show(changed, as_object, _active_line, as_json=as_json)
 

@@ -34,6 +34,8 @@ class Experiment:
         definition: Configuration and variants.
         status: Its status.
         version: Number of commands applied, >= 1.
+        changed_version: `version` right after the newest command that was no `tick`: what is newer
+            shows the same experiment. 0 where it is not known.
         created_at_ms: Time of `create`.
         started_at_ms: Time of `start`; None before.
         started_version: `version` right after `start`; 0 before. Fixed allocations carry it.
@@ -66,6 +68,7 @@ class Experiment:
     lowered_version: int = 0
     served: Served | None = None
     roster: Roster | None = None
+    changed_version: int = 0
 
     @property
     def id(self) -> str:

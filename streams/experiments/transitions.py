@@ -25,7 +25,6 @@ from streams.experiments.variant_changes import (
     DraftEdit,
     VariantChange,
     check_room,
-    check_version,
     edited,
     variant_of,
     with_change,
@@ -121,8 +120,9 @@ def apply_command(experiment: Experiment | None, command: Command) -> Experiment
 
     Raises:
         TransitionError: its status does not allow the command (`INVALID_TRANSITION`), it is created
-            twice (`EXPERIMENT_EXISTS`, or `KEY_TAKEN` if it has a key), or it does not exist
-            (`EXPERIMENT_NOT_FOUND`).
+            twice (`EXPERIMENT_EXISTS`, or `KEY_TAKEN` if it has a key), it does not exist
+            (`EXPERIMENT_NOT_FOUND`), or it has changed since its author saw it
+            (`VERSION_CONFLICT`).
         InputError: the payload cannot be used.
     """
     if command.kind is CommandKind.CREATE:
@@ -133,6 +133,7 @@ def apply_command(experiment: Experiment | None, command: Command) -> Experiment
             f"there is no experiment {quoted(experiment_id(command.experiment))}",
             "experimentId",
         )
+    _check_version(experiment, command.expected_version, "expectedVersion")
     if experiment.status not in _ALLOWED[command.kind]:
         raise TransitionError(
             "INVALID_TRANSITION",
@@ -140,8 +141,25 @@ def apply_command(experiment: Experiment | None, command: Command) -> Experiment
             f"{command.kind}",
             "status",
         )
-    after = replace(experiment, version=experiment.version + 1)
+    version = experiment.version + 1
+    changed = experiment.changed_version if command.kind is CommandKind.TICK else version
+    after = replace(experiment, version=version, changed_version=changed)
     return _with_traffic_noted(_applied(experiment, after, command))
+
+
+def _check_version(experiment: Experiment, seen: int | None, path: str) -> None:
+    """Refuse a command of which the author saw another experiment than there is.
+
+    Raises:
+        TransitionError: another command has changed it since (`VERSION_CONFLICT`).
+    """
+    if seen is None or experiment.changed_version <= seen <= experiment.version:
+        return
+    message = (
+        f"{path} == {seen}, and experiment {experiment.id!r} has version {experiment.version}: "
+        "read it again"
+    )
+    raise TransitionError("VERSION_CONFLICT", message, path)
 
 
 def _applied(experiment: Experiment, after: Experiment, command: Command) -> Experiment:
@@ -167,7 +185,7 @@ def _applied(experiment: Experiment, after: Experiment, command: Command) -> Exp
         case CommandKind.SCHEDULE:
             return _scheduled(after, command)
         case CommandKind.EDIT | CommandKind.ADD_VARIANT | CommandKind.CHANGE_VARIANT:
-            return _redefined(after, command)
+            return _redefined(experiment, after, command)
         case CommandKind.CREATE:
             raise AssertionError("a creation has no experiment before it")
         case _:
@@ -199,7 +217,7 @@ def _started(after: Experiment, at_ms: int, receipt_key: int | None) -> Experime
     )
 
 
-def _redefined(after: Experiment, command: Command) -> Experiment:
+def _redefined(experiment: Experiment, after: Experiment, command: Command) -> Experiment:
     """Return a draft with another definition, or an experiment with other variants.
 
     One that has started knows which variants it had at its start.
@@ -212,7 +230,7 @@ def _redefined(after: Experiment, command: Command) -> Experiment:
     """
     if command.kind is CommandKind.EDIT:
         edit = parse(DraftEdit, command.payload)
-        check_version(edit.version, after.version - 1)
+        _check_version(experiment, edit.version, "version")
         return replace(after, definition=edited(after.definition, edit), history=())
     if command.kind is CommandKind.ADD_VARIANT:
         definition = with_variant(after.definition, parse(AddedVariant, command.payload))
@@ -292,6 +310,7 @@ def _created(experiment: Experiment | None, command: Command) -> Experiment:
         definition=definition,
         status=Status.DRAFT,
         version=1,
+        changed_version=1,
         created_at_ms=command.issued_at_ms,
     )
     if holdout is None:

@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from streams.experiments.config import VariantName
 from streams.experiments.definition import ExperimentDefinition, parse_definition
 from streams.experiments.measurement_plan import plan_of
-from streams.model.errors import EngineError, InputError, TransitionError, quoted
+from streams.model.errors import EngineError, InputError, quoted
 from streams.model.ids import variant_id
 from streams.model.validation import InputModel, problem
 from streams.model.variant_weights import MAX_WEIGHED
@@ -88,17 +88,6 @@ class VariantNotFoundError(EngineError):
             f"{quoted(reference)} is neither id nor name of a variant of {experiment_id}",
             "variantId",
         )
-
-
-def check_version(read: int | None, now: int) -> None:
-    """Refuse an edit of a version that is no longer the newest.
-
-    Raises:
-        TransitionError: the draft has changed in the meantime (`VERSION_CONFLICT`).
-    """
-    if read is not None and read != now:
-        message = f"version == {read}, and the draft has version {now}: read it again"
-        raise TransitionError("VERSION_CONFLICT", message, "version")
 
 
 def edited(before: ExperimentDefinition, edit: DraftEdit) -> ExperimentDefinition:

@@ -77,6 +77,7 @@ def encode_stored(stored: StoredExperiment) -> bytes:
             "clock": experiment.clock_ms,
             "peakTraffic": experiment.peak_traffic,
             "loweredVersion": experiment.lowered_version,
+            "changedVersion": experiment.changed_version,
             "history": [asdict(event) for event in experiment.history],
             "concludedAt": experiment.concluded_at_ms,
             "archivedAt": stored.archived_at_ms,
@@ -134,6 +135,7 @@ def _decoded(body: bytes) -> StoredExperiment:
             clock_ms=entry["clock"],
             peak_traffic=entry.get("peakTraffic", 0.0),
             lowered_version=entry.get("loweredVersion", 0),
+            changed_version=entry.get("changedVersion", 0),
             history=tuple(
                 from_avro(ScheduleEvent, each, "history") for each in entry.get("history", ())
             ),

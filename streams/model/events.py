@@ -187,6 +187,8 @@ class Command:
             {"name", "weight"?, "config"?}, of `change_variant` {"variant", "name"?, "config"?,
             "isActive"?}; else empty.
         origin: Who gave it, and why.
+        expected_version: Version of the experiment that its author saw; it is refused if the
+            experiment has changed since. None for whichever it has.
     """
 
     command_id: str
@@ -195,6 +197,7 @@ class Command:
     issued_at_ms: int
     payload: Mapping[str, Any] = field(default_factory=dict)
     origin: Origin = UNKNOWN_ORIGIN
+    expected_version: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from streams.model.events import Command, CommandKind
 from streams.model.ids import experiment_id, experiment_number
 from streams.model.text import LAYOUT
 from streams.wire.records import (
+    LONG_LIMIT,
     SINGLE_OBJECT,
     TIME_LIMIT_MS,
     check_range,
@@ -34,6 +35,7 @@ def encode_command(command: Command, codec: Codec = SINGLE_OBJECT) -> bytes:
         "payload": json_text(command.payload),
         "author": command.origin.author,
         "reason": command.origin.reason,
+        "expected_version": command.expected_version,
     }
     return codec.encode("command", record)
 
@@ -46,6 +48,7 @@ def decode_command(value: bytes | None, codec: Codec = SINGLE_OBJECT) -> Command
             `streams.model.authors.checked`.
     """
     record = read("command", value, codec)
+    expected = record["expected_version"]
     with event_errors():
         if not _COMMAND_ID.fullmatch(record["command_id"]):
             raise EventError("WRONG_TYPE", "not 32 lower-case hexadecimal digits", "command_id")
@@ -59,4 +62,7 @@ def decode_command(value: bytes | None, codec: Codec = SINGLE_OBJECT) -> Command
                 checked(record["author"], MAX_AUTHOR, "author"),
                 checked(record["reason"], MAX_REASON, "reason", LAYOUT),
             ),
+            expected_version=None
+            if expected is None
+            else check_range(expected, 1, LONG_LIMIT, "expected_version"),
         )

@@ -4,7 +4,14 @@ import re
 
 import pytest
 
-from tests.dashboard.samples import BLUE, changed, experiment_json, listed_json, stats_json
+from tests.dashboard.samples import (
+    BLUE,
+    changed,
+    experiment_json,
+    history_json,
+    listed_json,
+    stats_json,
+)
 
 PAGE = "/experiments/checkout-button"
 API = "/experiments/checkout-button"
@@ -244,3 +251,64 @@ def test_a_name_without_blanks_is_shortened_where_no_line_can_break(manager):
     assert any(each.startswith("VVV") for each in drawn)
     assert max(map(len, drawn)) < 45
     assert f"<title>{name}</title>" in text
+
+
+def entry_json(version, what="update", **fields):
+    return {
+        **history_json()[0],
+        "id": f"{version:032x}",
+        "version": version,
+        "kind": what,
+        **fields,
+    }
+
+
+def test_a_command_names_the_version_that_its_page_showed(manager):
+    page = manager.get(f"{PAGE}/commands/ramp").text
+    [version] = re.findall(r'name="version" value="(\d+)"', page)
+    assert version == str(experiment_json()["version"])
+
+    manager.submit(f"{PAGE}/commands/ramp", traffic="20", version=version)
+
+    [sent] = [each for each in manager.api.sent if each.method == "PATCH"]
+    assert sent.url.params["expectedVersion"] == version
+
+
+def test_a_conflict_shows_what_has_changed_and_keeps_what_was_typed(manager):
+    error = {"code": "VERSION_CONFLICT", "message": "read it again", "path": "expectedVersion"}
+    newest = experiment_json()["version"]
+    manager.api.answers[f"PATCH {API}"] = (409, {"error": error})
+    entries = [
+        entry_json(
+            newest, changes=[{"path": "config.trafficAllocation", "before": 1, "after": 0.1}]
+        ),
+        entry_json(newest, "recommendation", author="evaluation", reason="not a command"),
+        entry_json(newest, "pause", accepted=False, code="INVALID_TRANSITION"),
+        entry_json(newest - 1, author="key:seen"),
+    ]
+    history = (200, {"entries": entries, "nextCursor": None})
+    manager.api.answers[f"GET /experiments/{experiment_json()['id']}/history"] = history
+
+    answer = manager.submit(
+        f"{PAGE}/commands/ramp", traffic="20", reason="calm", version=str(newest - 1)
+    )
+
+    assert answer.status_code == 409
+    assert "the experiment has changed since this page was opened" in answer.text
+    assert "trafficAllocation: 1 → 0.1" in answer.text
+    assert "seen" not in answer.text.split("Changed since")[1]
+    assert "not a command" not in answer.text
+    assert 'value="20"' in answer.text
+    assert 'value="calm"' in answer.text
+    assert f'name="version" value="{newest}"' in answer.text
+
+
+def test_what_had_no_answer_is_repeated_with_the_version_that_was_seen(manager):
+    newest = experiment_json()["version"]
+    error = {"code": "COMMAND_TIMED_OUT", "message": "no worker has answered", "path": ""}
+    manager.api.answers[f"POST {API}/pause"] = (503, {"error": error})
+
+    answer = manager.submit(f"{PAGE}/commands/pause", version=str(newest - 1))
+
+    assert f'name="version" value="{newest - 1}"' in answer.text
+    assert "Changed since" not in answer.text

@@ -9,7 +9,7 @@ from fastapi import Request, Response
 
 from api.http.dependencies import Services, ServicesDep, json_response
 from api.http.dry_runs import dry_run_response
-from api.http.handlers.options import CommandOptions, OptionsDep
+from api.http.handlers.options import ChangeOptionsDep, CommandOptions, OptionsDep
 from api.http.models.requests import ConcludeRequest
 from api.http.payloads import experiment_response
 from api.strict_json import decode_object
@@ -47,7 +47,7 @@ async def create_experiment(
 
 async def edit_experiment(
     services: ServicesDep,
-    options: OptionsDep,
+    options: ChangeOptionsDep,
     experiment_id: str,
     request: Request,
 ) -> Response:
@@ -59,18 +59,18 @@ async def edit_experiment(
     edit = parse(DraftEdit, body)
     _refuse_holdout(edit)
     services.schemas.require_definition(edit)
-    number = _number(experiment_id)
+    number, expected = _number(experiment_id), options.expected_version
     if options.is_dry_run:
-        preview = await services.commands.preview_edit(number, edit)
+        preview = await services.commands.preview_edit(number, edit, expected)
         return json_response(dry_run_response(CommandKind.EDIT, preview))
     key = options.idempotency(body)
-    snapshot = await services.commands.edit(number, edit, key, options.origin)
+    snapshot = await services.commands.edit(number, edit, key, options.origin, expected)
     return json_response(experiment_response(snapshot.experiment))
 
 
 async def add_variant(
     services: ServicesDep,
-    options: OptionsDep,
+    options: ChangeOptionsDep,
     experiment_id: str,
     request: Request,
 ) -> Response:
@@ -85,7 +85,7 @@ async def add_variant(
 
 async def change_variant(
     services: ServicesDep,
-    options: OptionsDep,
+    options: ChangeOptionsDep,
     experiment_id: str,
     variant_id: str,
     request: Request,
@@ -104,7 +104,7 @@ async def change_variant(
 
 async def update_experiment(
     services: ServicesDep,
-    options: OptionsDep,
+    options: ChangeOptionsDep,
     experiment_id: str,
     request: Request,
 ) -> Response:
@@ -119,7 +119,7 @@ async def update_experiment(
 
 async def conclude_experiment(
     services: ServicesDep,
-    options: OptionsDep,
+    options: ChangeOptionsDep,
     experiment_id: str,
     request: Request,
 ) -> Response:
@@ -139,7 +139,7 @@ def bare_command(kind: CommandKind, description: str) -> Callable[..., Awaitable
 
     async def command(
         services: ServicesDep,
-        options: OptionsDep,
+        options: ChangeOptionsDep,
         experiment_id: str,
         request: Request,
     ) -> Response:
@@ -173,15 +173,15 @@ async def _change(
     *,
     status: int = 200,
 ) -> Response:
-    number = _number(experiment_id)
+    number, expected = _number(experiment_id), options.expected_version
     found = services.experiments.snapshots().get(named_id(number))
     if found is not None and found.experiment.definition.config.holdout is not None:
         raise ExperimentNotFoundError(experiment_id)  # its commands are those of /holdouts
     if options.is_dry_run:
-        preview = await services.commands.preview(number, kind, payload)
+        preview = await services.commands.preview(number, kind, payload, expected)
         return json_response(dry_run_response(kind, preview))
     key = options.idempotency(body)
-    snapshot = await services.commands.change(number, kind, payload, key, options.origin)
+    snapshot = await services.commands.change(number, kind, payload, key, options.origin, expected)
     return json_response(experiment_response(snapshot.experiment), status)
 
 

@@ -9,7 +9,7 @@ from fastapi import Depends, Header, Query
 
 from api.http.dependencies import CallerDep
 from api.http.models.idempotency import KEY_HEADER, checked_key
-from api.http.models.queries import AuthorQuery, CommandQuery
+from api.http.models.queries import AuthorQuery, ChangeQuery, CommandQuery
 from api.services.control import IdempotencyKey
 from streams.model.authors import MAX_DECLARED, MAX_REASON, Origin, author_of, checked
 from streams.model.text import LAYOUT
@@ -32,17 +32,21 @@ class CommandOptions(NamedTuple):
         origin: Who gave it, and why.
         key: Text of its idempotency key; None for none.
         is_dry_run: Whether it is only tried.
+        expected_version: Version of the experiment that the caller saw; None for whichever it has.
     """
 
     caller: str
     origin: Origin
     key: str | None
     is_dry_run: bool = False
+    expected_version: int | None = None
 
     def idempotency(self, body: dict[str, Any]) -> IdempotencyKey | None:
         """Return the idempotency key of a command with this body, if it has one."""
         if self.key is None:
             return None
+        if self.expected_version is not None:
+            body = {**body, "expectedVersion": self.expected_version}
         return IdempotencyKey(
             self.key, self.caller, orjson.dumps(body, option=orjson.OPT_SORT_KEYS)
         )
@@ -62,6 +66,17 @@ def _options(
     return CommandOptions(caller, origin, checked_key(key), query.dry_run == "true")
 
 
+def _change_options(
+    caller: CallerDep, query: Annotated[ChangeQuery, Query()], key: KeyHeader = None
+) -> CommandOptions:
+    """Return the options of a command to an experiment that exists.
+
+    Raises:
+        InputError: as `_options`.
+    """
+    return _options(caller, query, key)._replace(expected_version=query.expected_version)
+
+
 def _creation_options(
     caller: CallerDep, query: Annotated[AuthorQuery, Query()], key: KeyHeader = None
 ) -> CommandOptions:
@@ -78,4 +93,5 @@ def _author(caller: str, query: AuthorQuery) -> str:
 
 
 OptionsDep = Annotated[CommandOptions, Depends(_options)]
+ChangeOptionsDep = Annotated[CommandOptions, Depends(_change_options)]
 CreationOptionsDep = Annotated[CommandOptions, Depends(_creation_options)]

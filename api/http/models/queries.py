@@ -27,6 +27,9 @@ CURSOR_PATTERN = "^[A-Za-z0-9_-]{22,23}$"
 MAX_SEARCH = 200
 """Characters of a text that is searched for."""
 
+MAX_VERSION = (1 << 53) - 1
+"""Largest version of an experiment: the largest integer that every reader of JSON reads exactly."""
+
 MAX_LISTED = 1_000
 """Characters of a list of values."""
 
@@ -206,6 +209,23 @@ class CommandQuery(AuthorQuery):
         alias="dryRun",
         description="`true`: everything is checked as for the command itself, the answer (200, "
         "`DryRun`) says what it would change, and nothing changes.",
+    )
+
+
+class ChangeQuery(CommandQuery):
+    """Query parameters of every command to an experiment that exists.
+
+    Attributes:
+        expected_version: Version that the caller saw; None for whichever it has.
+    """
+
+    expected_version: int | None = Field(
+        default=None,
+        ge=1,
+        le=MAX_VERSION,
+        alias="expectedVersion",
+        description="`version` of the experiment that the caller saw: if it has changed since, the "
+        "command is refused (409 `VERSION_CONFLICT`).",
     )
 
 

@@ -88,6 +88,7 @@ class ExperimentCalls:
         idempotency_key: str | None = None,
         *,
         reason: str | None = None,
+        expected_version: int | None = None,
     ) -> Call[Experiment]:
         """Change `trafficAllocation` or the thresholds; what is left out stays.
 
@@ -95,9 +96,11 @@ class ExperimentCalls:
             experiment_id: A draft, a running or a paused experiment.
             changes: Changed fields of the configuration, with their JSON names.
             idempotency_key: As for `create_experiment`.
+            expected_version: As for `start_experiment`.
         """
+        place = path("experiments", experiment_id)
         return experiment_command(
-            "PATCH", path("experiments", experiment_id), dict(changes), idempotency_key, reason
+            "PATCH", place, dict(changes), idempotency_key, reason, expected_version
         )
 
     @Method

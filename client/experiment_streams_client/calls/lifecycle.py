@@ -15,30 +15,50 @@ class LifecycleCalls:
     @Method
     @staticmethod
     def start_experiment(
-        experiment_id: str, idempotency_key: str | None = None, *, reason: str | None = None
+        experiment_id: str,
+        idempotency_key: str | None = None,
+        *,
+        reason: str | None = None,
+        expected_version: int | None = None,
     ) -> Call[Experiment]:
         """Start a draft: from now on it assigns.
 
+        Args:
+            experiment_id: A draft.
+            idempotency_key: As for `create_experiment`.
+            reason: As for `create_experiment`.
+            expected_version: `version` of the experiment that the caller saw; if it has changed
+                since, the command is refused. None for whichever it has. Every command to an
+                experiment takes one.
+
         Raises:
-            ApiError: 404 `EXPERIMENT_NOT_FOUND`, 409 `INVALID_TRANSITION`.
+            ApiError: 404 `EXPERIMENT_NOT_FOUND`, 409 `INVALID_TRANSITION`, 409 `VERSION_CONFLICT`.
         """
-        return _bare("start", experiment_id, idempotency_key, reason)
+        return _bare("start", experiment_id, idempotency_key, reason, expected_version)
 
     @Method
     @staticmethod
     def pause_experiment(
-        experiment_id: str, idempotency_key: str | None = None, *, reason: str | None = None
+        experiment_id: str,
+        idempotency_key: str | None = None,
+        *,
+        reason: str | None = None,
+        expected_version: int | None = None,
     ) -> Call[Experiment]:
         """Stop assigning; observations of earlier assignments still count."""
-        return _bare("pause", experiment_id, idempotency_key, reason)
+        return _bare("pause", experiment_id, idempotency_key, reason, expected_version)
 
     @Method
     @staticmethod
     def resume_experiment(
-        experiment_id: str, idempotency_key: str | None = None, *, reason: str | None = None
+        experiment_id: str,
+        idempotency_key: str | None = None,
+        *,
+        reason: str | None = None,
+        expected_version: int | None = None,
     ) -> Call[Experiment]:
         """Go on assigning after a pause."""
-        return _bare("resume", experiment_id, idempotency_key, reason)
+        return _bare("resume", experiment_id, idempotency_key, reason, expected_version)
 
     @Method
     @staticmethod
@@ -50,6 +70,7 @@ class LifecycleCalls:
         control_share: float | None = None,
         serve: Literal["winner", "control", "none"] | None = None,
         reason: str | None = None,
+        expected_version: int | None = None,
     ) -> Call[Experiment]:
         """End an experiment.
 
@@ -71,34 +92,45 @@ class LifecycleCalls:
                 kept beside a winner that is not served.
         """
         body = given(winnerVariantId=winner_variant_id, controlShare=control_share, serve=serve)
-        return experiment_command(
-            "POST", path("experiments", experiment_id, "conclude"), body, idempotency_key, reason
-        )
+        place = path("experiments", experiment_id, "conclude")
+        return experiment_command("POST", place, body, idempotency_key, reason, expected_version)
 
     @Method
     @staticmethod
     def rollback_experiment(
-        experiment_id: str, idempotency_key: str | None = None, *, reason: str | None = None
+        experiment_id: str,
+        idempotency_key: str | None = None,
+        *,
+        reason: str | None = None,
+        expected_version: int | None = None,
     ) -> Call[Experiment]:
         """Take a promoted or shipped winner back: everybody gets the control until it is archived.
 
         Raises:
             ApiError: 409 `INVALID_TRANSITION` if no winner is promoted or shipped, or no longer.
         """
-        return _bare("rollback", experiment_id, idempotency_key, reason)
+        return _bare("rollback", experiment_id, idempotency_key, reason, expected_version)
 
     @Method
     @staticmethod
     def archive_experiment(
-        experiment_id: str, idempotency_key: str | None = None, *, reason: str | None = None
+        experiment_id: str,
+        idempotency_key: str | None = None,
+        *,
+        reason: str | None = None,
+        expected_version: int | None = None,
     ) -> Call[Experiment]:
         """Put a draft or a concluded experiment away."""
-        return _bare("archive", experiment_id, idempotency_key, reason)
+        return _bare("archive", experiment_id, idempotency_key, reason, expected_version)
 
 
 def _bare(
-    action: str, experiment_id: str, idempotency_key: str | None, reason: str | None
+    action: str,
+    experiment_id: str,
+    idempotency_key: str | None,
+    reason: str | None,
+    expected_version: int | None,
 ) -> Call[Experiment]:
     """Return a command that has nothing to say but its name."""
     place = path("experiments", experiment_id, action)
-    return experiment_command("POST", place, {}, idempotency_key, reason)
+    return experiment_command("POST", place, {}, idempotency_key, reason, expected_version)

@@ -42,6 +42,7 @@ def command(
     read: Callable[[Any], T],
     idempotency_key: str | None,
     reason: str | None = None,
+    expected_version: int | None = None,
 ) -> Call[T]:
     """Return a command, which a worker carries out once for each key.
 
@@ -52,7 +53,8 @@ def command(
     key = checked_key(idempotency_key)
     headers = {KEY_HEADER: uuid.uuid4().hex if key is None else key}
     call = Call(method, path, read, body, headers, is_command=True)
-    return call if reason is None else call.with_parameters(reason=reason)
+    parameters = given(reason=reason, expectedVersion=expected_version)
+    return call.with_parameters(**parameters) if parameters else call
 
 
 def experiment_command(
@@ -61,9 +63,18 @@ def experiment_command(
     body: Any,
     idempotency_key: str | None,
     reason: str | None,
+    expected_version: int | None = None,
 ) -> Call[Experiment]:
     """Return a command that is answered with the experiment."""
-    return command(method, path, body, Experiment.model_validate, idempotency_key, reason)
+    return command(
+        method,
+        path,
+        body,
+        Experiment.model_validate,
+        idempotency_key,
+        reason,
+        expected_version,
+    )
 
 
 class Page(tuple[T, ...]):  # noqa: SLOT001 - a tuple that knows one thing more

@@ -23,6 +23,7 @@ class VariantCalls:
         config: Mapping[str, Any] | None = None,
         weight: float | None = None,
         reason: str | None = None,
+        expected_version: int | None = None,
     ) -> Call[Experiment]:
         """Add a variant to a draft, a running or a paused experiment.
 
@@ -35,6 +36,7 @@ class VariantCalls:
             config: Returned with an assignment to it.
             weight: Share of the traffic of the active variants that it gets under a fixed policy,
                 in (0, 1); as much as the others have on average unless given.
+            expected_version: As for `start_experiment`.
 
         Raises:
             ApiError: 422 `TOO_MANY_VARIANTS` beyond 16 of a running experiment, `DUPLICATE_NAME`,
@@ -42,9 +44,8 @@ class VariantCalls:
         """
         whole = None if config is None else dict(config)
         body = given(name=name, config=whole, weight=weight)
-        return experiment_command(
-            "POST", path("experiments", experiment_id, "variants"), body, idempotency_key, reason
-        )
+        place = path("experiments", experiment_id, "variants")
+        return experiment_command("POST", place, body, idempotency_key, reason, expected_version)
 
     @Method
     @staticmethod
@@ -57,6 +58,7 @@ class VariantCalls:
         config: Mapping[str, Any] | None = None,
         is_active: bool | None = None,
         reason: str | None = None,
+        expected_version: int | None = None,
     ) -> Call[Experiment]:
         """Rename a variant, change its configuration, stop or reactivate it.
 
@@ -70,6 +72,7 @@ class VariantCalls:
             name: Its new name; its id stays.
             config: Its new configuration, as a whole.
             is_active: False to stop it, True to reactivate it.
+            expected_version: As for `start_experiment`.
 
         Raises:
             ApiError: 404 `VARIANT_NOT_FOUND`; 422 `CONTROL_STOPPED`, `TOO_FEW_ACTIVE` if fewer than
@@ -78,4 +81,4 @@ class VariantCalls:
         whole = None if config is None else dict(config)
         body = given(name=name, config=whole, isActive=is_active)
         place = path("experiments", experiment_id, "variants", variant_id)
-        return experiment_command("PATCH", place, body, idempotency_key, reason)
+        return experiment_command("PATCH", place, body, idempotency_key, reason, expected_version)

@@ -177,3 +177,55 @@ async def test_what_is_stopped_cannot_be_concluded_with(api: Api) -> None:
 
     assert answer.json()["error"]["code"] == "VARIANT_STOPPED"
     assert answer.json()["error"]["path"] == "winnerVariantId"
+
+
+async def test_of_two_changes_of_one_version_the_first_wins(api: Api) -> None:
+    name = await api.run(KINDS[0], THREE)
+    seen = (await api.http.get(f"/experiments/{name}")).json()["version"]
+    place = f"/experiments/{name}?expectedVersion={seen}"
+
+    first = await api.http.patch(place, json={"trafficAllocation": 0.5})
+    tried = await api.http.patch(f"{place}&dryRun=true", json={"trafficAllocation": 0.9})
+    second = await api.http.patch(place, json={"trafficAllocation": 0.9})
+    unseen = await api.http.patch(f"/experiments/{name}", json={"trafficAllocation": 0.8})
+
+    assert (first.status_code, first.json()["version"]) == (200, seen + 1)
+    for each in (tried, second):
+        error = each.json()["error"]
+        assert (each.status_code, error["code"]) == (409, "VERSION_CONFLICT")
+        assert error["path"] == "expectedVersion"
+    assert (unseen.status_code, unseen.json()["config"]["trafficAllocation"]) == (200, 0.8)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", "pause", {}),
+        ("POST", "conclude", {}),
+        ("POST", "variants", {"name": "D"}),
+        ("PATCH", "variants/B", {"name": "Blue"}),
+        ("PUT", "", {**definition({"name": "Other"})}),
+    ],
+)
+async def test_every_command_to_an_experiment_takes_the_version_that_was_seen(
+    api: Api, method: str, path: str, body: dict[str, Any]
+) -> None:
+    name = await api.create() if method == "PUT" else await api.run(KINDS[0], THREE)
+    place = f"/experiments/{name}/{path}".removesuffix("/")
+
+    refused = await api.http.request(method, f"{place}?expectedVersion=99", json=body)
+    wrong = await api.http.request(method, f"{place}?expectedVersion=0", json=body)
+
+    assert (refused.status_code, refused.json()["error"]["code"]) == (409, "VERSION_CONFLICT")
+    assert (wrong.status_code, wrong.json()["error"]["path"]) == (422, "query.expectedVersion")
+
+
+async def test_a_key_is_not_that_of_the_same_command_with_another_version(api: Api) -> None:
+    name = await api.run(KINDS[0], THREE)
+    headers = {"Idempotency-Key": "once"}
+
+    stale = await api.http.post(f"/experiments/{name}/pause?expectedVersion=1", headers=headers)
+    reused = await api.http.post(f"/experiments/{name}/pause?expectedVersion=2", headers=headers)
+
+    assert stale.json()["error"]["code"] == "VERSION_CONFLICT"
+    assert reused.json()["error"]["code"] == "IDEMPOTENCY_KEY_REUSED"

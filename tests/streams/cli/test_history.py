@@ -36,3 +36,12 @@ def test_a_command_carries_its_reason_and_declared_author(api, experiment):
 
     line, _ = api.requests[0]
     assert line.endswith("/pause?reason=too+many+errors&author=ana")
+
+
+def test_a_command_carries_the_version_that_was_seen(api, experiment):
+    api.answers[f"POST /experiments/{EXPERIMENT_ID}/pause"] = (200, experiment)
+
+    api.run("pause", EXPERIMENT_ID, "--expected-version", "7")
+
+    line, _ = api.requests[0]
+    assert line.endswith("/pause?expectedVersion=7")

@@ -231,3 +231,53 @@ def test_the_largest_share_of_the_units_and_its_first_lowering_are_noted():
         shares.append((experiment.peak_traffic, experiment.lowered_version))
 
     assert shares == [(0.0, 0), (0.2, 0), (0.6, 0), (0.6, 5), (0.9, 5), (0.9, 5)]
+
+
+def seeing(version, kind, **payload):
+    return replace(command(kind, 30, **payload), expected_version=version)
+
+
+@pytest.mark.parametrize(
+    ("kind", "payload"),
+    [
+        ("update", {"trafficAllocation": 0.2}),
+        ("pause", {}),
+        ("conclude", {}),
+        ("add_variant", {"name": "D"}),
+        ("change_variant", {"variant": "B", "name": "Blue"}),
+        ("archive", {}),
+    ],
+)
+def test_a_command_is_refused_if_the_experiment_has_changed_since_its_author_saw_it(kind, payload):
+    running = reached(Status.RUNNING)
+    seen = running.version
+    other = apply_command(running, command("update", 25, trafficAllocation=0.5))
+
+    with pytest.raises(TransitionError) as conflict:
+        apply_command(other, seeing(seen, kind, **payload))
+    with pytest.raises(TransitionError) as ahead:
+        apply_command(other, seeing(other.version + 1, kind, **payload))
+
+    for each in (conflict, ahead):
+        assert (each.value.code, each.value.path) == ("VERSION_CONFLICT", "expectedVersion")
+
+
+def test_of_two_that_saw_the_same_version_the_first_wins():
+    running = reached(Status.RUNNING)
+
+    first = apply_command(running, seeing(running.version, "update", trafficAllocation=0.5))
+
+    with pytest.raises(TransitionError):
+        apply_command(first, seeing(running.version, "update", trafficAllocation=0.9))
+    again = apply_command(first, seeing(first.version, "update", trafficAllocation=0.9))
+    assert again.definition.config.traffic_allocation == 0.9
+
+
+def test_a_tick_is_no_change_that_a_command_could_have_missed():
+    running = reached(Status.RUNNING)
+    ticked = apply_command(running, command(CommandKind.TICK, 10_000))
+
+    paused = apply_command(ticked, seeing(running.version, "pause"))
+
+    assert (ticked.version, ticked.changed_version) == (running.version + 1, running.version)
+    assert (paused.status, paused.changed_version) == (Status.PAUSED, paused.version)

@@ -60,6 +60,7 @@ def test_an_undecodable_record_survives_as_a_dead_letter():
         ({"payload": "[" * 100_000}, "INVALID_JSON", "payload"),
         ({"payload": "7"}, "WRONG_TYPE", "payload"),
         ({"experiment_id": ""}, "INVALID_EXPERIMENT_ID", "experimentId"),
+        ({"expected_version": 0}, "OUT_OF_RANGE", "expected_version"),
     ],
 )
 def test_a_field_of_a_command_that_cannot_be_used_is_named(change, code, path):
