@@ -12,6 +12,7 @@ from streams.model.errors import DependencyError
 from streams.replay.partitions import Inputs
 from streams.warehouse.exporter import Exporter, exporting
 from streams.warehouse.opening import opened
+from streams.warehouse.target import BUSY, WarehouseError
 from streams.warehouse.watcher import Watcher
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
@@ -66,7 +67,8 @@ class Export:
     def follow(self, stop: Event, interval_s: float) -> None:
         """Export what comes, until `stop` is set.
 
-        An outage after the first success is waited out: the target says how far it was taken.
+        An outage after the first success is waited out: the target says how far it was taken. So is
+        another export that holds it: it may be the session of this one that the outage has cut off.
 
         Args:
             stop: Ends it.
@@ -84,10 +86,13 @@ class Export:
                         self._catch_up(exporter, stop)
                         pause_s, has_begun = FIRST_PAUSE_S, True
                         stop.wait(interval_s)
-            except DependencyError as error:
-                if not has_begun:
+            except (DependencyError, WarehouseError) as error:
+                passes = isinstance(error, DependencyError) or error.code == BUSY
+                if not (has_begun and passes):
                     raise
-                logger.warning("the export waits %.0f s: %s", pause_s, error)
+                logger.warning(
+                    "the export tries again in %.0f s, from its last commit on: %s", pause_s, error
+                )
                 stop.wait(pause_s)
                 pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from io import BytesIO
+from typing import Any
 
 import psycopg
 import pyarrow as pa
@@ -13,7 +15,7 @@ import pyarrow.compute as pc
 from psycopg import sql
 from pyarrow import csv
 
-from streams.model.errors import ConfigurationError, DependencyError, quoted
+from streams.model.errors import ConfigurationError, DependencyError, EngineError, quoted
 from streams.tallies.cell import Source
 from streams.warehouse.sql import warehouse_sql
 from streams.warehouse.tables import TABLES, VERSION, VERSION_TABLE, Table, columns_of
@@ -36,7 +38,34 @@ _LOCK_EVERY_S = 0.2
 _LOCK = 0x45585054  # with the hash of the schema's name, the advisory lock of an export
 _CSV_ROWS = 20_000
 _CSV = csv.WriteOptions(include_header=False)
-_CONNECT_TIMEOUT_S = 10
+_PORTS = 65_535
+
+_CONNECTION: dict[str, Any] = {
+    "application_name": "experiment export",
+    "connect_timeout": 10,
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+}
+"""Parameters that an address need not have. A host that is gone without a word is noticed within a
+minute."""
+
+_SESSION = """
+SET tcp_keepalives_idle = 30; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3
+"""
+"""The same of the server, which else would keep the lock of an export whose host is gone."""
+
+_PASSING = ("08", "25006", "25P03", "25P04", "40", "53", "55", "57", "58")
+"""Beginnings of SQLSTATEs under which the same commit may succeed later: connection, transaction
+that may only read (a standby), time limits of transactions, conflicts of transactions, resources as
+the disk, locks, the operator, the system."""
+
+_UNREACHABLE = (psycopg.OperationalError, psycopg.InterfaceError)
+
+_QUOTED = re.compile(r'"[^"]*"')
+_INVALID_OPTION = re.compile(
+    r'invalid \w+ value: "[^"]*"|invalid integer value "[^"]*" for connection option "\w+"'
+)
 
 _COLUMNS = """
 SELECT table_name, column_name,
@@ -109,25 +138,41 @@ def opened_postgres(url: str) -> Iterator[PostgresTarget]:
         WarehouseError: another export holds the schema, a table has other columns, or the tables
             are of another version.
     """
-    try:
-        psycopg.conninfo.conninfo_to_dict(url)
-    except psycopg.ProgrammingError as error:
-        raise ConfigurationError(f"not an address of a PostgreSQL: {error}", "--to") from error
+    parameters = {**_CONNECTION, **_parameters(url)}
     with _answering():
-        connection = psycopg.connect(
-            url,
-            autocommit=True,
-            connect_timeout=_CONNECT_TIMEOUT_S,
-            application_name="experiment export",
-        )
+        connection = psycopg.connect(autocommit=True, **parameters)
     try:
         with _answering():
+            connection.execute(_SESSION)
             _lock(connection)
             with connection.transaction(), connection.cursor() as cursor:
                 _prepare(cursor)
         yield PostgresTarget(connection)
     finally:
         connection.close()
+
+
+def _parameters(url: str) -> dict[str, Any]:
+    """Return the parameters of an address that libpq can use, whatever answers there.
+
+    What is wrong is not repeated: where it is not percent-encoded, it may be part of a password.
+
+    Raises:
+        ConfigurationError: `url` is not an address of a PostgreSQL.
+    """
+    try:
+        found = psycopg.conninfo.conninfo_to_dict(url)
+    except psycopg.ProgrammingError as error:
+        fault = _one_line(_QUOTED.sub("...", str(error)))
+        raise ConfigurationError(f"not an address of a PostgreSQL: {fault}", "--to") from None
+    ports = [port for port in str(found.get("port", "")).split(",") if port]
+    if any(not (port.isascii() and port.isdigit() and 1 <= int(port) <= _PORTS) for port in ports):
+        raise ConfigurationError(
+            f"not an address of a PostgreSQL: the port must be a number in 1..{_PORTS}; "
+            "in a user or a password @ : / ? # and % are percent-encoded",
+            "--to",
+        )
+    return found
 
 
 def _lock(connection: psycopg.Connection) -> None:
@@ -221,15 +266,22 @@ def _answering() -> Iterator[None]:
     """Turn what PostgreSQL says into errors of the engine; passwords are in none of them."""
     try:
         yield
-    except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-        raise DependencyError(
-            "postgresql", f"PostgreSQL does not answer: {_said(error)}"
-        ) from error
     except psycopg.Error as error:
-        raise WarehouseError(REFUSED, f"PostgreSQL refuses the rows: {_said(error)}", "--to") from (
-            error
-        )
+        raise _engine_error(error) from error
 
 
-def _said(error: psycopg.Error) -> str:
-    return error.diag.message_primary or str(error).strip()
+def _engine_error(error: psycopg.Error) -> EngineError:
+    """Return the error of the engine for one of PostgreSQL: one that may pass, or a refusal."""
+    said = _one_line(error.diag.message_primary or str(error))
+    fault = _INVALID_OPTION.search(said)
+    if fault is not None:
+        return ConfigurationError(f"not an address of a PostgreSQL: {fault[0]}", "--to")
+    if error.sqlstate is None and isinstance(error, _UNREACHABLE):
+        return DependencyError("postgresql", f"PostgreSQL cannot be reached: {said}")
+    if (error.sqlstate or "").startswith(_PASSING):
+        return DependencyError("postgresql", f"PostgreSQL cannot take the rows now: {said}")
+    return WarehouseError(REFUSED, f"PostgreSQL refuses the rows: {said}", "--to")
+
+
+def _one_line(text: str) -> str:
+    return "; ".join(line.strip() for line in text.splitlines() if line.strip())

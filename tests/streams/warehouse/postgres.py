@@ -50,44 +50,78 @@ def _user() -> str | None:
     _missing("it does not run as root")
 
 
-@contextmanager
-def postgres() -> Iterator[str]:
-    """Yield the address of a server that runs while the block does."""
-    programs, user, port = _programs(), _user(), free_port()
-    # Not below a directory of pytest's, which only its own user may enter.
-    directory = Path(tempfile.mkdtemp(prefix="warehouse-"))
-    if user is not None:
-        shutil.chown(directory, user)
-    data, log = directory / "data", directory / "log"
-    try:
+class Server:
+    """A PostgreSQL in a directory, which may be killed and started again.
+
+    Attributes:
+        address: Its address.
+    """
+
+    def __init__(self, directory: Path, user: str | None) -> None:
+        self._directory = directory
+        self._user = user
+        self._programs = _programs()
+        self._port = free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+        self.address = f"postgresql://{USER}@127.0.0.1:{self._port}/postgres"
+        data = directory / "data"
         subprocess.run(
-            [programs / "initdb", "-D", data, "-U", USER, "-A", "trust", "-E", "UTF8", "-N"],
+            [self._programs / "initdb", "-D", data, "-U", USER, "-A", "trust", "-E", "UTF8", "-N"],
             user=user,
             cwd=directory,
             check=True,
             capture_output=True,
         )
-        with log.open("wb") as output:
-            server = subprocess.Popen(
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        with (self._directory / "log").open("ab") as output:
+            self._process = subprocess.Popen(
                 [
-                    *(programs / "postgres", "-D", data, "-p", str(port)),
+                    *(self._programs / "postgres", "-D", self._directory / "data"),
+                    *("-p", str(self._port)),
                     *("-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="),
-                    *("-c", "fsync=off"),  # the exports are killed, the server is not
+                    *("-c", "fsync=off"),  # the machine itself does not fail
                 ],
-                user=user,
-                cwd=directory,
+                user=self._user,
+                cwd=self._directory,
                 stdout=output,
                 stderr=output,
             )
-        address = f"postgresql://{USER}@127.0.0.1:{port}/postgres"
+        until(lambda: _answers(self.address))
+
+    def end(self, number: signal.Signals = signal.SIGINT) -> None:
+        """End it: by SIGINT in order, by SIGQUIT as if its machine had failed."""
+        if self._process is not None:
+            self._process.send_signal(number)
+            self._process.wait()
+            self._process = None
+
+
+@contextmanager
+def started_server() -> Iterator[Server]:
+    """Yield a server that runs, unless the block ends it."""
+    user = _user()
+    # Not below a directory of pytest's, which only its own user may enter.
+    directory = Path(tempfile.mkdtemp(prefix="warehouse-"))
+    if user is not None:
+        shutil.chown(directory, user)
+    try:
+        server = Server(directory, user)
         try:
-            until(lambda: _answers(address))
-            yield address
+            server.start()
+            yield server
         finally:
-            server.send_signal(signal.SIGINT)  # ends the sessions
-            server.wait()
+            server.end()
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+
+
+@contextmanager
+def postgres() -> Iterator[str]:
+    """Yield the address of a server that runs while the block does."""
+    with started_server() as server:
+        yield server.address
 
 
 def _answers(address: str) -> bool:

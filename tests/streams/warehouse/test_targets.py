@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from streams.local.children import free_port
-from streams.model.errors import ConfigurationError, DependencyError
+from streams.model.errors import DependencyError
 from streams.warehouse import postgresql
 from streams.warehouse.opening import opened
 from streams.warehouse.sql import warehouse_sql
@@ -210,8 +210,3 @@ def test_a_server_that_is_not_there_is_a_dependency_that_is_missing():
         pass
 
     assert "secret" not in str(refused.value)
-
-
-def test_what_is_no_address_is_refused():
-    with pytest.raises(ConfigurationError), opened("postgresql://host:port:port/?nonsense=1"):
-        pass
