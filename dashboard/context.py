@@ -21,6 +21,7 @@ from dashboard.resending import Resending
 from dashboard.sessions import Session, SessionStore
 from dashboard.static_files import StaticAssets
 from dashboard.views import text
+from dashboard.views.isolation import isolated
 from dashboard.views.variants import color_of
 from experiment_streams_client import AsyncExperimentClient
 
@@ -211,5 +212,7 @@ def template_environment(assets: StaticAssets) -> Environment:
         lstrip_blocks=True,
     )
     environment.globals.update(asset=assets.address, color_of=color_of, text=text)
-    environment.filters.update(count=text.count, moment=text.moment, iso=text.iso)
+    environment.filters.update(
+        count=text.count, moment=text.moment, iso=text.iso, isolated=isolated
+    )
     return environment

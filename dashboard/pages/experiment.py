@@ -138,10 +138,10 @@ async def table(request: Request) -> Response:
     """Return the table of variants as CSV."""
     client = await client_of(request)
     name = request.path_params["id"]
-    facts = Facts(await client.get_experiment(name), await client.get_experiment_stats(name))
+    found = await client.get_experiment_stats(name)
     text = io.StringIO()
     writer = csv.writer(text)
-    metric = facts.metric
+    metric = found.primary_metric
     writer.writerow(
         (
             "variant", "id", "units", "mean", "lower", "upper", "probability_best", "allocation",
@@ -149,7 +149,7 @@ async def table(request: Request) -> Response:
             "sequence_upper",
         )
     )  # fmt: skip
-    for variant in facts.stats.variants:
+    for variant in found.variants:
         stats = variant.stats
         report = stats.metrics.get(metric)
         against = None if report is None else report.against_control
@@ -173,7 +173,7 @@ async def table(request: Request) -> Response:
     return Response(
         text.getvalue(),
         media_type="text/csv; charset=utf-8",
-        headers={"Content-Disposition": f'attachment; filename="{facts.stats.experiment_id}.csv"'},
+        headers={"Content-Disposition": f'attachment; filename="{found.experiment_id}.csv"'},
     )
 
 

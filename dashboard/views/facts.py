@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from dashboard.views.isolation import isolated_experiment, isolated_stats
 from dashboard.views.text import Scale, count, scale_of, units_of
 from experiment_streams_client import Experiment, Stats
 from streams.experiments.statistics.evidence import Comparison, Guardrail
@@ -18,7 +19,7 @@ NEGLIGIBLE_SHARE = 0.01
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """An experiment and its statistics.
+    """An experiment and its statistics, with names that may stand within a sentence.
 
     Attributes:
         experiment: Its definition and where it is in its life.
@@ -27,6 +28,11 @@ class Facts:
 
     experiment: Experiment
     stats: Stats
+
+    def __post_init__(self) -> None:
+        """Isolate the names, which people gave."""
+        object.__setattr__(self, "experiment", isolated_experiment(self.experiment))
+        object.__setattr__(self, "stats", isolated_stats(self.stats))
 
     @property
     def names(self) -> list[str]:

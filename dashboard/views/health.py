@@ -175,8 +175,10 @@ def notes(facts: Facts) -> list[str]:
     """Return what a person should know of the data, besides the headline."""
     found = []
     evidence = facts.evidence
-    if evidence is not None and evidence.maturity is not None and evidence.maturity.warning:
-        found.append(_sentence(evidence.maturity.warning.message))
+    maturity = None if evidence is None else evidence.maturity
+    is_archived = facts.stats.status == "archived"
+    if maturity is not None and maturity.warning is not None and not is_archived:
+        found.append(_sentence(maturity.warning.message))
     if evidence is not None and evidence.miscounts.is_heavy:
         units = evidence.miscounts.heavy_units
         found.append(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from api.http.models.history import HistoryChange
+from dashboard.views.isolation import isolated
 from dashboard.views.undo import WayBack, way_back
 from experiment_streams_client import Experiment, HistoryItem
 
@@ -107,8 +108,8 @@ def _happening(item: HistoryItem, names: Mapping[str, str]) -> Happening:
     return Happening(
         item.at,
         f"{what}{refusal}",
-        author(item.author),
-        item.reason or code,
+        isolated(author(item.author)),
+        isolated(item.reason) or code,
         change_texts(changes, item.omitted_changes, names),
         is_command=item.kind != _RECOMMENDATION,
         is_refused=not item.accepted,
@@ -158,4 +159,4 @@ def _short(value: Any, words: Mapping[str, str]) -> str:
     text = (
         words.get(value, value) if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     )
-    return text if len(text) <= _MAX_VALUE else f"{text[: _MAX_VALUE - 1]}…"
+    return isolated(text if len(text) <= _MAX_VALUE else f"{text[: _MAX_VALUE - 1]}…")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from dashboard.views.headline import ALARM, DONE, GO, ICONS, STOP, WAIT
+from dashboard.views.isolation import isolated
 from dashboard.views.text import (
     Scale,
     count,
@@ -71,7 +72,7 @@ class _Summed:
 
     def name_of(self, variant_id: str | None) -> str:
         found = next((each for each in self.listed.variants if each.id == variant_id), None)
-        return "A variant" if found is None else found.name
+        return "A variant" if found is None else isolated(found.name)
 
     @property
     def named(self) -> str:
@@ -107,7 +108,7 @@ def _row(listed: ListedExperiment) -> ListRow:
     as_of = 0 if summary is None else summary.as_of
     return ListRow(
         id=listed.id,
-        name=listed.name,
+        name=isolated(listed.name),
         status=listed.status,
         owner=str(listed.config.get("owner") or ""),
         tags=tuple(map(str, listed.config.get("tags") or ())),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dashboard.views.facts import Facts
+from dashboard.views.isolation import isolated
 from dashboard.views.text import count, duration, number, percent, scale_of, signed_percent
 from streams.experiments.statistics.dimension_report import DimensionReport
 
@@ -184,7 +185,7 @@ def slices(facts: Facts, dimension: DimensionReport, metric: str) -> Slices:
             )
             rows.append(
                 SliceRow(
-                    value="all others" if value.value is None else value.value,
+                    value="all others" if value.value is None else isolated(value.value),
                     index=index,
                     name=facts.names[index],
                     units=count(variant.units),

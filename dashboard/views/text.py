@@ -24,6 +24,7 @@ _PLAIN = 0.4
 """Probabilities so near to one half are written without decimals."""
 _LIKELY_ODDS = 10.0
 
+_POP = "\N{POP DIRECTIONAL ISOLATE}"
 _LABEL = 32
 """Characters of a name in a chart: as many as a phone has room for."""
 
@@ -294,10 +295,15 @@ def units_of(unit: str, n: int = 2) -> str:
 def shortened(name: str) -> str:
     """Return a name for a place where no line can break; the whole name stands beside it.
 
+    One that is isolated (`dashboard.views.isolation`) stays so.
+
     >>> shortened("Blue"), len(shortened("x" * 100))
     ('Blue', 32)
     """
-    return name if len(name) <= _LABEL else f"{name[: _LABEL - 1]}…"
+    if len(name) <= _LABEL:
+        return name
+    end = _POP if name.endswith(_POP) else ""
+    return f"{name[: _LABEL - 1]}…{end}"
 
 
 def listed(names: list[str]) -> str:

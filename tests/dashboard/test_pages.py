@@ -312,3 +312,37 @@ def test_what_had_no_answer_is_repeated_with_the_version_that_was_seen(manager):
 
     assert f'name="version" value="{newest - 1}"' in answer.text
     assert "Changed since" not in answer.text
+
+
+RIGHT_TO_LEFT = "מבחן (1) ב"
+
+
+def test_a_name_from_right_to_left_is_isolated_wherever_it_stands(manager):
+    experiment = changed(
+        experiment_json(),
+        {
+            "config.name": RIGHT_TO_LEFT,
+            "config.description": RIGHT_TO_LEFT,
+            "variants.1.name": RIGHT_TO_LEFT,
+        },
+    )
+    stats = changed(stats_json(), {"name": RIGHT_TO_LEFT, "variants.1.name": RIGHT_TO_LEFT})
+    listed = changed(
+        listed_json(),
+        {
+            "config.name": RIGHT_TO_LEFT,
+            "config.owner": RIGHT_TO_LEFT,
+            "variants.1.name": RIGHT_TO_LEFT,
+        },
+    )
+    entry = {**history_json()[0], "author": f"key:{RIGHT_TO_LEFT}", "reason": RIGHT_TO_LEFT}
+    manager.api.answers[f"GET {API}"] = (200, experiment)
+    manager.api.answers[f"GET {API}/stats"] = (200, stats)
+    manager.api.answers[f"GET {API}/history"] = (200, {"entries": [entry], "nextCursor": None})
+    manager.api.answers["GET /experiments"] = (200, {"experiments": [listed], "nextCursor": None})
+
+    for path, least in (("/", 2), (PAGE, 20), (f"{PAGE}/history", 2), (f"{PAGE}/commands/ship", 3)):
+        text = re.sub(r'<option value="[^"]*"></option>', "", manager.get(path).text)
+        text = re.sub(r'<pre id="series-data".*</pre>', "", text)
+        assert text.count(f"\u2068{RIGHT_TO_LEFT}\u2069") == text.count(RIGHT_TO_LEFT) >= least
+    assert "\u2068" not in manager.get(f"{PAGE}/variants.csv").text

@@ -346,3 +346,11 @@ def test_a_recommendation_is_told_in_words_and_names():
     )
 
     assert item.changes == ("action: keep it running → ship the winner", "variant: none → Blue")
+
+
+def test_an_archived_experiment_has_no_note_on_what_to_declare():
+    found = facts()
+    archived = facts({"status": "archived"})
+
+    assert any("conversionWindow" in each for each in health.notes(found))
+    assert not any("conversionWindow" in each for each in health.notes(archived))

@@ -52,5 +52,8 @@ class Maturity(Published):
     @computed_field  # type: ignore[prop-decorator]  # mypy knows no decorator above a property
     @property
     def warning(self) -> Caution | None:
-        """Warning that unequal delays may look like a difference; None where a window is set."""
-        return None if self.window else _NO_WINDOW
+        """Warning that unequal delays may look like a difference.
+
+        None where a window is set, and while no unit is compared, as in a draft.
+        """
+        return _NO_WINDOW if any(self.units) and not self.window else None

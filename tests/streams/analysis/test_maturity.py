@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from streams.analysis.reasons import reason
+from streams.experiments.statistics.maturity import Maturity
 from streams.experiments.statistics.recommendation import ReasonCode, RecommendedAction
 from streams.model.quantities import MICRO
 from streams.tallies.cell import MetricTally, Tally, VariantTally
@@ -151,3 +152,10 @@ def test_the_time_left_is_that_of_mature_units():
     left = 2 * DAY_S * 1_000 * (1 - evidence.progress) / evidence.progress
     assert 0.0 < evidence.progress < 1.0
     assert evidence.outlook.remaining_ms == pytest.approx(left, abs=1)
+
+
+def test_before_any_unit_nothing_can_pass_for_a_difference():
+    found = Maturity(window=0, units=(0, 0), units_with_value=(0, 0), late=0)
+
+    assert found.warning is None
+    assert replace(found, units=(1, 0)).warning is not None
