@@ -78,7 +78,7 @@ async def test_changes_are_refused_with_code_and_path(api: Api) -> None:
     assert (await add(api, name, 422))["error"]["code"] == "MISSING_FIELD"
     await change(api, name, "B", isActive=False)
     assert await refused(422, "C", isActive=False) == ("TOO_FEW_ACTIVE", "variants")
-    unknown = await api.http.patch("/experiments/exp_0000000000000/variants/B", json={})
+    unknown = await api.http.patch("/experiments/exp_0000000000000/variants/B", json={"name": "D"})
     assert unknown.json()["error"]["code"] == "EXPERIMENT_NOT_FOUND"
 
 
