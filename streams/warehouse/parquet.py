@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import pyarrow as pa
@@ -26,6 +26,7 @@ from streams.warehouse.sql import NAME, over_parquet
 from streams.warehouse.tables import LOG_TABLES, STATE_TABLES, TABLES, VERSION, Table
 from streams.warehouse.tables import SCHEMA as SCHEMA_TABLE
 from streams.warehouse.target import (
+    DAMAGED,
     NOT_EMPTY,
     Commit,
     PartitionChanges,
@@ -72,20 +73,20 @@ class ParquetTarget:
     def states(self) -> Mapping[Place, StoredState]:
         """Return what was stored of every partition."""
         entries: dict[tuple[str, int], dict[str, bytes]] = {}
-        for source, partition, entry, body in self._manifest.execute("SELECT * FROM state"):
-            entries.setdefault((source, partition), {})[entry] = body
+        with _usable(self._directory):
+            for source, partition, entry, body in self._manifest.execute("SELECT * FROM state"):
+                entries.setdefault((source, partition), {})[entry] = body
+            positions = self._manifest.execute("SELECT * FROM positions").fetchall()
         return {
             (Source(source), partition): StoredState(
                 last_offset, last_record, sequences, entries.get((source, partition), {})
             )
-            for source, partition, last_offset, last_record, sequences in self._manifest.execute(
-                "SELECT * FROM positions"
-            )
+            for source, partition, last_offset, last_record, sequences in positions
         }
 
     def commit(self, commit: Commit) -> None:
         """Take a commit as one transaction of the manifest; see `Target.commit`."""
-        with _writable(self._directory):
+        with _usable(self._directory):
             (number,) = self._manifest.execute("SELECT commits FROM counter").fetchone()
             moves = self._written(number, commit)
             with self._manifest:  # the transaction
@@ -158,32 +159,35 @@ def opened_parquet(directory: Path) -> Iterator[ParquetTarget]:
     Raises:
         ConfigurationError: the directory cannot be used, or another run writes it.
         WarehouseError: it has files with other columns, or of another version, or files that no
-            export has listed.
+            export has listed, or its manifest is damaged.
         DependencyError: the disk takes no more.
     """
-    with owned(directory), _writable(directory):
-        state = directory / _STATE
-        is_new = not (state / _MANIFEST).exists()
-        _check_files(directory, is_new=is_new)
-        (state / _STAGING).mkdir(parents=True, exist_ok=True)
-        with closing(sqlite3.connect(state / _MANIFEST, isolation_level=None)) as manifest:
+    state = directory / _STATE
+    with owned(directory), ExitStack() as opened:
+        with _usable(directory):
+            _check_files(directory, is_new=not (state / _MANIFEST).exists())
+            (state / _STAGING).mkdir(parents=True, exist_ok=True)
+            manifest = opened.enter_context(
+                closing(sqlite3.connect(state / _MANIFEST, isolation_level=None))
+            )
             manifest.execute("PRAGMA journal_mode = WAL")
             manifest.execute("PRAGMA synchronous = FULL")
             target = ParquetTarget(directory, manifest)
-            _begin(manifest)
+            _begin(directory, manifest)
             target.move()
             target.clear_staging()
             if not any(directory.glob(f"{SCHEMA_TABLE.name}/*.parquet")):
                 target.commit(_empty())
             (directory / NAME).write_text(over_parquet(directory))
-            yield target
+        yield target  # whatever fails from here on says itself what has failed
 
 
-def _begin(manifest: sqlite3.Connection) -> None:
+def _begin(directory: Path, manifest: sqlite3.Connection) -> None:
     """Create the tables of a manifest, or check its version."""
     manifest.executescript(f"BEGIN IMMEDIATE;{_CREATE}COMMIT;")
     versions = [version for (version,) in manifest.execute("SELECT version FROM version")]
     if not versions:
+        _check_files(directory, is_new=True)  # one that was emptied lists no file either
         with manifest:
             manifest.execute("BEGIN IMMEDIATE")
             manifest.execute("INSERT INTO version VALUES (?)", (VERSION,))
@@ -235,8 +239,20 @@ def _check_columns(table: Table, path: Path) -> None:
 
 
 @contextmanager
-def _writable(directory: Path) -> Iterator[None]:
+def _usable(directory: Path) -> Iterator[None]:
+    """Turn what disk and manifest say into errors of the engine.
+
+    SQLite's operational errors are those of its surroundings, as a full disk; its other ones are
+    of the file itself.
+    """
     try:
         yield
     except (OSError, sqlite3.OperationalError) as error:
         raise DependencyError("disk", f"{directory} cannot be written: {error}") from error
+    except sqlite3.DatabaseError as error:
+        raise WarehouseError(
+            DAMAGED,
+            f"{directory / _STATE / _MANIFEST} is damaged ({error}); restore the whole directory "
+            "from a backup, or export into an empty one",
+            "--to",
+        ) from error

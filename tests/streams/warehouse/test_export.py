@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import resource
+import signal
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -10,7 +14,7 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from streams.kafka.records import LogError
-from streams.model.errors import ConfigurationError
+from streams.model.errors import ConfigurationError, DependencyError
 from streams.tallies.cell import Source
 from streams.warehouse.columns import texts, times, values
 from streams.warehouse.opening import opened
@@ -190,6 +194,65 @@ def test_files_without_a_manifest_are_not_added_to(tmp_path):
         pass
 
     assert refused.value.code == "WAREHOUSE_NOT_EMPTY"
+
+
+def damaged(manifest):
+    kept = manifest.read_bytes()
+    manifest.write_bytes(kept[: len(kept) // 2])
+
+
+def overwritten(manifest):
+    manifest.write_bytes(b"x" * 5_000)
+
+
+def emptied(manifest):
+    manifest.write_bytes(b"")
+
+
+@pytest.mark.parametrize(
+    ("damage", "code"),
+    [
+        (damaged, "WAREHOUSE_DAMAGED"),
+        (overwritten, "WAREHOUSE_DAMAGED"),
+        (emptied, "WAREHOUSE_NOT_EMPTY"),
+    ],
+)
+def test_with_a_manifest_that_is_damaged_nothing_is_exported(tmp_path, damage, code):
+    made = world(1)
+    export(made.log, f"parquet:{tmp_path}")
+    before = logged(tmp_path)
+    damage(tmp_path / "_export" / "manifest.sqlite")
+
+    with pytest.raises(WarehouseError) as refused:
+        export(made.log, f"parquet:{tmp_path}")
+
+    assert refused.value.code == code
+    assert logged(tmp_path) == before
+
+
+def test_what_fails_beside_the_files_is_no_failure_of_the_disk(tmp_path):
+    with pytest.raises(ConnectionError), opened(f"parquet:{tmp_path}"):
+        raise ConnectionError
+
+
+def test_a_disk_without_room_is_a_dependency_and_loses_nothing(tmp_path):
+    made, whole = world(1), tmp_path / "whole"
+    export(made.log, f"parquet:{whole}")
+    child = os.fork()
+    if child == 0:  # a limit of this process alone stands for the disk
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (3_000, 3_000))
+        try:
+            export(made.log, f"parquet:{tmp_path / 'full'}", commit_rows=50)
+        except DependencyError:
+            os._exit(69)
+        finally:
+            os._exit(1)
+    _, status = os.waitpid(child, 0)
+
+    assert os.waitstatus_to_exitcode(status) == 69
+    export(made.log, f"parquet:{tmp_path / 'full'}")
+    assert logged(tmp_path / "full") == logged(whole)
 
 
 def test_one_export_at_a_time(tmp_path):
