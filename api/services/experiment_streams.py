@@ -93,7 +93,7 @@ class _Statistics:
 
 
 def _identity(snapshot: Snapshot) -> str:
-    """Return what no other state of an experiment has.
+    """Return what no other state of any experiment has.
 
     Versions count records, so two generations of workers may differ at the same one; the time of
     the newest event and the number of units distinguish them, unless they look the same to a
@@ -101,4 +101,5 @@ def _identity(snapshot: Snapshot) -> str:
     """
     is_failing = "" if snapshot.failure is None else "-failing"
     assigned = sum(variant.assignments for variant in snapshot.variants)
-    return f"{snapshot.version}-{snapshot.as_of_ms}-{assigned}{is_failing}"
+    name = snapshot.experiment.id
+    return f"{name}-{snapshot.version}-{snapshot.as_of_ms}-{assigned}{is_failing}"
