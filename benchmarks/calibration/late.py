@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -10,12 +12,14 @@ import numpy as np
 from benchmarks.calibration.errors import slug
 from benchmarks.calibration.results import Claim, Result
 from benchmarks.calibration.row import Group, Progress, Row, Size
+from benchmarks.simulation.amounts import LogNormal
 from benchmarks.simulation.late import METRIC, Late, LateCounts, late_conversions
 from benchmarks.simulation.proportion import Proportion
 from benchmarks.simulation.stopping import Reading, Rule, judge
 from benchmarks.simulation.traffic import Traffic
 from streams.experiments.plan import PlanSpec
 from streams.planning.simulation import running_experiment, simulate
+from streams.stats.kinds import MetricKind
 
 Measurement = Callable[[Size, Progress], Result]
 
@@ -23,6 +27,7 @@ _SEED = 2026_28
 _QUICK_DAYS = 20
 _TWO_MONTHS = 60
 _NAMED = (Claim("named", at_most=0.05),)
+_PRICES = 0.1  # spread of amounts that are nearly alike, as those of subscriptions
 
 
 def late() -> Group:
@@ -38,10 +43,15 @@ def late() -> Group:
         Late(1_000, 0.05, days=90),
         Late(500, 0.05, looks_a_day=24),
     )
+    bought = (
+        Late(2_000, 0.008, amounts=LogNormal(_PRICES)),
+        Late(2_000, 0.02, amounts=LogNormal(_PRICES)),
+    )
     rows = (
         *(
-            _row(world, "binary", plan, partial(_binary, world, plan), 4_000)
-            for world in binary
+            _row(world, kind, plan, partial(_once, world, kind, plan), 4_000)
+            for worlds, kind in ((binary, MetricKind.BINARY), (bought, MetricKind.REVENUE))
+            for world in worlds
             for plan in (None, _plan(world, 1.0 - (1.0 - world.daily_rate) ** world.days))
         ),
         *(
@@ -55,15 +65,19 @@ def late() -> Group:
         "Units at once, conversions late",
         "Equal variants whose units all come on the first day, as in most tests by user, and "
         "convert for months: with an information that is reached at the end, or without a plan. "
-        "Binary metrics are simulated in arrays, counts through `evaluate()`. At most 5 % may "
-        "ever name a variant.",
+        "Binary metrics are simulated in arrays, and so are purchases of nearly equal amounts, one "
+        "of a user at most (`revenue`); counts through `evaluate()`. At most 5 % may ever name a "
+        "variant.",
         {"named": "ever named"},
         rows,
     )
 
 
 def _plan(world: Late, reached: float) -> PlanSpec:
-    return PlanSpec(baseline=round(reached, 3), lift=0.1, units=world.units)
+    mean, deviation = round(reached, 3), None
+    if world.amounts is not None:
+        deviation = round(math.sqrt(mean * math.exp(_PRICES**2) - mean * mean), 3)
+    return PlanSpec(baseline=mean, lift=0.1, units=world.units, deviation=deviation)
 
 
 def _row(world: Late, kind: str, plan: PlanSpec | None, run: Measurement, repetitions: int) -> Row:
@@ -76,7 +90,8 @@ def _row(world: Late, kind: str, plan: PlanSpec | None, run: Measurement, repeti
         "looks": looks,
         "plan": "none" if plan is None else f"{plan.baseline:g}",
     }
-    name = slug(f"{kind} {world.days} {looks} {'planned' if plan else 'unplanned'}")
+    share = f"{world.daily_rate:g} " if world.amounts else ""
+    name = slug(f"{kind} {share}{world.days} {looks} {'planned' if plan else 'unplanned'}")
     quick = 20 if kind == "count" else 400
     if world.looks_a_day > 1 and (kind == "count" or world.days > _TWO_MONTHS):
         quick = 0  # of which the smaller cut has the same with daily looks
@@ -88,12 +103,20 @@ def _count_repetitions(world: Late) -> int:
     return 200 if world.looks_a_day == 1 else 50
 
 
-def _binary(world: Late, plan: PlanSpec | None, size: Size, progress: Progress) -> Result:
+def _once(
+    world: Late, kind: MetricKind, plan: PlanSpec | None, size: Size, progress: Progress
+) -> Result:
     if size.is_quick:
-        world = Late(world.units, world.daily_rate, _QUICK_DAYS, 1)
-    traffic = Traffic((world.daily_rate,) * 2, looks=world.looks, units_per_look=2 * world.units)
+        world = replace(world, days=_QUICK_DAYS, looks_a_day=1)
+    amounts = None if world.amounts is None else (world.amounts,) * 2
+    traffic = Traffic(
+        (world.daily_rate,) * 2,
+        looks=world.looks,
+        units_per_look=2 * world.units,
+        amounts=amounts,
+    )
     arrived = late_conversions(world, size.repetitions, _SEED)
-    rule = Rule(Reading.PLAIN, plan=plan, at_once=True)
+    rule = Rule(Reading.PLAIN, plan=plan, at_once=True, kind=kind)
     found = judge(traffic, rule, size.repetitions, arrived, progress)
     return _result(int((found.named >= 0).sum()), size)
 

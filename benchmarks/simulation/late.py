@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.simulation.amounts import Amounts
 from benchmarks.simulation.traffic import Arrivals
 from streams.model.quantities import MICRO, PROPENSITY_PER_WEIGHT
 from streams.stats.arrays import FloatArray
@@ -31,12 +32,14 @@ class Late:
         daily_rate: Conversions of a unit a day.
         days: Days.
         looks_a_day: Looks of a day.
+        amounts: What a conversion brings; None for 1.
     """
 
     units: int
     daily_rate: float
     days: int = 60
     looks_a_day: int = 1
+    amounts: Amounts | None = None
 
     @property
     def looks(self) -> int:
@@ -58,8 +61,24 @@ def late_conversions(late: Late, repetitions: int, seed: int) -> Iterator[Arriva
         new = random.binomial(waiting, late.daily_rate / late.looks_a_day)
         waiting = waiting - new
         ones = new.astype(np.float64)
-        yield Arrivals(shares, units, ones, ones, ones, ones)
+        yield Arrivals(shares, units, ones, *_values(random, new, late.amounts))
         units = np.zeros(shape)
+
+
+def _values(
+    random: np.random.Generator, new: NDArray[np.int64], amounts: Amounts | None
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return the sums of what conversions bring, of its squares and of its cubes."""
+    if amounts is None:
+        ones = new.astype(np.float64)
+        return ones, ones, ones
+    place = np.repeat(np.arange(new.size), new.ravel())
+    values = amounts.draw(random, len(place))
+    sums = np.empty((3, new.size))
+    for power in range(3):
+        sums[power] = np.bincount(place, values ** (power + 1), new.size)
+    first, second, third = sums.reshape(3, *new.shape)
+    return first, second, third
 
 
 class LateCounts:

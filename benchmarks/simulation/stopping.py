@@ -69,9 +69,10 @@ class Rule:
         reading: From which sums the variants are compared.
         alpha: Probability of ever naming a variant that is not better than all others, in (0, 1).
         min_units: Units every variant must have.
-        plan: Plan of a binary metric; None for none.
+        plan: Plan of the metric; None for none.
         at_once: Whether units may all be there before they convert, as users.
         alternative: Whether the control may be named, too.
+        kind: Kind of the metric, as declared.
     """
 
     reading: Reading
@@ -80,18 +81,19 @@ class Rule:
     plan: PlanSpec | None = None
     at_once: bool = False
     alternative: Alternative = Alternative.TWO_SIDED
+    kind: MetricKind = MetricKind.BINARY
 
     @property
     def readings(self) -> Readings:
         """Readings of every comparison."""
         if self.plan is None:
             return UNPLANNED_RATES
-        information = self.plan.information(MetricKind.BINARY, Direction.INCREASE)
-        rate = self.plan.rate(MetricKind.BINARY) if self.at_once else 0.0
+        information = self.plan.information(self.kind, Direction.INCREASE)
+        share = self.plan.share_of_mean(self.kind) if self.at_once else 0.0
         return planned_readings(
-            PlannedInformation(information, rate),
-            self.plan.rates(MetricKind.BINARY, Direction.INCREASE),
-            self.plan.drift(MetricKind.BINARY, Direction.INCREASE),
+            PlannedInformation(information, share),
+            self.plan.rates(self.kind, Direction.INCREASE),
+            self.plan.drift(self.kind, Direction.INCREASE),
         )
 
 

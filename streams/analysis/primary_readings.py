@@ -50,8 +50,8 @@ def planned_reading(config: ExperimentConfig) -> PlannedInformation | None:
     # first day, unless they are compared once their window is over, each with all of its value.
     primary = config.primary_metric
     is_over = config.unit is UnitKind.IMPRESSION or config.maturity_s(primary) > 0
-    rate = 0.0 if is_over else plan.rate(config.spec(primary).model_kind)
-    return PlannedInformation(information, rate)
+    share = 0.0 if is_over else plan.share_of_mean(config.spec(primary).model_kind)
+    return PlannedInformation(information, share)
 
 
 def primary_readings(config: ExperimentConfig) -> Readings:

@@ -14,6 +14,7 @@ from streams.stats.sequential.betting import PlannedRates
 
 _LARGEST = 1e12
 _SMALLEST = 1e-9
+_LARGEST_SHARE = 1.0 - 1e-9  # of a deviation that rounding would make 0 beside the mean
 
 _OF_MEAN = (MetricKind.BINARY, MetricKind.COUNT)
 """Kinds of which the mean gives the variance."""
@@ -107,6 +108,29 @@ class PlanSpec(InputModel):
         """Return the planned rate, that of equal variants; 0 of what is no rate."""
         is_rate = kind is MetricKind.BINARY or (kind is None and self.deviation is None)
         return self.baseline if is_rate else 0.0
+
+    def share_of_mean(self, kind: MetricKind | None) -> float:
+        """Return how much of the second moment of a unit's value is the square of its mean.
+
+        Of a rate it is the rate. Values that come once, as those do, make a bridge of a sum over
+        units that are all there before (`streams.stats.sequential.planned_information`), and a
+        deviation does not say whether they come once or in parts. 0 of counts without a deviation,
+        which are taken for Poisson ones, and of ratios, of which the linearised values have the
+        mean 0: of these, what came says nothing of what is to come.
+
+        Args:
+            kind: Declared kind of the primary metric; None if none is.
+
+        Examples:
+            >>> PlanSpec(baseline=4.0, lift=0.1, units=100, deviation=24**0.5).share_of_mean(None)
+            0.4
+        """
+        if self.deviation is None:
+            return self.rate(kind)
+        if kind is MetricKind.RATIO:
+            return 0.0
+        square = self.baseline * self.baseline
+        return min(square / (square + self.deviation * self.deviation), _LARGEST_SHARE)
 
     def rates(self, kind: MetricKind | None, direction: Direction) -> PlannedRates | None:
         """Return the two planned rates; None of what is no rate.

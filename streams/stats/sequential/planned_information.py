@@ -25,8 +25,12 @@ the probability
 
     Phi(-c) + exp(-2 c^2 p (1 - p)) Phi(-c (1 - 2 p)),
 
-which is 2 (1 - Phi(c)) for p near 0 and more for larger ones. Units that come while others
-convert make no such bridge; for those that may all be there before, `rate` is the planned share.
+which is 2 (1 - Phi(c)) for p near 0 and more for larger ones. It is the same of amounts A that come
+once, as single purchases: with F the share of the units that have theirs, the covariance of S at F
+and at a later G is in proportion to F (1 - G r), r = (E A)^2 / E A^2, so p is r F, the square of
+the mean value over the mean square. Units that come while others convert make no such bridge, nor
+do values that come in many independent parts; for those that may all be there before and come once,
+`rate` is the planned p.
 
 Source: Lan and DeMets (1983), "Discrete sequential boundaries for clinical trials", for the level
     of continuous looks; Siegmund (1985), "Sequential analysis", chapter III, for the crossings.
@@ -69,8 +73,9 @@ class PlannedInformation(Reading):
 
     Attributes:
         variance: V_plan, as `Contrast.variance` is, > 0. It is fixed before the first unit.
-        rate: Planned share of the units that have the value 1, if all others have 0 and units may
-            all be there before; in [0, 1). 0 otherwise; above 1/2 taken for 1/2.
+        rate: Planned square of the mean value over the mean square, which is the share of the units
+            that have the value 1 if all others have 0, if units may all be there before and each
+            has its value once; in [0, 1). 0 otherwise; above 1/2 taken for 1/2.
         beside: Bets that are read as well and follow the same sum; None if none are. Then the error
             is that of leads which the bets have not found before.
     """
@@ -204,7 +209,7 @@ def crossed(height: FloatArray | float, rate: float = 0.0) -> FloatArray:
 
     Args:
         height: c, >= 0.
-        rate: Planned rate of a binary metric; 0 of others.
+        rate: As of `PlannedInformation`.
 
     Examples:
         >>> float(crossed(2.28).round(4))

@@ -52,6 +52,18 @@ def test_drift_is_the_mean_of_z_at_the_end():
     assert drift == pytest.approx(0.01 / math.sqrt((0.09 + 0.0979) / 20_000))
 
 
+def test_share_of_the_mean_worked_by_hand():
+    """A mean of 4 and a variance of 24: 16 of 40. A rate is its own share: 0.1**2 of 0.1."""
+    assert config(PLAN).plan.share_of_mean(MetricKind.BINARY) == 0.1
+    assert config(PLAN, "count").plan.share_of_mean(MetricKind.COUNT) == 0.0
+    spread = PLAN | {"baseline": 4.0, "deviation": 24**0.5}
+    for kind in (MetricKind.COUNT, MetricKind.CONTINUOUS, MetricKind.REVENUE):
+        assert config(spread, kind).plan.share_of_mean(kind) == pytest.approx(0.4)
+    assert config(spread, "ratio").plan.share_of_mean(MetricKind.RATIO) == 0.0
+    alike = PLAN | {"baseline": 1e12, "deviation": 1e-9}
+    assert config(alike, "revenue").plan.share_of_mean(MetricKind.REVENUE) < 1.0
+
+
 @pytest.mark.parametrize("name", ["baseline", "lift", "units"])
 def test_what_a_plan_needs(name):
     plan = {key: value for key, value in PLAN.items() if key != name}
