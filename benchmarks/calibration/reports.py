@@ -28,6 +28,7 @@ _LOOK_MS = 4 * 3_600_000
 _UNITS = 500
 _WEEKDAYS = 5
 _NAMING_LOOKS = 60
+_FEW_UNITS = 200
 
 
 def reports() -> Group:
@@ -43,7 +44,9 @@ def reports() -> Group:
         "named the better one. *Context*: requests of several kinds that convert at unlike rates, "
         "under contextual policies; the interval of the lift is to cover that over all requests. "
         "*Naming*: which intervals of the lift cover the true one at the look that names a winner, "
-        "of 60 up to 30,000 units.",
+        "of 60 up to 30,000 units. *Lifts*: whether the sequence of the lift covers at all of 60 "
+        "looks, every 200 units, and whether the ends of the difference over the mean of the "
+        "control would.",
         {
             "sure": "sure",
             "misled": "misled",
@@ -51,8 +54,10 @@ def reports() -> Group:
             "lost": "conversions lost",
             "covers": "95 % interval of the lift covers",
             "sequence": "sequence covers",
+            "always": "sequence of the lift always covers",
+            "plainly": "difference over the control always covers",
         },
-        (*_drift(), *_contexts(), *_naming()),
+        (*_drift(), *_contexts(), *_naming(), *_lifts()),
     )
 
 
@@ -213,6 +218,21 @@ def _naming() -> tuple[Row, ...]:
     )
 
 
+def _lifts() -> tuple[Row, ...]:
+    settings = (("even", "bayesian_ab"), ("thompson", "thompson_sampling"))
+    return tuple(
+        Row(
+            f"lifts-{name}",
+            {"world": "lifts: 15 % against 5 %", "policy": f"`{policy}`", "truth": "+200 %"},
+            partial(_at_every_look, policy),
+            200,
+            0,
+            (Claim("always", at_least=0.95),),
+        )
+        for name, policy in settings
+    )
+
+
 def _at_naming(policy: str, size: Size, progress: Progress) -> Result:
     experiment, rates = running(policy, 2), (0.11, 0.10)
     truth = rates[0] / rates[1] - 1.0
@@ -224,10 +244,7 @@ def _at_naming(policy: str, size: Size, progress: Progress) -> Result:
                 continue
             named += 1
             credible += _covers(snapshot, 0, truth)
-            against = _against(snapshot, 0)
-            sequence += against is not None and _is_between(
-                truth, against.relative_sequence_lower, against.relative_sequence_upper
-            )
+            sequence += _sequence_covers(snapshot, 0, truth)
             break
     return Result(
         size.repetitions,
@@ -237,6 +254,43 @@ def _at_naming(policy: str, size: Size, progress: Progress) -> Result:
             "sequence": Proportion(sequence, max(named, 1)),
         },
     )
+
+
+def _at_every_look(policy: str, size: Size, progress: Progress) -> Result:
+    experiment, rates = running(policy, 2), (0.15, 0.05)
+    truth = rates[0] / rates[1] - 1.0
+    always, plainly = 0, 0
+    for run in progress(range(size.repetitions)):
+        generator = np.random.default_rng((_SEED, run))
+        snapshots = simulate_snapshots(experiment, rates, _NAMING_LOOKS, _FEW_UNITS, generator)
+        found = [
+            (_sequence_covers(each, 0, truth), _difference_over_control_covers(each, 0, truth))
+            for each in snapshots
+        ]
+        always += all(covers for covers, _ in found)
+        plainly += all(covers for _, covers in found)
+    return Result(
+        size.repetitions,
+        {
+            "always": Proportion(always, size.repetitions),
+            "plainly": Proportion(plainly, size.repetitions),
+        },
+    )
+
+
+def _sequence_covers(snapshot: Snapshot, variant: int, lift: float) -> bool:
+    against = _against(snapshot, variant)
+    return against is not None and _is_between(
+        lift, against.relative_sequence_lower, against.relative_sequence_upper
+    )
+
+
+def _difference_over_control_covers(snapshot: Snapshot, variant: int, lift: float) -> bool:
+    """Return whether the ends of the difference would, over the control's mean."""
+    against, control = _against(snapshot, variant), snapshot.variants[-1].metrics[METRIC]
+    if against is None or control.mean is None:
+        return False
+    return _is_between(lift * control.mean, against.sequence_lower, against.sequence_upper)
 
 
 def _covers(snapshot: Snapshot, variant: int, lift: float) -> bool:

@@ -35,7 +35,9 @@ from streams.experiments.statistics.dimension_report import (
     ValueReport,
 )
 from streams.model.dimensions import OTHER, Slice
+from streams.stats.sample import Sample
 from streams.stats.sequential.comparison import UNPLANNED, both_sides
+from streams.stats.sequential.relative import Ratio, share_of_control
 from streams.tallies.cell import SliceTally, Tally, VariantTally
 
 _NO_SLICE = SliceTally()
@@ -164,7 +166,7 @@ def _metric(
         strict=True,
     )
     against = {
-        index: _contrast(means[control], reading.comparisons, *each)
+        index: _contrast(samples[index], samples[control], reading.comparisons, *each)
         for index, *each in columns
         if is_defined[index] and is_defined[control] and math.isfinite(each[0])
     }
@@ -173,21 +175,25 @@ def _metric(
 
 
 def _contrast(
-    mean: float | None,
+    variant: Sample,
+    control: Sample,
     comparisons: int,
     difference: float,
     lower: float,
     upper: float,
     p_value: float,
 ) -> SliceContrast:
-    over = mean if mean is not None and mean > 0.0 else math.nan
+    lift = lift_lower = lift_upper = math.nan
+    if control.mean > 0.0:
+        ratio = Ratio(difference, control.mean, share_of_control(variant, control))
+        lift, lift_lower, lift_upper = ratio.lift, ratio.lower(lower), ratio.upper(upper)
     return SliceContrast(
         difference,
         _or_none(lower),
         _or_none(upper),
-        _or_none(difference / over),
-        _or_none(lower / over),
-        _or_none(upper / over),
+        _or_none(lift),
+        _or_none(lift_lower),
+        _or_none(lift_upper),
         min(p_value * comparisons, 1.0),
         is_different=lower > 0.0 or upper < 0.0,
     )

@@ -59,6 +59,7 @@ class MetricAnalysis:
             hold together for all metrics of the role; None likewise.
         sequence: Ends of the confidence sequences of "variant - control", of the same variants;
             None of all but the primary metric.
+        differences: Estimates of the same differences; None likewise.
         undefined_sequences: Why each of these variants has no sequence, or only an end of it.
     """
 
@@ -75,6 +76,7 @@ class MetricAnalysis:
     lift: Lift | None
     p_values: tuple[float, ...] | None
     sequence: Intervals | None
+    differences: FloatArray | None = None
     anytime: tuple[FloatArray, FloatArray] | None = None
     undefined_sequences: tuple[UndefinedSequence | None, ...] = ()
 
@@ -136,6 +138,7 @@ def analyse(inputs: Inputs) -> Analysis:
         primary,
         p_values=tuple(holm(compared.p_values.tolist()).tolist()),
         sequence=compared.sequence,
+        differences=compared.contrasts.difference,
         undefined_sequences=compared.undefined,
     )
     metrics[primary.name] = primary

@@ -29,6 +29,7 @@ from streams.stats.bayes.lift import Lift
 from streams.stats.posterior_parameters import MetricPosterior
 from streams.stats.posteriors.base import PublishedPosteriors
 from streams.stats.sequential.comparison import Intervals
+from streams.stats.sequential.relative import Ratio, share_of_control
 from streams.tallies.cell import VariantTally
 
 
@@ -200,8 +201,8 @@ def _against_control(metric: MetricAnalysis, control: int) -> list[AgainstContro
         return None
     columns = [_numbers(getattr(metric.lift, name)) for name in Lift.__slots__]
     columns.append([*metric.p_values[:control], None, *metric.p_values[control:]])
-    if metric.sequence is not None:
-        columns += _sequence(metric.sequence, metric, metric.lift, control)
+    if metric.sequence is not None and metric.differences is not None:
+        columns += _sequence(metric.sequence, metric.differences, metric, metric.lift, control)
     else:
         columns += [[None] * len(metric.tallies)] * 4
     undefined = metric.undefined_sequences
@@ -213,18 +214,23 @@ def _against_control(metric: MetricAnalysis, control: int) -> list[AgainstContro
 
 
 def _sequence(
-    found: Intervals, metric: MetricAnalysis, lift: Lift, control: int
+    found: Intervals, differences: FloatArray, metric: MetricAnalysis, lift: Lift, control: int
 ) -> list[list[Any]]:
-    """Return the ends of the sequences of the differences, and the same over the control's mean."""
-    ends = np.full((2, len(metric.tallies)), np.nan)
-    ends[:, [index for index in range(len(metric.tallies)) if index != control]] = (
-        found.lower,
-        found.upper,
-    )
+    """Return the ends of the sequences of the differences, and those of the lifts."""
+    ends = np.full((4, len(metric.tallies)), np.nan)
     mean = float(metric.posteriors.means[control])
-    is_known = np.isfinite(lift.relative) & (mean != 0.0)
-    relative = np.divide(ends, mean, out=np.full_like(ends, np.nan), where=is_known)
-    return [_numbers(column) for column in (*ends, *relative)]
+    is_known = np.isfinite(lift.relative).tolist()
+    others = [index for index in range(len(metric.tallies)) if index != control]
+    each = zip(
+        others, differences.tolist(), found.lower.tolist(), found.upper.tolist(), strict=True
+    )
+    for index, difference, lower, upper in each:
+        ends[:2, index] = lower, upper
+        if is_known[index] and mean > 0.0 and math.isfinite(difference):
+            share = share_of_control(metric.reported[index], metric.reported[control])
+            ratio = Ratio(difference, mean, share)
+            ends[2:, index] = ratio.lower(lower), ratio.upper(upper)
+    return [_numbers(column) for column in ends]
 
 
 def _numbers(column: FloatArray) -> list[Any]:

@@ -41,7 +41,8 @@ class SliceContrast(Published):
         difference: Estimate of variant - control, in units of the metric, whatever the direction.
         lower, upper: Ends of its confidence sequence. The intervals of all slices, variants and
             metrics of the experiment hold together, at every look at once. None without an end.
-        relative, relative_lower, relative_upper: The same over the control's mean; None unless that
+        relative, relative_lower, relative_upper: The difference over the control's mean, and the
+            ends of that lift, in which both means are estimated; None unless the control's mean
             is above 0.
         p_value: Always-valid p-value of "there is no difference", corrected likewise, in [0, 1].
         is_different: Whether the interval excludes 0.

@@ -33,7 +33,8 @@ class AgainstControl(Published):
         sequence_lower, sequence_upper: Ends of the confidence sequence of the difference, of the
             boundary that decides: they hold at every look at once, for all variants together. None
             without an end, and of all but the primary metric.
-        relative_sequence_lower, relative_sequence_upper: The same over the control's mean.
+        relative_sequence_lower, relative_sequence_upper: The same of the lift, in which the mean of
+            the control is estimated, too.
         sequence_undefined: Reason why an end of the sequence is missing; None if it has both.
     """
 
