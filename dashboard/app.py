@@ -21,6 +21,7 @@ from dashboard.context import (
     NotSignedInError,
     dashboard_of,
     keep_session,
+    keep_unanswered,
     render,
     session_of,
     template_environment,
@@ -169,7 +170,13 @@ async def _api_error(request: Request, error: Exception) -> Response:
     failure = failure_of(error)
     if is_unanswered(failure):
         _log.warning("the API does not answer: %s", error, extra=outage("api"))
-    return _error(request, failure.status, failure.title, failure.text)
+    text = failure.text
+    if is_unanswered(failure) and keep_unanswered(request):
+        text += (
+            " Whether what you sent has taken effect is not known. The page has what you typed "
+            "when you load it again, and sent once more it takes effect once."
+        )
+    return _error(request, failure.status, failure.title, text)
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

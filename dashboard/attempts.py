@@ -45,15 +45,14 @@ def message_of(error: ApiError) -> str:
 def next_key(fields: Mapping[str, str], status: int) -> str:
     """Return the idempotency key of the next attempt.
 
-    After a refusal it is another one, or the API would repeat the refusal; what had no answer keeps
-    its own, so that it takes effect once.
+    After a refusal it is another one, or the API would repeat the refusal; what had no answer, or
+    was not sent yet, keeps its own, so that it takes effect once.
 
     Args:
         fields: Those of the last attempt; empty for the first.
         status: Status of the page.
     """
-    kept = fields.get(KEY_FIELD) if status >= HTTPStatus.INTERNAL_SERVER_ERROR else None
-    return kept or secrets.token_hex(16)
+    return (fields.get(KEY_FIELD) if _is_open(status) else None) or secrets.token_hex(16)
 
 
 def seen_version(fields: Mapping[str, str]) -> int | None:
@@ -66,12 +65,18 @@ def seen_version(fields: Mapping[str, str]) -> int | None:
 def next_version(fields: Mapping[str, str], status: int, newest: int) -> int:
     """Return the version of the next attempt: the newest, which its page shows.
 
-    An attempt without answer is repeated as it was, since it may have changed the version itself.
+    An attempt without answer is repeated as it was, since it may have changed the version itself:
+    its fields have its key.
 
     Args:
         fields: Those of the last attempt; empty for the first.
         status: Status of the page.
         newest: Version that the page shows.
     """
-    kept = seen_version(fields) if status >= HTTPStatus.INTERNAL_SERVER_ERROR else None
-    return kept or newest
+    is_repeated = KEY_FIELD in fields and _is_open(status)
+    return (seen_version(fields) if is_repeated else None) or newest
+
+
+def _is_open(status: int) -> bool:
+    """Return whether a page of this status is that of an attempt which no answer has ended."""
+    return status == HTTPStatus.OK or status >= HTTPStatus.INTERNAL_SERVER_ERROR

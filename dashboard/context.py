@@ -124,6 +124,7 @@ async def form_of(request: Request) -> dict[str, str]:
     token = fields.pop(csrf.FIELD, request.headers.get(csrf.HEADER, ""))
     if is_cross_site(request.headers) or not dashboard_of(request).tokens.holds(token, session.id):
         raise ForgedFormError
+    request.state.form = fields
     return fields
 
 
@@ -147,11 +148,27 @@ async def typed_into(request: Request) -> dict[str, str]:
 
 
 async def draft_of(request: Request) -> Mapping[str, str]:
-    """Return what was typed into the form of a page before its session ended; once."""
+    """Return what was typed into the form of a page before its session ended; once.
+
+    So it is with one that the API did not answer; that one has its idempotency key.
+    """
     session = await session_of(request)
     fields = dashboard_of(request).drafts.take(session.id, request.url.path)
-    request.state.is_draft = bool(fields)
+    request.state.draft = fields
     return fields
+
+
+def keep_unanswered(request: Request) -> bool:
+    """Keep the form that the API did not answer for the next page at its address, with its key.
+
+    Returns:
+        Whether there was one.
+    """
+    session, fields = getattr(request.state, "session", None), getattr(request.state, "form", None)
+    if session is None or not fields:
+        return False
+    dashboard_of(request).drafts.keep(session.id, request.url.path, fields)
+    return True
 
 
 async def page(
@@ -164,11 +181,18 @@ async def page(
         "session": session,
         "token": dashboard.tokens.token(session.id),
         "path": request.url.path,
-        "is_draft": getattr(request.state, "is_draft", False),
+        "draft": _state_of(getattr(request.state, "draft", {})),
     }
     return keep_session(
         request, HTMLResponse(render(request, template, {**shared, **context}), status)
     )
+
+
+def _state_of(draft: Mapping[str, str]) -> str:
+    """Return what became of the form whose fields a page shows again; empty without one."""
+    if not draft:
+        return ""
+    return "unanswered" if KEY_FIELD in draft else "unsent"
 
 
 def render(request: Request, template: str, context: dict[str, Any]) -> str:

@@ -308,7 +308,9 @@ def test_what_had_no_answer_is_repeated_with_the_version_that_was_seen(manager):
     error = {"code": "COMMAND_TIMED_OUT", "message": "no worker has answered", "path": ""}
     manager.api.answers[f"POST {API}/pause"] = (503, {"error": error})
 
-    answer = manager.submit(f"{PAGE}/commands/pause", version=str(newest - 1))
+    answer = manager.submit(
+        f"{PAGE}/commands/pause", version=str(newest - 1), idempotencyKey="first"
+    )
 
     assert f'name="version" value="{newest - 1}"' in answer.text
     assert "Changed since" not in answer.text
@@ -346,3 +348,31 @@ def test_a_name_from_right_to_left_is_isolated_wherever_it_stands(manager):
         text = re.sub(r'<pre id="series-data".*</pre>', "", text)
         assert text.count(f"\u2068{RIGHT_TO_LEFT}\u2069") == text.count(RIGHT_TO_LEFT) >= least
     assert "\u2068" not in manager.get(f"{PAGE}/variants.csv").text
+
+
+@pytest.mark.parametrize(
+    ("place", "fields"),
+    [
+        ("commands/ramp", {"traffic": "12.5", "reason": "calm"}),
+        ("commands/pause", {"reason": "calm"}),
+    ],
+)
+def test_what_was_sent_while_the_api_is_away_is_there_when_the_page_is_loaded_again(
+    manager, place, fields
+):
+    page = manager.get(f"{PAGE}/{place}").text
+    [key] = re.findall(r'name="idempotencyKey" value="([^"]+)"', page)
+    token = manager.token()
+    sent = {"csrf": token, "idempotencyKey": key, "version": "1", **fields}
+    manager.api.is_reachable = False
+    answer = manager.http.post(f"{PAGE}/{place}", data=sent)
+    manager.api.is_reachable = True
+
+    again = manager.get(f"{PAGE}/{place}").text
+
+    assert answer.status_code == 503
+    assert "Whether what you sent has taken effect is not known" in answer.text
+    assert "it may have taken effect" in again
+    for each in (key, "1", *fields.values()):
+        assert f'value="{each}"' in again
+    assert key not in manager.get(f"{PAGE}/{place}").text  # once
