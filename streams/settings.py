@@ -7,14 +7,14 @@ below a root reads the environment. `docs/reference/settings.md` is rendered fro
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from platformdirs import user_data_path
 from pydantic import Field, SecretStr, ValidationError
 
 from schemas.catalogue import APP
-from streams.kafka.settings import ENVIRONMENT_PREFIX, KafkaSettings
+from streams.kafka.settings import ENVIRONMENT_PREFIX, KafkaSettings, url_of
 from streams.model.errors import ConfigurationError
 
 __all__ = ["ENVIRONMENT_PREFIX", "Settings", "load_settings", "variables"]
@@ -32,7 +32,7 @@ class Settings(KafkaSettings):
     """
 
     # Redis.
-    redis_url: str = Field(
+    redis_url: Annotated[str, url_of("redis", "rediss", "unix")] = Field(
         "redis://localhost:6379/0",
         min_length=1,
         repr=False,  # may hold a password

@@ -6,6 +6,7 @@ import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -16,9 +17,39 @@ from streams.model.errors import ConfigurationError
 ENVIRONMENT_PREFIX = "EXPERIMENT_"
 
 
-def _without_scheme(addresses: str) -> str:
-    """Accept `kafka://host:port` as people write it; clients want the bare address list."""
-    return ",".join(part.strip().removeprefix("kafka://") for part in addresses.split(","))
+MAX_PORT = 65_535
+
+
+def _addresses(text: str) -> str:
+    """Return a list of `host:port`, of `kafka://host:port` as people write it.
+
+    Raises:
+        ValueError: an address is empty, or has a space or a port that does not exist.
+    """
+    found = [part.strip().removeprefix("kafka://") for part in text.split(",")]
+    for each in found:
+        port = each.rpartition(":")[2]
+        if not each or not each.isprintable() or " " in each:
+            raise ValueError("must be addresses like host:port, separated by commas")
+        if port.isdecimal() and int(port[:6]) > MAX_PORT:
+            raise ValueError(f"a port must be at most {MAX_PORT}")
+    return ",".join(found)
+
+
+def url_of(*schemes: str) -> AfterValidator:
+    """Return the check of a URL with one of some schemes; one that is not given is valid."""
+
+    def check(url: str | None) -> str | None:
+        if not url:
+            return url
+        parts = urlsplit(url)
+        if parts.scheme not in schemes or not url.isprintable():
+            begin = " or ".join(f"{scheme}://" for scheme in schemes)
+            raise ValueError(f"must be a URL that begins with {begin}")
+        _ = parts.port  # refuses one that does not exist
+        return url
+
+    return AfterValidator(check)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +78,7 @@ class KafkaSettings(BaseSettings):
         env_prefix=ENVIRONMENT_PREFIX, frozen=True, extra="ignore", hide_input_in_errors=True
     )
 
-    kafka_url: Annotated[str, AfterValidator(_without_scheme)] = Field(
+    kafka_url: Annotated[str, AfterValidator(_addresses)] = Field(
         "localhost:9092",
         min_length=1,
         description="Kafka brokers to ask first, host:port, separated by commas.",
@@ -139,7 +170,7 @@ class KafkaSettings(BaseSettings):
         description="Which generation of tables, tallies and snapshots a worker derives from the "
         "log. Another one than is active is built beside it by `experiment replay rebuild`.",
     )
-    schema_registry_url: str | None = Field(
+    schema_registry_url: Annotated[str | None, url_of("http", "https")] = Field(
         None,
         max_length=2_048,
         pattern=r"^(https?://[^\s/]+(/\S*)?)?$",

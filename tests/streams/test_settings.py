@@ -46,6 +46,20 @@ def test_settings_are_frozen():
         ("EXPERIMENT_TOPIC_PREFIX", "a/b"),
         ("EXPERIMENT_KAFKA_TIMEOUT_S", "nan"),
         ("EXPERIMENT_SCHEMA_REGISTRY_URL", "registry:8081"),
+        ("EXPERIMENT_SCHEMA_REGISTRY_URL", "http://["),
+        ("EXPERIMENT_SCHEMA_REGISTRY_URL", "http://registry:99999"),
+        ("EXPERIMENT_KAFKA_URL", " "),
+        ("EXPERIMENT_KAFKA_URL", "a:9092,,b:9092"),
+        ("EXPERIMENT_KAFKA_URL", "a b"),
+        ("EXPERIMENT_KAFKA_URL", "a\nb"),
+        ("EXPERIMENT_KAFKA_URL", "kafka:99999"),
+        ("EXPERIMENT_KAFKA_URL", "kafka:99999999999999999999"),
+        ("EXPERIMENT_REDIS_URL", "localhost:6379"),
+        ("EXPERIMENT_REDIS_URL", "http://localhost"),
+        ("EXPERIMENT_REDIS_URL", "redis://["),
+        ("EXPERIMENT_REDIS_URL", "redis://localhost:99999/0"),
+        ("EXPERIMENT_REDIS_URL", "redis://localhost:port/0"),
+        ("EXPERIMENT_REDIS_URL", "redis://a\x1b[2J/0"),
     ],
 )
 def test_a_value_outside_its_domain_is_refused_by_name(monkeypatch, variable, value):
@@ -56,6 +70,22 @@ def test_a_value_outside_its_domain_is_refused_by_name(monkeypatch, variable, va
 
     assert refusal.value.path == variable
     assert variable in refusal.value.message
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("EXPERIMENT_KAFKA_URL", "kafka://a:9092, [::1]:9092,b"),
+        ("EXPERIMENT_REDIS_URL", "rediss://user:p%40ss@[::1]:6380/3?ssl_ca_certs=/ca.pem"),
+        ("EXPERIMENT_REDIS_URL", "unix:///run/redis.sock?db=1"),
+        ("EXPERIMENT_SCHEMA_REGISTRY_URL", "https://user:password@registry.example/path"),
+        ("EXPERIMENT_SCHEMA_REGISTRY_URL", ""),
+    ],
+)
+def test_an_address_of_any_form_is_taken(monkeypatch, variable, value):
+    monkeypatch.setenv(variable, value)
+
+    load_settings()
 
 
 def test_a_refusal_does_not_show_the_secret(monkeypatch):
