@@ -22,6 +22,7 @@ from streams.wire.experiment_ends import decode_experiment_end, is_experiment_en
 from streams.wire.observation_columns import ObservationColumns, columns_of, merged
 from streams.wire.observations import decode_observations
 from streams.wire.plain_observations import PLAIN_START, read_plain_observations
+from streams.wire.records import TIME_LIMIT_MS
 
 VECTORIZED_FROM = 32
 """Records from which on reading the plain ones together costs less than one by one."""
@@ -71,8 +72,15 @@ def read_records(
         partition: Where they were read.
     """
     columns, others = columns_of({}), list(range(len(records)))
+    timestamps_ms = list(map(_timestamp, records))
     if len(records) >= VECTORIZED_FROM:
-        columns, is_plain = read_plain_observations(list(map(_value, records)))
+        values: list[bytes | None] = list(map(_value, records))
+        if max(timestamps_ms) >= TIME_LIMIT_MS:  # those are read, and refused, one by one
+            values = [
+                value if at_ms < TIME_LIMIT_MS else None
+                for value, at_ms in zip(values, timestamps_ms, strict=True)
+            ]
+        columns, is_plain = read_plain_observations(values)
         others = np.flatnonzero(~is_plain).tolist()
     refused: dict[int, list[Refusal]] = {}
     sequences: dict[int, tuple[int, int]] = {}
@@ -99,7 +107,7 @@ def read_records(
             refused[index] = errors
     return ReadRecords(
         list(map(_offset, records)),
-        list(map(_timestamp, records)),
+        timestamps_ms,
         merged(columns, columns_of(members)) if members else columns,
         refused,
         sequences,
@@ -109,6 +117,11 @@ def read_records(
 
 
 def _decode(record: LogRecord, codec: Codec, keyring: Keyring, partition: int) -> ObservationBatch:
+    if record.timestamp >= TIME_LIMIT_MS:
+        # A sender chooses it. What follows from the record could not be written: copies of its
+        # observations, points of the time series.
+        message = f"the record is of {record.timestamp} ms, must be below {TIME_LIMIT_MS}"
+        raise EventError("OUT_OF_RANGE", message, "timestamp")
     batch = decoded(lambda value: decode_observations(value, codec), record)
     if batch.sequence is not None:
         assert record.value is not None  # noqa: S101 - it has been decoded
