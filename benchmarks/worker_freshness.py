@@ -1,13 +1,14 @@
 """Freshness within a worker, on a clock that others do not disturb: processor time and waits.
 
     python -m benchmarks.worker_freshness [--seconds 8] [--rate 500] [--experiments 10] [--speed 1]
+        [--round-trip 0.002]
 
 `benchmarks.freshness` measures the whole stack, and on a machine that others use, mostly them.
 Here a whole worker, its real app, agents, tables and tasks, runs over a broker and a Redis in
 memory. The clock counts the processor time of its thread and the waits of its timers. The broker
 looks for records at the beginning, the middle and the end of the time for which it may hold a
-fetch, as the embedded one does, and acknowledges after `ROUND_TRIP_S`. What is not in it: the API,
-the network, and the threads of the clients.
+fetch, as the embedded one does, and acknowledges a write after `--round-trip` seconds. What is not
+in it: the API, the network, and the threads of the clients.
 
 Background traffic is `rate` single observations a second to `experiments` Thompson experiments; a
 probe is one to one more experiment, until its new snapshot is announced.
@@ -30,7 +31,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, ClassVar, NamedTuple, cast
 
 import numpy as np
 from aiokafka.structs import ConsumerRecord
@@ -62,9 +63,6 @@ from tests.twins.kafka import (
     Process,
 )
 from tests.twins.projection import MemoryProjection
-
-ROUND_TRIP_S = 0.002
-"""Time until a write is acknowledged."""
 
 HALF_TRIP_S = 0.0007
 """Time of a fetch from a process to the other."""
@@ -170,10 +168,16 @@ class Transport(MemoryTransport):
 
 
 class Producer(MemoryProducer):
-    """A producer whose writes are acknowledged after a round trip."""
+    """A producer whose writes are acknowledged after a round trip.
+
+    Attributes:
+        round_trip_s: Time until a write is acknowledged.
+    """
+
+    round_trip_s: ClassVar[float]
 
     def _run_broker(self) -> None:
-        asyncio.get_running_loop().call_later(ROUND_TRIP_S, super()._run_broker)
+        asyncio.get_running_loop().call_later(self.round_trip_s, super()._run_broker)
 
 
 @dataclass
@@ -345,6 +349,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=8.0)
     parser.add_argument("--rate", type=float, default=500.0)
     parser.add_argument("--experiments", type=int, default=10)
+    parser.add_argument("--round-trip", type=float, default=0.002, help="of a write, in seconds")
     parser.add_argument("--speed", type=float, default=1.0, help="of the processor, over this one")
     return parser.parse_args()
 
@@ -352,6 +357,7 @@ def _arguments() -> argparse.Namespace:
 if __name__ == "__main__":
     given = _arguments()
     CLOCK.speed = given.speed
+    Producer.round_trip_s = given.round_trip
     with tempfile.TemporaryDirectory() as made, asyncio.Runner(loop_factory=VirtualLoop) as runner:
         runner.run(main(given, Path(made)))
         sys.stdout.flush()
