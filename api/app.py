@@ -30,13 +30,13 @@ from api.monitoring.prometheus import MetricsCollector, render_metrics
 from api.monitoring.readiness import PROBE_S, ReadinessMonitor
 from api.outbox import Outbox
 from api.receipts.sticky import StickyReceipts
-from api.services.apart import ApartProcess
 from api.services.assign import AssignmentService
 from api.services.control import CommandService, KafkaCommandLog
 from api.services.experiment_streams import ExperimentStreams
 from api.services.flag_streams import FlagStreams
 from api.services.flags import FlagService, UnloggedImpressions
 from api.services.impressions import ImpressionService
+from api.services.isolated_process import IsolatedProcess
 from api.services.observe import ObservationService
 from api.services.operations import OperationsService
 from api.services.outside import log_outside
@@ -276,7 +276,7 @@ def _operations(
     monitor: ReadinessMonitor,
     collector: MetricsCollector,
 ) -> OperationsService:
-    apart, computing = ApartProcess(), ApartProcess()
+    apart, computing = IsolatedProcess(), IsolatedProcess()
     for process in (apart, computing):
         resources.callback(process.close)
 

@@ -47,7 +47,7 @@ from streams.model.validation import parse
 from streams.model.vectors import MAX_DIMENSION
 from streams.policies.bucketing import draws
 from streams.process.random_draws import RandomDraws
-from streams.projection.receipts import Standing
+from streams.projection.receipts import Certainty
 from streams.wire.batch_tags import sealer
 from streams.wire.impressions import encode_impression_batch
 from streams.wire.observations import encode_observation_batch
@@ -296,7 +296,7 @@ class _NewUnits:
 
     async def first(self, ask: ReceiptQuery, _: Callable[[], str | None]) -> FirstReceipt:
         """Return the receipt that is offered."""
-        return FirstReceipt(ask.receipt, Standing.FIRST)
+        return FirstReceipt(ask.receipt, Certainty.FIRST)
 
     def note_set(self, _: str) -> None:
         """Take note of nothing."""

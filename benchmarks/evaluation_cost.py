@@ -26,7 +26,7 @@ from streams.stats.bayes.value_remaining import relative_value_remaining
 from streams.stats.direction import Direction
 from streams.stats.families.registry import FAMILIES
 from streams.stats.kinds import MetricKind
-from streams.stats.numerics.tabulated import Tabulated
+from streams.stats.numerics.tabulated import TabulatedPosteriors
 from streams.stats.sample import Sample
 from streams.tallies.cell import Tally
 from streams.tallies.weights import weighted
@@ -55,14 +55,14 @@ def main() -> None:
     metrics = tallied(arguments.variants)
     clicks = [Sample.of(each.units, each.metric) for each in metrics[0]]
     posteriors = FAMILIES[MetricKind.BINARY].posteriors(clicks)
-    table = Tabulated.of(posteriors)
+    table = TabulatedPosteriors.of(posteriors)
     steps: dict[str, Callable[[], object]] = {
         f"evaluation, {policy}": evaluation(
             policy, arguments.variants, arguments.metrics, is_planned=arguments.plan
         )
         for policy in ("thompson_sampling", "bayesian_ab")
     }
-    steps["of it: table of one metric"] = lambda: Tabulated.of(posteriors)
+    steps["of it: table of one metric"] = lambda: TabulatedPosteriors.of(posteriors)
     steps["of it: lift of one metric"] = lambda: lifts_vs_control(
         table, 0, directions=[Direction.INCREASE]
     )

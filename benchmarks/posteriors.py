@@ -30,7 +30,7 @@ from streams.stats.direction import Direction
 from streams.stats.families.base import VariantMetric
 from streams.stats.families.registry import FAMILIES, find_kind
 from streams.stats.kinds import MetricKind
-from streams.stats.numerics.tabulated import Tabulated
+from streams.stats.numerics.tabulated import TabulatedPosteriors
 from streams.stats.posteriors.base import Posteriors
 from streams.stats.posteriors.ratio import RatioSample, ratio_posteriors
 from streams.stats.sample import Sample
@@ -58,11 +58,13 @@ def main() -> None:
         "the update: all of the above": update.run,
         "P(best), every metric": lambda: [best(family) for family in posteriors.values()],
         "lift over the control, every metric": lambda: lifts_vs_control(
-            Tabulated.of(*posteriors.values()),
+            TabulatedPosteriors.of(*posteriors.values()),
             0,
             directions=[Direction.INCREASE] * len(posteriors),
         ),
-        "value remaining, primary metric": lambda: value_remaining(Tabulated.of(primary), leader),
+        "value remaining, primary metric": lambda: value_remaining(
+            TabulatedPosteriors.of(primary), leader
+        ),
     }
     for kind, family in posteriors.items():
         steps[f"lift, {kind.value}"] = partial(_lift, family)
@@ -102,7 +104,7 @@ class _Update:
 
 
 def _lift(family: Posteriors) -> list[Lift]:
-    return lifts_vs_control(Tabulated.of(family), 0, directions=[Direction.INCREASE])
+    return lifts_vs_control(TabulatedPosteriors.of(family), 0, directions=[Direction.INCREASE])
 
 
 def tallied(n_variants: int) -> list[list[VariantMetric]]:

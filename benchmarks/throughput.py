@@ -47,7 +47,7 @@ from streams.kafka.source import KafkaSource
 from streams.local.children import Child
 from streams.replay.live import projection_of
 from streams.replay.partitions import Inputs
-from streams.replay.verify import Watcher, verify
+from streams.replay.verify import ReplayObserver, verify
 
 RESULTS = Path(__file__).parent / "results" / "throughput.json"
 LARGE_BATCH = 500
@@ -115,7 +115,7 @@ async def made_durable(installation: Filled, n_workers: int = 1) -> float:
     return progress.rate()
 
 
-class Stopwatch(Watcher):
+class Stopwatch(ReplayObserver):
     """Sees how long the folding of a replay takes."""
 
     def __init__(self) -> None:

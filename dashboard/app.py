@@ -42,10 +42,10 @@ from dashboard.pages import (
     sign_in,
     system,
 )
-from dashboard.resending import Resending
 from dashboard.security import Guard
 from dashboard.sessions import SessionStore
 from dashboard.static_files import StaticAssets
+from dashboard.submitted_forms import SubmittedForms
 from experiment_streams_client import ApiError
 from streams.process.outages import outage
 
@@ -81,7 +81,7 @@ def dashboard_app(
         feeds=Feeds(engine),
         sessions=SessionStore(session_s, now_s),
         tokens=CsrfTokens(),
-        resending=Resending(),
+        resending=SubmittedForms(),
         drafts=Drafts(),
         assets=assets,
         api_url=api_url,

@@ -17,9 +17,9 @@ from dashboard.csrf import CsrfTokens, is_cross_site
 from dashboard.drafts import Drafts
 from dashboard.engine import Engine
 from dashboard.feeds import Feeds
-from dashboard.resending import Resending
 from dashboard.sessions import Session, SessionStore
 from dashboard.static_files import StaticAssets
+from dashboard.submitted_forms import SubmittedForms
 from dashboard.views import text
 from dashboard.views.isolation import isolated
 from dashboard.views.variants import color_of
@@ -57,7 +57,7 @@ class Dashboard:
     feeds: Feeds
     sessions: SessionStore
     tokens: CsrfTokens
-    resending: Resending
+    resending: SubmittedForms
     drafts: Drafts
     assets: StaticAssets
     api_url: str

@@ -20,7 +20,7 @@ Key = tuple[str | None, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
+class FeedState:
     """An experiment as last heard of.
 
     Attributes:
@@ -55,7 +55,9 @@ class Feeds:
         self._engine = engine
         self._feeds: dict[Key, _Feed] = {}
 
-    async def follow(self, api_key: str | None, experiment_id: str) -> AsyncGenerator[Moment, None]:
+    async def follow(
+        self, api_key: str | None, experiment_id: str
+    ) -> AsyncGenerator[FeedState, None]:
         """Yield an experiment as it is, and whenever it or the connection has changed."""
         key = (api_key, experiment_id)
         feed = self._feeds.get(key)
@@ -78,11 +80,11 @@ class _Feed:
         self._experiment_id = key[1]
         self._on_unused = on_unused
         self._n_readers = 0
-        self._moment = Moment()
+        self._moment = FeedState()
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
-    async def follow(self) -> AsyncGenerator[Moment, None]:
+    async def follow(self) -> AsyncGenerator[FeedState, None]:
         self._n_readers += 1
         if self._task is None:
             self._task = asyncio.create_task(self._read())
@@ -107,7 +109,7 @@ class _Feed:
             self._task.cancel()
         self._on_unused()
 
-    def _publish(self, moment: Moment) -> None:
+    def _publish(self, moment: FeedState) -> None:
         self._moment = moment
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
@@ -124,10 +126,10 @@ class _Feed:
                         last_id, pause_s = event.id, FIRST_PAUSE_S
                         found = await self._client.get_experiment(self._experiment_id)
                         self._publish(
-                            Moment(self._moment.number + 1, found, event.stats, is_live=True)
+                            FeedState(self._moment.number + 1, found, event.stats, is_live=True)
                         )
                 self._publish(
-                    Moment(
+                    FeedState(
                         self._moment.number + 1,
                         self._moment.experiment,
                         self._moment.stats,
@@ -139,7 +141,7 @@ class _Feed:
                 is_final = error.status in REFUSED
                 if is_final or before.is_live or self._moment.is_live or not before.number:
                     self._publish(
-                        Moment(
+                        FeedState(
                             self._moment.number + 1,
                             self._moment.experiment,
                             self._moment.stats,

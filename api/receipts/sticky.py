@@ -23,7 +23,7 @@ from api.receipts.recent import RecentUnits
 from streams.model.errors import DependencyError
 from streams.model.receipts import raw_of, text_of
 from streams.process.outages import outage
-from streams.projection.receipts import Answer, Place, Question, Standing
+from streams.projection.receipts import Answer, Certainty, Place, StoreQuery
 
 TIMEOUT_S = 0.25
 """Longest wait of an assignment for Redis, in seconds."""
@@ -67,7 +67,7 @@ class FirstReceipt(NamedTuple):
     """
 
     receipt: str | None
-    standing: Standing
+    standing: Certainty
     is_shared: bool = False
     is_awaited: bool = False
 
@@ -75,7 +75,7 @@ class FirstReceipt(NamedTuple):
 class Store(Protocol):
     """First receipts in Redis: `ReceiptStore`, or its twin in memory."""
 
-    async def ask(self, questions: Sequence[Question]) -> list[Answer]:
+    async def ask(self, questions: Sequence[StoreQuery]) -> list[Answer]:
         """Return the first receipts of units."""
 
     async def replace(self, place: Place, before: bytes, receipt: bytes) -> bytes:
@@ -104,7 +104,7 @@ _Outcome = Answer | Exception
 
 
 class _Waiting(NamedTuple):
-    question: Question
+    question: StoreQuery
     answer: asyncio.Future[_Outcome]
 
 
@@ -172,7 +172,7 @@ class StickyReceipts:
             offered = self._offered.setdefault(place, offered)
         is_sure = held is not None and held.is_sure
         raw = b"" if offered is None else raw_of(offered)
-        outcome = await self._answered(Question(place, raw, is_sure, other, ask.may_be_logged))
+        outcome = await self._answered(StoreQuery(place, raw, is_sure, other, ask.may_be_logged))
         if is_mine:
             self._offered.pop(place, None)
         if isinstance(outcome, TimeoutError | RedisTimeoutError):
@@ -180,14 +180,14 @@ class StickyReceipts:
             return self._without_redis(ask, lambda: offered)
         if isinstance(outcome, Exception):
             return self._without_redis(ask, standby)
-        if outcome.standing is Standing.UNKNOWN:
-            return FirstReceipt(None, Standing.UNKNOWN)
+        if outcome.standing is Certainty.UNKNOWN:
+            return FirstReceipt(None, Certainty.UNKNOWN)
         text = offered if outcome.receipt == raw and offered else text_of(outcome.receipt)
-        is_sure = outcome.standing <= Standing.KNOWN
+        is_sure = outcome.standing <= Certainty.KNOWN
         self._memory.keep(place, text, is_sure=is_sure)
         if outcome.is_shared and other is not None:
             self._memory.keep(place._replace(unit=other), text, is_sure=is_sure)
-        is_awaited = ask.may_be_logged and outcome.standing is Standing.PROVISIONAL
+        is_awaited = ask.may_be_logged and outcome.standing is Certainty.PROVISIONAL
         if not (is_sure or is_awaited):
             self.unavailable += 1
         return FirstReceipt(text, outcome.standing, outcome.is_shared, is_awaited)
@@ -265,7 +265,7 @@ class StickyReceipts:
         held = self._memory.find(place, other)
         receipt = standby() if held is None else held.receipt
         if receipt is None:
-            return FirstReceipt(None, Standing.UNKNOWN)
+            return FirstReceipt(None, Certainty.UNKNOWN)
         is_sure = held is not None and held.is_sure
         is_shared = False
         for unit in (place.unit, other):
@@ -276,9 +276,11 @@ class StickyReceipts:
                 self._memory.keep_unsaved(place._replace(unit=unit), receipt)
             if unit == other:
                 is_shared = known is None or known.receipt == receipt
-        return FirstReceipt(receipt, Standing.KNOWN if is_sure else Standing.PROVISIONAL, is_shared)
+        return FirstReceipt(
+            receipt, Certainty.KNOWN if is_sure else Certainty.PROVISIONAL, is_shared
+        )
 
-    async def _answered(self, question: Question) -> _Outcome:
+    async def _answered(self, question: StoreQuery) -> _Outcome:
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[_Outcome] = loop.create_future()
         if not self._waiting:
@@ -316,11 +318,11 @@ class StickyReceipts:
         await self._store.alias(self.aliased)
         while self._memory.has_unsaved:
             waiting = list(self._memory.unsaved(TOGETHER))
-            questions = [Question(place, raw_of(text)) for place, text in waiting]
+            questions = [StoreQuery(place, raw_of(text)) for place, text in waiting]
             async with asyncio.timeout(TIMEOUT_S):
                 answers = await self._store.ask(questions)
             for (place, _), (receipt, standing, _) in zip(waiting, answers, strict=True):
-                is_sure = standing <= Standing.KNOWN
+                is_sure = standing <= Certainty.KNOWN
                 self._memory.keep(place, text_of(receipt), is_sure=is_sure)
 
     def _open_circuit(self, error: Exception) -> None:

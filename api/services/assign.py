@@ -15,9 +15,9 @@ from api.services.logged_context import logged_context
 from api.services.remembered import ReceiptStore, RememberedUnits
 from api.snapshots.cache import ExperimentCache
 from api.snapshots.running import AnsweringExperiment, RunningExperiment, ShippedExperiment
-from streams.experiments.admission import KeptOut
+from streams.experiments.admission import HeldOutRequest
 from streams.experiments.assignment_reason import Reason
-from streams.experiments.eligible_variants import Eligible
+from streams.experiments.eligible_variants import EligibleSet
 from streams.experiments.hash_assignment import (
     Decision,
     decide_by_hash,
@@ -170,7 +170,7 @@ class AssignmentService:
         return answer
 
     def _decide(
-        self, running: RunningExperiment, context: AssignmentContext, eligible: Eligible | None
+        self, running: RunningExperiment, context: AssignmentContext, eligible: EligibleSet | None
     ) -> bytes | None:
         """Return the answer, or None if it depends on what the unit got before."""
         assigner = running.assigner
@@ -235,8 +235,8 @@ class AssignmentService:
         self,
         running: RunningExperiment,
         context: AssignmentContext,
-        eligible: Eligible | None,
-        kept: KeptOut,
+        eligible: EligibleSet | None,
+        kept: HeldOutRequest,
     ) -> bytes:
         """Return the answer to a unit that is held out."""
         at_ms = time_of(running.assigner, context.timestamp, self._now_ms())
@@ -248,7 +248,7 @@ class AssignmentService:
         return running.rendering.held_out(receipt, decision.variant)
 
     def _held_out_by_hash(
-        self, running: RunningExperiment, context: AssignmentContext, eligible: Eligible | None
+        self, running: RunningExperiment, context: AssignmentContext, eligible: EligibleSet | None
     ) -> bytes | None:
         """Return the answer to a unit that is held out; None for every other one.
 
@@ -260,7 +260,7 @@ class AssignmentService:
         return None if found is None else self._held_out(running, context, eligible, found)
 
     async def _held_out_by_any_id(
-        self, running: RunningExperiment, context: AssignmentContext, eligible: Eligible | None
+        self, running: RunningExperiment, context: AssignmentContext, eligible: EligibleSet | None
     ) -> bytes | None:
         """Return the answer to a unit with two ids if it is held out.
 
@@ -297,7 +297,7 @@ class AssignmentService:
             self._units_of_holdouts.expose(running, unit, at_ms)
 
     async def _decide_remembered(
-        self, running: RunningExperiment, context: AssignmentContext, eligible: Eligible | None
+        self, running: RunningExperiment, context: AssignmentContext, eligible: EligibleSet | None
     ) -> bytes:
         logged = logged_context(context)  # what cannot be logged is refused before it is kept
         found = await self._remembered.find(running, context, eligible)

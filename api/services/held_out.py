@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Protocol
 
 from api.snapshots.running import RunningExperiment
-from streams.experiments.admission import KeptOut
+from streams.experiments.admission import HeldOutRequest
 from streams.experiments.unit_kind import UnitKind
 from streams.model.events import EXPOSED, EXPOSURE, Observation
 from streams.model.receipts import CLOCK_SKEW_MS, Keyring
@@ -37,7 +37,7 @@ class HeldOutUnits:
     def receipt(
         self,
         running: RunningExperiment,
-        kept: KeptOut,
+        kept: HeldOutRequest,
         request: RequestAttributes,
         at_ms: int,
     ) -> str | None:

@@ -59,7 +59,7 @@ class OperationsService:
         """Return the report of `doctor`; who asks while one is made gets that one.
 
         Raises:
-            DependencyError: as `ApartProcess.run`. What does not answer is a finding.
+            DependencyError: as `IsolatedProcess.run`. What does not answer is a finding.
         """
         report = self._reports.get(hours)
         if report is None:
@@ -75,7 +75,7 @@ class OperationsService:
 
         Raises:
             InputError: the cursor is invalid (`INVALID_CURSOR`).
-            DependencyError: Kafka does not answer, or as `ApartProcess.run`.
+            DependencyError: Kafka does not answer, or as `IsolatedProcess.run`.
         """
         after = None if cursor is None else _after(cursor)
         return await self._apart.run(
@@ -88,7 +88,7 @@ class OperationsService:
         Raises:
             InputError: a text is no place (`INVALID_PLACE`), or no letter is of it
                 (`DEAD_LETTER_NOT_FOUND`); then nothing is sent.
-            DependencyError: Kafka does not answer or did not take all, or as `ApartProcess.run`.
+            DependencyError: Kafka does not answer or did not take all, or as `IsolatedProcess.run`.
         """
         found = [_place(text, index) for index, text in enumerate(places)]
         sent = await self._apart.run(resend, self._settings, found)
@@ -100,7 +100,7 @@ class OperationsService:
 
         Raises:
             InputError: as `planned`.
-            DependencyError: as `ApartProcess.run`.
+            DependencyError: as `IsolatedProcess.run`.
         """
         return await self._computing.run(formula_plan, question)
 

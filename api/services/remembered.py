@@ -12,7 +12,7 @@ from api.receipts.sticky import FirstReceipt, ReceiptQuery
 from api.snapshots.running import RunningExperiment
 from streams.experiments.assignment import Assigner, Assignment
 from streams.experiments.assignment_reason import Reason
-from streams.experiments.eligible_variants import Eligible
+from streams.experiments.eligible_variants import EligibleSet
 from streams.experiments.hash_assignment import (
     Decision,
     fallback_key,
@@ -24,14 +24,14 @@ from streams.experiments.hash_assignment import (
 from streams.experiments.promotion_state import Phase
 from streams.model.errors import ReceiptError
 from streams.model.receipts import Keyring, Receipt
-from streams.projection.receipts import Place, Standing
+from streams.projection.receipts import Certainty, Place
 
 _REASONS = {
-    Standing.FIRST: Reason.ASSIGNED,
-    Standing.KNOWN: Reason.STICKY,
-    Standing.PROVISIONAL: Reason.STICKY_UNAVAILABLE,
-    Standing.FULL: Reason.STICKY_UNAVAILABLE,
-    Standing.UNKNOWN: Reason.ASSIGNED,
+    Certainty.FIRST: Reason.ASSIGNED,
+    Certainty.KNOWN: Reason.STICKY,
+    Certainty.PROVISIONAL: Reason.STICKY_UNAVAILABLE,
+    Certainty.FULL: Reason.STICKY_UNAVAILABLE,
+    Certainty.UNKNOWN: Reason.ASSIGNED,
 }
 
 
@@ -67,7 +67,7 @@ class ReceiptStore(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Remembered:
+class RememberedUnit:
     """Variant and receipt of a unit.
 
     Attributes:
@@ -129,8 +129,8 @@ class RememberedUnits:
         self._now_ms = now_ms
 
     async def find(
-        self, running: RunningExperiment, context: AssignmentContext, eligible: Eligible | None
-    ) -> Remembered | Decision:
+        self, running: RunningExperiment, context: AssignmentContext, eligible: EligibleSet | None
+    ) -> RememberedUnit | Decision:
         """Return what a unit has, and keep it; or a decision of which nothing is logged.
 
         Args:
@@ -150,7 +150,7 @@ class RememberedUnits:
         return await self._settled(running, context, eligible, candidate, kept)
 
     def _candidate(
-        self, running: RunningExperiment, context: AssignmentContext, eligible: Eligible | None
+        self, running: RunningExperiment, context: AssignmentContext, eligible: EligibleSet | None
     ) -> _Candidate | Decision:
         """Return what a unit gets if nothing is kept of it, or a decision that stands anyway."""
         assigner = running.assigner
@@ -210,10 +210,10 @@ class RememberedUnits:
         self,
         running: RunningExperiment,
         context: AssignmentContext,
-        eligible: Eligible | None,
+        eligible: EligibleSet | None,
         candidate: _Candidate,
         kept: FirstReceipt,
-    ) -> Remembered | Decision:
+    ) -> RememberedUnit | Decision:
         """Return what a unit has by what is kept of it."""
         assigner = running.assigner
         text, standing, is_shared, is_awaited = kept
@@ -242,7 +242,7 @@ class RememberedUnits:
         if not _is_eligible(variant, eligible) or not assigner.shows(variant):
             reason = Reason.REDRAWN
             variant, propensity = self._redraw(assigner, candidate.key, context, eligible)
-        return Remembered(receipt, text, aliases, candidate.key, variant, propensity, reason)
+        return RememberedUnit(receipt, text, aliases, candidate.key, variant, propensity, reason)
 
     def _was_by_hash(self, assigner: Assigner, key: str) -> bool:
         """Return whether this process has assigned a unit of which nothing is kept, by its hash."""
@@ -271,7 +271,7 @@ class RememberedUnits:
         running: RunningExperiment,
         key: str,
         context: AssignmentContext,
-        eligible: Eligible | None,
+        eligible: EligibleSet | None,
         may_be_in: bool,  # noqa: FBT001 - of a private method
     ) -> Assignment | None:
         """Return what a unit is taken to have until the log was read for it; None for nothing.
@@ -306,7 +306,7 @@ class RememberedUnits:
         assigner: Assigner,
         key: str,
         context: AssignmentContext,
-        eligible: Eligible | None,
+        eligible: EligibleSet | None,
     ) -> tuple[int, int]:
         return assigner.redraw(
             key,
@@ -321,7 +321,7 @@ class RememberedUnits:
         assigner: Assigner,
         key: str | bytes,
         context: AssignmentContext,
-        eligible: Eligible | None,
+        eligible: EligibleSet | None,
         *,
         was_in: bool = False,
     ) -> Assignment:
@@ -339,10 +339,10 @@ class RememberedUnits:
         return time_of(assigner, context.timestamp, self._now_ms())
 
 
-def _reason_of(standing: Standing, *, is_presumed: bool) -> Reason:
+def _reason_of(standing: Certainty, *, is_presumed: bool) -> Reason:
     reason = _REASONS[standing]
     return Reason.STICKY_UNAVAILABLE if is_presumed and reason is Reason.ASSIGNED else reason
 
 
-def _is_eligible(variant: int, eligible: Eligible | None) -> bool:
+def _is_eligible(variant: int, eligible: EligibleSet | None) -> bool:
     return eligible is None or variant in eligible

@@ -19,7 +19,7 @@ from streams.experiments.snapshot import Snapshot
 from streams.model.errors import DependencyError
 from streams.process.background import BackgroundTasks
 from streams.process.cadence import Cadence, until_due
-from streams.projection.reader import Projected
+from streams.projection.reader import ProjectedSnapshots
 
 FETCH_INTERVAL_S = 0.05
 """Shortest time between two fetches of one experiment: a busy one is announced tens of times a
@@ -45,10 +45,10 @@ _log = logging.getLogger(__name__)
 class SnapshotSource(Protocol):
     """Source of snapshots: `ProjectionReader`, or its twin in memory."""
 
-    async def snapshots(self, experiment_ids: Sequence[str]) -> Projected:
+    async def snapshots(self, experiment_ids: Sequence[str]) -> ProjectedSnapshots:
         """Return the newest snapshots of those experiments that have one."""
 
-    async def newer(self, known: Mapping[str, int]) -> Projected:
+    async def newer(self, known: Mapping[str, int]) -> ProjectedSnapshots:
         """Return all snapshots whose version is not the known one."""
 
     def announcements(self) -> AsyncIterator[tuple[str, int] | None]:
@@ -202,7 +202,7 @@ class SnapshotFollower:
     def _wait_s(self) -> float | None:
         return self._cadence.wait_s(self._announced)
 
-    def _take(self, projected: Projected) -> None:
+    def _take(self, projected: ProjectedSnapshots) -> None:
         self._heard_at_s = self._clock()
         if projected.epoch < self._epoch:
             return  # read before a switch that has been seen since
@@ -227,7 +227,7 @@ class SnapshotFollower:
                     self._of_former_generation.discard(name)
                 self.experiments.unreadable.pop(name, None)
 
-    def _give_up_former_generation(self, projected: Projected) -> None:
+    def _give_up_former_generation(self, projected: ProjectedSnapshots) -> None:
         """Replace what is left of the former generation by the new one, or drop it."""
         n_left = len(self._of_former_generation)
         _log.warning("the new generation lacks %d experiments of the former one", n_left)

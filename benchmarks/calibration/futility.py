@@ -12,7 +12,7 @@ from benchmarks.calibration.row import Group, Progress, Row, Size
 from benchmarks.simulation.proportion import Proportion
 from streams.experiments.plan import PlanSpec
 from streams.experiments.statistics.recommendation import ReasonCode
-from streams.planning.assumed import Assumed, ValueKind
+from streams.planning.assumed import Assumption, ValueKind
 from streams.planning.runs import METRIC, AssumedValues
 from streams.planning.simulation import running_experiment, simulate
 
@@ -60,7 +60,7 @@ def _ended(lift: float, size: Size, progress: Progress) -> Result:
     }
     experiment = running_experiment(config, 2)
     means = (_PLAN.baseline, _PLAN.baseline * (1.0 + lift))
-    assumed = Assumed(ValueKind.BINARY, _PLAN.baseline, _PLAN.lift)
+    assumed = Assumption(ValueKind.BINARY, _PLAN.baseline, _PLAN.lift)
     found = first = given_up = 0
     units = []
     for number in progress(range(size.repetitions)):

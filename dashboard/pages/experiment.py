@@ -15,11 +15,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from dashboard.context import client_of, dashboard_of, page, render, session_of
-from dashboard.feeds import Moment
+from dashboard.feeds import FeedState
 from dashboard.sessions import Session
 from dashboard.views.experiment import experiment_view
 from dashboard.views.facts import Facts
-from dashboard.views.history import Happening, history
+from dashboard.views.history import HistoryRow, history
 from dashboard.views.metrics import slices
 from dashboard.views.series import SeriesView, series_view
 from experiment_streams_client import AsyncExperimentClient
@@ -74,7 +74,7 @@ async def show_series(request: Request) -> Response:
 async def _series(
     client: AsyncExperimentClient,
     facts: Facts,
-    happenings: list[Happening],
+    happenings: list[HistoryRow],
     query: Mapping[str, str],
 ) -> SeriesView | None:
     found = await client.get_experiment_timeseries(facts.stats.experiment_id, points=SERIES_POINTS)
@@ -117,7 +117,7 @@ async def _events(request: Request, session: Session, name: str) -> AsyncIterato
                 yield event
 
 
-def _events_of(request: Request, session: Session, moment: Moment) -> list[dict[str, Any]]:
+def _events_of(request: Request, session: Session, moment: FeedState) -> list[dict[str, Any]]:
     if moment.error is not None:
         return [{"event": "connection", "data": "refused"}]
     if not moment.is_live and not moment.has_ended:

@@ -20,7 +20,7 @@ class Action:
         label: Its button.
         effect: What it does to users.
         statistics: What it does to the statistics.
-        way_back: How to undo it.
+        undo: How to undo it.
         is_main: Whether it is what the recommendation asks for.
         is_danger: Whether it takes something away from users.
     """
@@ -29,7 +29,7 @@ class Action:
     label: str
     effect: str
     statistics: str
-    way_back: str
+    undo: str
     is_main: bool = False
     is_danger: bool = False
 

@@ -265,7 +265,7 @@ RAMP = (
 )
 
 
-class Unreadable(ValueError):  # noqa: N818 - shown beside the field
+class FieldValueError(ValueError):
     """A text that does not match the type of its field; the message describes a valid one."""
 
 
@@ -273,7 +273,7 @@ def value_of(kind: str, text: str) -> Any:
     """Return the JSON value of a text that is not empty.
 
     Raises:
-        Unreadable: it is not of that kind.
+        FieldValueError: it is not of that kind.
     """
     return _READERS[kind](text)
 
@@ -283,16 +283,16 @@ def _number(text: str) -> float | int:
     try:
         value = float(plain.strip().removesuffix("%"))
     except ValueError:
-        raise Unreadable("Enter a number.") from None
+        raise FieldValueError("Enter a number.") from None
     if not math.isfinite(value):
-        raise Unreadable("Enter a finite number.")
+        raise FieldValueError("Enter a finite number.")
     return int(value) if value.is_integer() and abs(value) < 1e15 else value  # noqa: PLR2004
 
 
 def _integer(text: str) -> int:
     value = _number(text.replace(",", ""))
     if not isinstance(value, int):
-        raise Unreadable("Enter a whole number.")
+        raise FieldValueError("Enter a whole number.")
     return value
 
 
@@ -308,7 +308,7 @@ def _time(text: str) -> int:
     try:
         at = datetime.fromisoformat(text)
     except ValueError:
-        raise Unreadable("Enter a date and a time.") from None
+        raise FieldValueError("Enter a date and a time.") from None
     at = at if at.tzinfo is not None else at.replace(tzinfo=UTC)
     return int(at.timestamp() * 1000)
 
@@ -317,7 +317,7 @@ def _json(text: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise Unreadable(f"This is not JSON: {error}.") from None
+        raise FieldValueError(f"This is not JSON: {error}.") from None
 
 
 def _lines(text: str) -> list[str]:

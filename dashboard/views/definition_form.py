@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dashboard.views import definition_fields as fields_of
-from dashboard.views.definition_fields import Field, Unreadable, value_of
+from dashboard.views.definition_fields import Field, FieldValueError, value_of
 
 MAX_ROWS = 256
 MAX_TEXT = 20_000
@@ -183,7 +183,7 @@ def _group(
             continue
         try:
             value = value_of(each.kind, text)
-        except Unreadable as error:
+        except FieldValueError as error:
             faults[f"{place}{each.name}"] = str(error)
             continue
         *parents, last = each.name.split(".")

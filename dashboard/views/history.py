@@ -58,7 +58,7 @@ _MAX_VALUE = 80
 
 
 @dataclass(frozen=True, slots=True)
-class Happening:
+class HistoryRow:
     """Something that happened.
 
     Attributes:
@@ -69,7 +69,7 @@ class Happening:
         changes: Values that changed, in words.
         is_command: Whether it is a command, and no recommendation.
         is_refused: Whether it was refused, and changed nothing.
-        way_back: How it is undone; None if it cannot be.
+        undo: How it is undone; None if it cannot be.
     """
 
     at_ms: int
@@ -79,10 +79,10 @@ class Happening:
     changes: tuple[str, ...] = ()
     is_command: bool = True
     is_refused: bool = False
-    way_back: WayBack | None = None
+    undo: UndoView | None = None
 
 
-def history(items: Iterable[HistoryItem], experiment: Experiment) -> list[Happening]:
+def history(items: Iterable[HistoryItem], experiment: Experiment) -> list[HistoryRow]:
     """Return what happened, in the order of the answer."""
     names = {each.id: each.name for each in experiment.variants}
     return [_happening(item, names) for item in items]
@@ -105,7 +105,7 @@ def _happening(item: HistoryItem, names: Mapping[str, str]) -> Happening:
     code = item.reason_code.replace("_", " ").lower()
     changes = () if item.kind == "create" else item.changes
     refusal = "" if item.accepted else f" (refused: {item.code.replace('_', ' ').lower()})"
-    return Happening(
+    return HistoryRow(
         item.at,
         f"{what}{refusal}",
         isolated(author(item.author)),
@@ -113,7 +113,7 @@ def _happening(item: HistoryItem, names: Mapping[str, str]) -> Happening:
         change_texts(changes, item.omitted_changes, names),
         is_command=item.kind != _RECOMMENDATION,
         is_refused=not item.accepted,
-        way_back=way_back(item),
+        undo=undo_view(item),
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from api.http.models.operation import PlanAnswer
-from dashboard.views.definition_fields import DAILY, PLAN, Unreadable, value_of
+from dashboard.views.definition_fields import DAILY, PLAN, FieldValueError, value_of
 from dashboard.views.definition_form import Definition
 from dashboard.views.text import count, number, percent, units_of
 from streams.stats.direction import Direction
@@ -175,7 +175,7 @@ def _values(given: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
             continue
         try:
             values[name] = value_of(each.kind, text)
-        except Unreadable as error:
+        except FieldValueError as error:
             faults[name] = str(error)
     if values.get(DAILY.name, 1) < 1:
         faults[DAILY.name] = "Enter a whole number of at least 1."

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dashboard.views.facts import Facts
-from dashboard.views.history import Happening
+from dashboard.views.history import HistoryRow
 from dashboard.views.text import DAY_MS, Scale, moment, percent
 from experiment_streams_client import Timeseries
 
@@ -62,11 +62,11 @@ class SeriesView:
     difference_label: str
     traffic_label: str
     planned: str
-    marks: tuple[Happening, ...]
+    marks: tuple[HistoryRow, ...]
 
 
 def series_view(
-    facts: Facts, series: Timeseries, happenings: Sequence[Happening], variant_id: str = ""
+    facts: Facts, series: Timeseries, happenings: Sequence[HistoryRow], variant_id: str = ""
 ) -> SeriesView | None:
     """Return both charts; None while there are not two points, which make a line.
 

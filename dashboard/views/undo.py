@@ -20,7 +20,7 @@ _BY_VERB = {
 
 
 @dataclass(frozen=True, slots=True)
-class WayBack:
+class UndoView:
     """A way back.
 
     Attributes:
@@ -32,7 +32,7 @@ class WayBack:
     place: str
 
 
-def way_back(item: HistoryItem) -> WayBack | None:
+def undo_view(item: HistoryItem) -> UndoView | None:
     """Return the way back from an entry; None if it cannot be undone any more.
 
     It leads to the page of a command where there is one that does it; to one that restores the
@@ -41,18 +41,18 @@ def way_back(item: HistoryItem) -> WayBack | None:
     undo = item.undo
     verb = undo.path.rpartition("/")[2]
     if undo.method == "POST" and verb in _BY_VERB:
-        return WayBack(f"Undo: {_BY_VERB[verb]}", f"commands/{verb}")
+        return UndoView(f"Undo: {_BY_VERB[verb]}", f"commands/{verb}")
     if undo.method != "PATCH":
         return None
     share, is_active = undo.body.get("trafficAllocation"), undo.body.get("isActive")
     if [*undo.body] == ["trafficAllocation"] and isinstance(share, float | int):
         given = urlencode({"traffic": percent_field(share)})
-        return WayBack(f"Undo: traffic of {percent(share)}", f"commands/ramp?{given}")
+        return UndoView(f"Undo: traffic of {percent(share)}", f"commands/ramp?{given}")
     if [*undo.body] == ["isActive"] and isinstance(is_active, bool):
         action = "reactivate-variant" if is_active else "stop-variant"
         label = "reactivate the variant" if is_active else "stop the variant"
-        return WayBack(f"Undo: {label}", f"commands/{action}?{urlencode({'variant': verb})}")
-    return WayBack("Undo: restore", f"restore/{quote(item.id, safe='')}")
+        return UndoView(f"Undo: {label}", f"commands/{action}?{urlencode({'variant': verb})}")
+    return UndoView("Undo: restore", f"restore/{quote(item.id, safe='')}")
 
 
 def effects_on_users(facts: Facts, effects: Sequence[DryRunEffect]) -> str:

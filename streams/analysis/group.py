@@ -90,7 +90,7 @@ class GroupPlan:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Compared:
+class ComparedUnits:
     """The units by which a metric is compared.
 
     Attributes:
@@ -113,7 +113,7 @@ class Compared:
         plan: GroupPlan,
         window_s: int,
         variants: Sequence[VariantTally],
-    ) -> Compared:
+    ) -> ComparedUnits:
         """Read how the units of one window were split, and their covariates.
 
         Args:
@@ -149,7 +149,7 @@ class Group:
     control: int
     traffic: Traffic
     metrics: Mapping[str, MetricInput]
-    compared: Mapping[str, Compared]
+    compared: Mapping[str, ComparedUnits]
 
     @classmethod
     def read(cls, config: ExperimentConfig, tally: Tally, plan: GroupPlan) -> Group:
@@ -167,7 +167,7 @@ class Group:
         }
         once = once_metrics(config, counted[0])
         by_window = {
-            window_s: Compared.read(config, plan, window_s, read_once(config, variants, once))
+            window_s: ComparedUnits.read(config, plan, window_s, read_once(config, variants, once))
             for window_s, variants in counted.items()
         }
         variants, traffic = by_window[0].variants, by_window[0].traffic
@@ -178,7 +178,7 @@ class Group:
                 config, variants, tally.last_at_ms, are_shared=plan.has_changed
             )
         metrics: dict[str, MetricInput] = {}
-        compared: dict[str, Compared] = {}
+        compared: dict[str, ComparedUnits] = {}
         for name in sorted(names):
             window_s = config.maturity_s(name) if name in plan.names else 0
             compared[name] = by_window[window_s]

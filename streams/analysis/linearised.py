@@ -26,7 +26,7 @@ from streams.tallies.cell import MetricTally, ProductTally
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Linearised:
+class LinearisedSums:
     """Sums over linearised values; shapes are (n_variants, n_variants), of a beside b at [a, b].
 
     Attributes:
@@ -56,7 +56,7 @@ def linearised(
     denominators: Sequence[MetricTally],
     products: Sequence[ProductTally],
     samples: Sequence[Sample],
-) -> Linearised:
+) -> LinearisedSums:
     """Return the sums over the linearised values of the units.
 
     Args:
@@ -91,7 +91,7 @@ def linearised(
         variance=moments[0],
         moments=Moments(*_with_pooled(*moments, xs.units), xs.moments.heaviest),
     )
-    return Linearised(weighting, sums, ratios, scale)
+    return LinearisedSums(weighting, sums, ratios, scale)
 
 
 def _products(products: Sequence[ProductTally], weighting: Weighting) -> FloatArray:

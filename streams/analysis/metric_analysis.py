@@ -18,10 +18,10 @@ from streams.experiments.statistics.undefined_sequence import (
 )
 from streams.policies.arm_posteriors import best_under
 from streams.stats.arrays import FloatArray
-from streams.stats.bayes.best import Best
+from streams.stats.bayes.best import BestArm
 from streams.stats.bayes.lift import Lift, lifts_vs_control
 from streams.stats.kinds import MetricKind
-from streams.stats.numerics.tabulated import Tabulated
+from streams.stats.numerics.tabulated import TabulatedPosteriors
 from streams.stats.posteriors.base import Posteriors, PublishedPosteriors
 from streams.stats.posteriors.mirrored import oriented
 from streams.stats.sample import Sample
@@ -72,7 +72,7 @@ class MetricAnalysis:
     is_defined: tuple[bool, ...]
     posteriors: PublishedPosteriors
     contrasts: MetricContrasts
-    table: Tabulated | None
+    table: TabulatedPosteriors | None
     lift: Lift | None
     p_values: tuple[float, ...] | None
     sequence: Intervals | None
@@ -103,7 +103,7 @@ class Analysis:
 
     primary: MetricAnalysis
     metrics: Mapping[str, MetricAnalysis]
-    best: Best
+    best: BestArm
     against_control: Contrast
     leads: Leads
     promoted: Mapping[str, MetricAnalysis]
@@ -146,7 +146,7 @@ def analyse(inputs: Inputs) -> Analysis:
     return Analysis(primary, metrics, best, compared.contrasts, compared.leads, promoted, stopped)
 
 
-def _leader(primary: MetricAnalysis, best: Best) -> int:
+def _leader(primary: MetricAnalysis, best: BestArm) -> int:
     """Return the most probable best variant; of equals that with the better mean, or the first."""
     sign = primary.model.direction.sign
     return max(
@@ -176,7 +176,7 @@ def _analysed(config: ExperimentConfig, group: Group | None) -> dict[str, Metric
     declared.sort(key=lambda name: posteriors[name].family)  # so that those of one are one law
     of_primary, lift_of = None, dict[str, Lift]()
     if declared:
-        table = Tabulated.of(*(posteriors[name] for name in declared))
+        table = TabulatedPosteriors.of(*(posteriors[name] for name in declared))
         directions = [group.metrics[name].spec.direction for name in declared]
         if config.primary_metric in declared:
             of_primary = table.of_family(declared.index(config.primary_metric))

@@ -29,9 +29,9 @@ from streams.cli.tables import moment, table_of
 from streams.cli.terminal import API_DEFAULT, Api, AsJson
 from streams.kafka.source import KafkaSource
 from streams.model.errors import ConfigurationError
-from streams.ops.archive.archiving import Watcher, archive
+from streams.ops.archive.archiving import ArchiveObserver, archive
 from streams.ops.archive.errors import ArchiveError
-from streams.ops.archive.partition import Appended
+from streams.ops.archive.partition import AppendedRecords
 from streams.ops.archive.verification import TopicReport, bytes_of, verify
 
 
@@ -151,7 +151,7 @@ class _Rate(ProgressColumn):
         return Text(f"{rate:,.0f} records/s" if rate else "")
 
 
-class _Bar(Watcher):
+class _Bar(ArchiveObserver):
     """A line of the progress for each topic."""
 
     def __init__(self, progress: Progress) -> None:
@@ -166,11 +166,11 @@ class _Bar(Watcher):
             self._progress.advance(self._task, records)
 
 
-def _as_objects(found: Sequence[Appended | TopicReport]) -> list[dict[str, Any]]:
+def _as_objects(found: Sequence[AppendedRecords | TopicReport]) -> list[dict[str, Any]]:
     return [asdict(each) for each in found]
 
 
-def _appended_table(appended: list[Appended]) -> Table:
+def _appended_table(appended: list[AppendedRecords]) -> Table:
     table = table_of("topic", ">partition", ">new records", ">new files", ">missing", ">end")
     for part in appended:
         table.add_row(

@@ -24,7 +24,7 @@ from streams.ops.dead_letters.content import readable
 from streams.ops.dead_letters.listing import SHOWN_RANGES, letter_json
 from streams.ops.dead_letters.originals import Original, originals_of
 from streams.ops.dead_letters.place import Place
-from streams.ops.dead_letters.reading import Found, Selection, find_letters
+from streams.ops.dead_letters.reading import FoundLetter, Selection, find_letters
 from streams.ops.dead_letters.sending import send_again
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -157,7 +157,7 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def letters_table(found: list[Found]) -> Table:
+def letters_table(found: list[FoundLetter]) -> Table:
     """Return one line a letter."""
     table = table_of("written", "place", "code", ">events")
     for column in table.columns[1:3]:  # they are copied from here, so nothing of them may be cut
@@ -176,7 +176,7 @@ def letters_table(found: list[Found]) -> Table:
     return table
 
 
-def letter_view(found: Found) -> Table:
+def letter_view(found: FoundLetter) -> Table:
     """Return everything about a letter but the bytes of its record."""
     letter = found.letter
     table = Table.grid(padding=(0, 2, 0, 0))

@@ -21,8 +21,8 @@ from streams.fold.garbage_collection import collect_seldom
 from streams.kafka.generations import generations_of
 from streams.process.logs import configure_logging
 from streams.replay.partitions import Inputs
+from streams.warehouse.observer import ExportObserver
 from streams.warehouse.opening import missing
-from streams.warehouse.watcher import Watcher
 
 if TYPE_CHECKING:
     from streams.warehouse.following import Export
@@ -130,7 +130,7 @@ def _stopped_by_signals() -> Iterator[Event]:
             signal.signal(number, handler)
 
 
-class _Bar(Watcher):
+class _Bar(ExportObserver):
     """A bar of the offsets, with the rows committed so far."""
 
     def __init__(self, progress: Progress) -> None:

@@ -22,7 +22,7 @@ EXIT_INTERNAL = 70  # a fault of ours
 EXIT_IO = 74  # a file or an output, as on a full disk
 
 
-class PlainFailures(TyperGroup):
+class ErrorReportingGroup(TyperGroup):
     """Commands whose expected errors are one line on stderr, without a traceback."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from streams.cli.failures import Application, PlainFailures
-from streams.cli.on_demand import CommandsOnDemand
+from streams.cli.failures import Application, ErrorReportingGroup
+from streams.cli.on_demand import LazyCommandGroup
 
 # A command module has `register(app)`; adding one is its name here, with the commands it adds.
 COMMANDS = {
@@ -47,12 +47,12 @@ COMMANDS = {
 }
 
 
-class Commands(PlainFailures):
+class Commands(ErrorReportingGroup):
     """All commands of the application; a call imports only the module of its command."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
-        self.commands = CommandsOnDemand("streams.cli", COMMANDS)
+        self.commands = LazyCommandGroup("streams.cli", COMMANDS)
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 - the base class has it
         """Return the names, in the order of the help."""

@@ -11,7 +11,7 @@ import typer
 import typer.main
 
 
-class CommandsOnDemand(UserDict[str, Any]):
+class LazyCommandGroup(UserDict[str, Any]):
     """Commands by name; the module of one is imported when it is looked up.
 
     The modules of all commands together import SciPy and the clients of every server, which takes

@@ -16,7 +16,7 @@ from streams.cli import terminal
 from streams.cli.input_files import read_bytes
 from streams.cli.progress import counting
 from streams.model.errors import EventError, InputError
-from streams.ops.unit_observations import POSTED_TOGETHER, Refused, decoded
+from streams.ops.unit_observations import POSTED_TOGETHER, RefusedObservation, decoded
 
 ASSIGNMENT_ID = "assignmentId"
 
@@ -133,7 +133,7 @@ def post_members(
 
 def post_with(
     client: ExperimentClient, path: str, fields: Sequence[Mapping[str, Any]]
-) -> list[Refused]:
+) -> list[RefusedObservation]:
     """Post members of a list, and return which were refused.
 
     Raises:
@@ -145,14 +145,19 @@ def post_with(
         if error.status not in _REFUSALS and error.code != "EXPERIMENT_NOT_FOUND":
             raise
         if len(fields) == 1:
-            return [Refused(0, error.code, error.path.removeprefix("[0]."), error.message)]
+            return [
+                RefusedObservation(0, error.code, error.path.removeprefix("[0]."), error.message)
+            ]
         half = len(fields) // 2  # the answer names the first alone, or none
         first, second = (post_with(client, path, part) for part in (fields[:half], fields[half:]))
         return first + [
-            Refused(half + each.index, each.code, each.path, each.message) for each in second
+            RefusedObservation(half + each.index, each.code, each.path, each.message)
+            for each in second
         ]
     return [
-        Refused(each.index, each.code, each.path.removeprefix(f"[{each.index}]."), each.message)
+        RefusedObservation(
+            each.index, each.code, each.path.removeprefix(f"[{each.index}]."), each.message
+        )
         for each in taken.rejected
     ]
 
@@ -172,7 +177,7 @@ def _fields_of(line: bytes, fields: Mapping[str, Any] | None) -> Any:
     return {**fields, **found} if isinstance(found, dict) else found
 
 
-def _print_refused(place: Mapping[str, Any], refused: Refused, *, as_json: bool) -> None:
+def _print_refused(place: Mapping[str, Any], refused: RefusedObservation, *, as_json: bool) -> None:
     if as_json:
         described = {"code": refused.code, "path": refused.path, "message": refused.message}
         terminal.print_json({**place, **described})

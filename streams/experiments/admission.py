@@ -107,7 +107,7 @@ def admission_of(definition: ExperimentDefinition) -> Admission | None:
     return Admission(definition) if any(demands) else None
 
 
-class KeptOut(NamedTuple):
+class HeldOutRequest(NamedTuple):
     """A request that is kept out of an experiment.
 
     Attributes:
@@ -125,7 +125,7 @@ def kept_out(
     former_key: str | None,
     request: RequestAttributes,
     ignores: Callable[[str], bool],
-) -> KeptOut | None:
+) -> HeldOutRequest | None:
     """Return which holdout keeps a request out of an experiment; None if none does.
 
     Each holdout uses the id that the request has for the unit of the holdout, even if the unit of
@@ -145,5 +145,5 @@ def kept_out(
         lasting = key if former_key is None else former_key
         if lasting is not None and holdout.holds(lasting_unit(lasting)):
             is_forced = admission is not None and admission.override(key, request) is not None
-            return None if is_forced else KeptOut(holdout, lasting)
+            return None if is_forced else HeldOutRequest(holdout, lasting)
     return None

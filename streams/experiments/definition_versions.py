@@ -26,16 +26,16 @@ SINCE = "x-since-version"
 """Key of a field's `json_schema_extra` with the version that it came with; without one it is 1."""
 
 
-class LaterField(NamedTuple):
+class VersionedField(NamedTuple):
     """A field in use that came after the first version."""
 
     path: str
     version: int
 
 
-def later_fields(model: BaseModel) -> list[LaterField]:
+def later_fields(model: BaseModel) -> list[VersionedField]:
     """Return the fields that came later and do not have their default."""
-    return [LaterField(path, since) for path, since, is_used in _later(model, "") if is_used]
+    return [VersionedField(path, since) for path, since, is_used in _later(model, "") if is_used]
 
 
 def version_of(model: BaseModel) -> int:

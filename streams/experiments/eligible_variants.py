@@ -15,7 +15,7 @@ MAX_KEPT = 4_096
 _NO_EXPERIMENTS: frozenset[str] = frozenset()
 
 
-class Eligible(NamedTuple):
+class EligibleSet(NamedTuple):
     """The variants that a request can show.
 
     Attributes:
@@ -55,9 +55,11 @@ class EligibleVariants:
         self._active = frozenset(range(len(names)) if active is None else active)
         self._indices = {name: index for index, name in enumerate(names)}
         self._indices |= {id_of(index): index for index in range(len(names))}
-        self._kept: dict[tuple[str, ...], Eligible] = {}
+        self._kept: dict[tuple[str, ...], EligibleSet] = {}
 
-    def read(self, named: tuple[str, ...], others: AbstractSet[str] = _NO_EXPERIMENTS) -> Eligible:
+    def read(
+        self, named: tuple[str, ...], others: AbstractSet[str] = _NO_EXPERIMENTS
+    ) -> EligibleSet:
         """Return the variants that a request names.
 
         Args:
@@ -79,7 +81,7 @@ class EligibleVariants:
             self._kept[named] = found
         return found
 
-    def _read(self, named: tuple[str, ...], others: AbstractSet[str]) -> Eligible:
+    def _read(self, named: tuple[str, ...], others: AbstractSet[str]) -> EligibleSet:
         first, bits, named_bits = -1, 0, 0
         for place, name in enumerate(named):
             index = self._indices.get(name)
@@ -106,7 +108,7 @@ class EligibleVariants:
                 f"no variant of {self._experiment_id} is eligible, must be at least one",
                 "eligible",
             )
-        return Eligible(first, bits)
+        return EligibleSet(first, bits)
 
     def _is_of_another(self, name: str, others: AbstractSet[str]) -> bool:
         try:

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
-from streams.experiments.admission import KeptOut, kept_out
+from streams.experiments.admission import HeldOutRequest, kept_out
 from streams.experiments.assignment import Assigner, Assignment
 from streams.experiments.assignment_reason import Reason
-from streams.experiments.eligible_variants import Eligible
+from streams.experiments.eligible_variants import EligibleSet
 from streams.experiments.holdouts import Holdout
 from streams.experiments.unit_kind import UnitKind
 from streams.model.errors import InputError
@@ -56,7 +56,7 @@ class Decision(NamedTuple):
 def decide_by_hash(
     assigner: Assigner,
     request: AssignmentRequest,
-    eligible: Eligible | None,
+    eligible: EligibleSet | None,
     now_ms: Callable[[], int],
     draw: Callable[[], bytes],
     is_asked_for: bool,  # noqa: FBT001 - by position, as all are: it is called for every request
@@ -119,7 +119,7 @@ def decide_by_hash(
 
 
 def outside(
-    assigner: Assigner, eligible: Eligible | None, reason: Reason, variant: int | None = None
+    assigner: Assigner, eligible: EligibleSet | None, reason: Reason, variant: int | None = None
 ) -> Decision:
     """Return the answer to a request that does not take part; nothing of it is logged.
 
@@ -132,7 +132,7 @@ def outside(
     return Decision(reason, shown, None)
 
 
-def is_uncounted(assigner: Assigner, assignment: Assignment, eligible: Eligible | None) -> bool:
+def is_uncounted(assigner: Assigner, assignment: Assignment, eligible: EligibleSet | None) -> bool:
     """Return whether a unit that takes part cannot be counted (`Assigner.counts`)."""
     return assignment.enrolled and eligible is not None and not assigner.counts(eligible.bits)
 
@@ -159,7 +159,7 @@ def _missing(kind: UnitKind) -> InputError:
 
 def held_out_of(
     assigner: Assigner, holdouts: Sequence[Holdout], request: AssignmentRequest
-) -> KeptOut | None:
+) -> HeldOutRequest | None:
     """Return which of the holdouts of an experiment keeps a request out of it; None for none.
 
     Raises:

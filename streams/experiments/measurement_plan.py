@@ -12,7 +12,7 @@ from streams.model.ids import MAX_VARIANTS
 from streams.model.quantities import MICRO, VALUE_LIMIT
 from streams.stats.families.registry import FAMILIES
 from streams.tallies.bins import QUANTILES, WINSORIZED, Bins
-from streams.tallies.plan import Accepted, PeriodPlan, Plan, pair_of
+from streams.tallies.plan import AcceptedValues, PeriodPlan, Plan, pair_of
 
 
 def plan_of(definition: ExperimentDefinition, n_started: int | None = None) -> Plan:
@@ -32,7 +32,7 @@ def plan_of(definition: ExperimentDefinition, n_started: int | None = None) -> P
     n_variants = len(definition.variants) if n_started is None else n_started
     caps: dict[str, int] = {}
     floors: dict[str, int] = {}
-    accepted: dict[str, Accepted] = {}
+    accepted: dict[str, AcceptedValues] = {}
     bins: dict[str, Bins] = {}
     is_weighted = bool(config.covariates) and config.parameters.adaptive
     names = config.counted_metrics
@@ -69,16 +69,16 @@ def plan_of(definition: ExperimentDefinition, n_started: int | None = None) -> P
     )
 
 
-def accepted_of(config: ExperimentConfig, metric: str) -> Accepted | None:
+def accepted_of(config: ExperimentConfig, metric: str) -> AcceptedValues | None:
     """Return which single values of a metric are counted; None for all that can be sent."""
     spec = config.spec(metric)
     family = spec.family
     if family is not None and family.largest is not None:
-        return Accepted(0, family.largest, is_whole=family.is_whole)
+        return AcceptedValues(0, family.largest, is_whole=family.is_whole)
     is_whole = family is not None and family.is_whole
     if spec.min_value is None and spec.max_value is None and not is_whole:
         return None
-    return Accepted(
+    return AcceptedValues(
         round((-VALUE_LIMIT if spec.min_value is None else spec.min_value) * MICRO),
         round((VALUE_LIMIT if spec.max_value is None else spec.max_value) * MICRO),
         is_whole,

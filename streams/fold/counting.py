@@ -26,7 +26,7 @@ from streams.fold.measuring import CountedObservation
 from streams.fold.metric_slots import check_slot, have_slots, take_slot
 from streams.fold.partition import Ledger
 from streams.fold.verification import VerifiedObservations
-from streams.fold.voiding import Void, void_unit
+from streams.fold.voiding import VoidedAssignment, void_unit
 from streams.fold.window_memory import WindowFullError
 from streams.model.events import EXPOSURE
 from streams.model.receipts import CLOCK_SKEW_MS
@@ -80,7 +80,7 @@ def _void(
     """Take the units of rows out again, and yield the rows that change nothing."""
     receipts = rows.receipts
     for row in chosen.tolist():
-        void = Void(
+        void = VoidedAssignment(
             int(rows.offsets[row]),
             int(rows.timestamps_ms[row]),
             rows.void_reasons[int(rows.read.metrics[row])],

@@ -19,7 +19,7 @@ from streams.experiments.holdouts import Holdout
 from streams.experiments.lifecycle import Experiment, Status
 from streams.experiments.unit_kind import UnitKind
 from streams.fold.experiment_state import ExperimentState
-from streams.fold.observation_records import ReadRecords, read_records
+from streams.fold.observation_records import DecodedRecords, read_records
 from streams.fold.records import LogRecord
 from streams.model.errors import EventError
 from streams.model.events import EXPOSURE, CommandKind, Observation
@@ -32,7 +32,7 @@ _CHANGING = frozenset({CommandKind.CONCLUDE, CommandKind.ARCHIVE})
 
 
 @dataclass(frozen=True, slots=True)
-class _Covered:
+class _CoveredExperiment:
     """An experiment, as far as holdouts must know it.
 
     Attributes:
@@ -52,7 +52,7 @@ class Coverage:
     """
 
     def __init__(self) -> None:
-        self._experiments: dict[int, _Covered] = {}
+        self._experiments: dict[int, _CoveredExperiment] = {}
         self._states: dict[int, ExperimentState] = {}
         self._holdouts: dict[int, tuple[UnitKind, Holdout]] = {}
 
@@ -87,7 +87,9 @@ class Coverage:
 
     def _note(self, state: ExperimentState, experiment: Experiment, keyring: Keyring) -> None:
         config, number = experiment.definition.config, experiment.number
-        self._experiments[number] = _Covered(config.unit, config.exposure is Exposure.EVENT)
+        self._experiments[number] = _CoveredExperiment(
+            config.unit, config.exposure is Exposure.EVENT
+        )
         if config.holdout is None:
             return
         self._states[number] = state
@@ -155,7 +157,7 @@ def copies_of(
 
 
 def _copies(
-    read: ReadRecords,
+    read: DecodedRecords,
     row: int,
     observation: Observation,
     partition: int,

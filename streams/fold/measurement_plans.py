@@ -17,7 +17,7 @@ from streams.tallies.plan import Plan
 from streams.wire.commands import decode_command
 
 
-class PlansRead:
+class StartedPlans:
     """Plans of the experiments that commands have started, and the drafts beside them."""
 
     def __init__(self) -> None:

@@ -14,7 +14,7 @@ from streams.model.events import Observation
 
 
 @dataclass(frozen=True, slots=True)
-class Misplaced:
+class MisplacedObservation:
     """An observation that was read in another partition than its own.
 
     Attributes:
@@ -32,7 +32,7 @@ class Misplaced:
 
 def misplaced(
     observation: Observation, partition: int, origin: str, timestamp_ms: int
-) -> Misplaced:
+) -> MisplacedObservation:
     """Return an observation as it is sent to its partition."""
     copy = replace(
         observation,
@@ -43,4 +43,4 @@ def misplaced(
             else observation.observed_at_ms
         ),
     )
-    return Misplaced(partition, origin, timestamp_ms, copy)
+    return MisplacedObservation(partition, origin, timestamp_ms, copy)

@@ -39,7 +39,7 @@ _offset, _timestamp, _value = attrgetter("offset"), attrgetter("timestamp"), att
 
 
 @dataclass(frozen=True, slots=True)
-class ReadRecords:
+class DecodedRecords:
     """Records of observations that follow each other, as they were read.
 
     Attributes:
@@ -62,7 +62,7 @@ class ReadRecords:
 
 def read_records(
     records: Sequence[LogRecord], codec: Codec, keyring: Keyring, partition: int
-) -> ReadRecords:
+) -> DecodedRecords:
     """Decode records: plain observations together, all others one by one.
 
     Args:
@@ -105,7 +105,7 @@ def read_records(
         members[index], sizes[index] = found, len(batch.observations)
         if errors:
             refused[index] = errors
-    return ReadRecords(
+    return DecodedRecords(
         list(map(_offset, records)),
         timestamps_ms,
         merged(columns, columns_of(members)) if members else columns,

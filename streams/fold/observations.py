@@ -20,8 +20,8 @@ from streams.fold.exposures import by_exposure, exposures_among
 from streams.fold.hashing import hash_of
 from streams.fold.measuring import Measurement
 from streams.fold.metric_slots import recall_slots
-from streams.fold.misplaced import Misplaced, misplaced
-from streams.fold.observation_records import ReadRecords, chunks, read_records
+from streams.fold.misplaced import MisplacedObservation, misplaced
+from streams.fold.observation_records import DecodedRecords, chunks, read_records
 from streams.fold.partition import DEFAULT_LIMIT, Ledger, PartitionFold, archived
 from streams.fold.records import Folding, FoldResult, LogRecord, never
 from streams.fold.refusals import Refusal, by_code, refusal
@@ -38,7 +38,7 @@ not raise: they are counted already."""
 
 @dataclass(frozen=True, slots=True)
 class FoldedRecords:
-    """Result of folding `ReadRecords`.
+    """Result of folding `DecodedRecords`.
 
     Attributes:
         records: How many of them were folded, from the first on.
@@ -83,9 +83,9 @@ class ObservationFold(PartitionFold):
         self._partitions = partitions
         self._only = only
         self._listener = listener
-        self._misplaced: list[Misplaced] = []
+        self._misplaced: list[MisplacedObservation] = []
 
-    def fold(self, read: ReadRecords) -> FoldedRecords:
+    def fold(self, read: DecodedRecords) -> FoldedRecords:
         """Count the observations of records; a repeated batch changes nothing.
 
         Repeated events are counted as duplicates, and not refused. An exception that is raised here
@@ -111,14 +111,14 @@ class ObservationFold(PartitionFold):
             begin = end + 1
         return FoldedRecords(count, refused)
 
-    def take_misplaced(self) -> list[Misplaced]:
+    def take_misplaced(self) -> list[MisplacedObservation]:
         """Return what belongs into other partitions, of the records folded since the last call."""
         found, self._misplaced = self._misplaced, []
         return found
 
     def _fold_between(
         self,
-        read: ReadRecords,
+        read: DecodedRecords,
         rows: VerifiedObservations,
         begin: int,
         end: int,
@@ -185,7 +185,7 @@ class ObservationFold(PartitionFold):
         return ledgers, None
 
     def _admit_sequences(
-        self, read: ReadRecords, begin: int, end: int, refused: dict[int, list[Refusal]]
+        self, read: DecodedRecords, begin: int, end: int, refused: dict[int, list[Refusal]]
     ) -> list[int]:
         """Return the numbered batches among records [begin, end) that are not to be counted."""
         passed = []

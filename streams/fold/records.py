@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
-from streams.fold.misplaced import Misplaced
+from streams.fold.misplaced import MisplacedObservation
 from streams.fold.partition import PartitionFold
 from streams.fold.refusals import Refusal
 from streams.model.errors import EventError
@@ -49,7 +49,7 @@ class FoldResult:
     events: int = 0
     refused: list[tuple[int, Sequence[Refusal]]] = field(default_factory=list)
     awaits: int | None = None
-    misplaced: list[Misplaced] = field(default_factory=list)
+    misplaced: list[MisplacedObservation] = field(default_factory=list)
     is_paused: bool = False
 
 

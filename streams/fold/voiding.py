@@ -26,7 +26,7 @@ from streams.tallies.plan import MAX_EVENTS
 from streams.tallies.variant_sums import UnitValue
 
 
-class Void(NamedTuple):
+class VoidedAssignment(NamedTuple):
     """An assignment that is to be taken out.
 
     Attributes:
@@ -50,7 +50,7 @@ class Void(NamedTuple):
     dimensions: bytes = b""
 
 
-def void_unit(ledger: Ledger, void: Void) -> bool:
+def void_unit(ledger: Ledger, void: VoidedAssignment) -> bool:
     """Take a unit out of all that is counted; return False if it was taken out before.
 
     Args:
@@ -114,7 +114,7 @@ def void_unit(ledger: Ledger, void: Void) -> bool:
     return True
 
 
-def _take_out_unit(ledger: Ledger, void: Void) -> None:
+def _take_out_unit(ledger: Ledger, void: VoidedAssignment) -> None:
     builder, plan = ledger.builder, ledger.plan
     offset, chance, at_ms = void.offset, void.chance, void.assigned_at_ms
     seen_ms = min(at_ms, void.timestamp_ms + CLOCK_SKEW_MS)  # as impressions move the clock

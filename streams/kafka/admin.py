@@ -20,7 +20,7 @@ from schemas.catalogue import TopicConfig, projections, topic_configs
 from streams.kafka.answers import admin_client, denied, explained, is_denied
 from streams.kafka.requirements import deviations
 from streams.kafka.settings import ENVIRONMENT_PREFIX, KafkaSettings
-from streams.kafka.topics import Described, describe
+from streams.kafka.topics import TopicDescriptions, describe
 from streams.model.errors import ConfigurationError, DependencyError
 
 LOOK_S = 0.05
@@ -65,7 +65,7 @@ def create_topics(settings: KafkaSettings) -> list[str]:
     return [topic.name for topic in missing]
 
 
-def check_topics(required: Sequence[TopicConfig], described: Described) -> None:
+def check_topics(required: Sequence[TopicConfig], described: TopicDescriptions) -> None:
     """Return if the topics that are there can be used; what harms less is logged.
 
     Raises:
@@ -84,7 +84,7 @@ def check_topics(required: Sequence[TopicConfig], described: Described) -> None:
 
 def _usable(
     client: AdminClient, created: Sequence[TopicConfig], settings: KafkaSettings
-) -> Described:
+) -> TopicDescriptions:
     """Return what the topics are once every broker knows them and every partition answers.
 
     A broker hears of new topics from the controller, and partitions get their leaders after that.

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from schemas.catalogue import TopicConfig
-from streams.kafka.topics import Described, TopicState
+from streams.kafka.topics import TopicDescriptions, TopicState
 
 FOR_EVER = -1
 
@@ -45,7 +45,7 @@ class Deviation:
         )
 
 
-def deviations(required: Sequence[TopicConfig], described: Described) -> list[Deviation]:
+def deviations(required: Sequence[TopicConfig], described: TopicDescriptions) -> list[Deviation]:
     """Return what is not as required of the topics that are there, in their order.
 
     A setting that the broker does not say, since it does not know it or may not, deviates in
@@ -59,7 +59,7 @@ def deviations(required: Sequence[TopicConfig], described: Described) -> list[De
     ]
 
 
-def missing_rights(needed: Mapping[str, frozenset[str]], described: Described) -> list[str]:
+def missing_rights(needed: Mapping[str, frozenset[str]], described: TopicDescriptions) -> list[str]:
     """Return which rights on topics are missing, as `READ on topic NAME`.
 
     Args:

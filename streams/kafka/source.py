@@ -71,7 +71,7 @@ class KafkaSource:
             consumer.assign([TopicPartition(name, partition, begin)])
             position = begin
             # Not the end of the partition ends the read, but the wanted offset, or silence.
-            patience = _Patience(self.settings.kafka_timeout_s)
+            patience = _ProgressTimeout(self.settings.kafka_timeout_s)
             while position < end:
                 records = []
                 before = position
@@ -106,7 +106,7 @@ class KafkaSource:
         if not waiting:
             return {}
         consumer.assign([TopicPartition(name, *tail) for tail in tails.items()])
-        patience = _Patience(self.settings.kafka_timeout_s)
+        patience = _ProgressTimeout(self.settings.kafka_timeout_s)
         while waiting:
             for message in consumer.consume(BATCH_RECORDS, WAIT_S):
                 reached, partition = _reached(message), message.partition()
@@ -185,7 +185,7 @@ def _is_passing(error: Exception) -> bool:
     )
 
 
-class _Patience:
+class _ProgressTimeout:
     """Limit of the time without progress."""
 
     def __init__(self, timeout_s: float) -> None:

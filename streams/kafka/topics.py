@@ -41,7 +41,7 @@ class TopicState:
 
 
 @dataclass(frozen=True, slots=True)
-class Described:
+class TopicDescriptions:
     """Description of topics by the cluster.
 
     Attributes:
@@ -57,7 +57,7 @@ class Described:
 
 def describe(
     settings: KafkaSettings, names: Collection[str], *, client: AdminClient | None = None
-) -> Described:
+) -> TopicDescriptions:
     """Return what the cluster says of topics, their settings included.
 
     Raises:
@@ -85,7 +85,7 @@ def describe(
                 raise explained(settings, reason, f"describing topic {name}") from error
     configs = _configs(settings, client, found)
     topics = {name: _state(each, configs.get(name)) for name, each in found.items()}
-    return Described(topics, tuple(missing), tuple(refused))
+    return TopicDescriptions(topics, tuple(missing), tuple(refused))
 
 
 def missing_group_rights(

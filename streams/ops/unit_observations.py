@@ -50,7 +50,7 @@ class Message(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class RefusedObservation:
     """An observation of a call that was refused.
 
     Attributes:
@@ -64,7 +64,7 @@ class Refused:
     message: str
 
 
-Post = Callable[[Sequence[Mapping[str, Any]]], Sequence[Refused]]
+Post = Callable[[Sequence[Mapping[str, Any]]], Sequence[RefusedObservation]]
 """Posts observations, and returns which of them were refused once the others are durable.
 
 It raises where none was taken for a reason that passes."""

@@ -50,7 +50,7 @@ class Values:
 
 
 @dataclass(frozen=True, slots=True)
-class Assumed:
+class Assumption:
     """The metric per unit, if one variant is better and all others are as the control.
 
     One better variant among equals is the hardest case for finding it.

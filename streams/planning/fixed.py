@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from scipy import special
 
 from streams.model.errors import InvalidParameterError
-from streams.planning.assumed import Assumed, ValueKind
+from streams.planning.assumed import Assumption, ValueKind
 from streams.stats.numerics.brent import brent_root
 
 MAX_UNITS = 10**12
@@ -56,7 +56,7 @@ class Design:
             raise InvalidParameterError("power", self.power, f"{_LEAST_GAIN} above alpha at least")
 
 
-def units_per_variant(assumed: Assumed, design: Design) -> int:
+def units_per_variant(assumed: Assumption, design: Design) -> int:
     """Return how many units every variant needs.
 
     It is the normal approximation: below some thirty units, Student's t asks for one or two more.
@@ -65,7 +65,7 @@ def units_per_variant(assumed: Assumed, design: Design) -> int:
         InvalidParameterError: it needs more than `MAX_UNITS`.
 
     Examples:
-        >>> units_per_variant(Assumed(ValueKind.BINARY, 0.05, 0.1), Design())
+        >>> units_per_variant(Assumption(ValueKind.BINARY, 0.05, 0.1), Design())
         31234
     """
     units = _units(assumed, design)
@@ -75,7 +75,7 @@ def units_per_variant(assumed: Assumed, design: Design) -> int:
     return max(1, math.ceil(units))
 
 
-def detectable_lift(assumed: Assumed, design: Design, n_units: int) -> float | None:
+def detectable_lift(assumed: Assumption, design: Design, n_units: int) -> float | None:
     """Return the smallest lift that a test of a given size finds with its power.
 
     Args:
@@ -87,7 +87,7 @@ def detectable_lift(assumed: Assumed, design: Design, n_units: int) -> float | N
         The lift relative to the baseline; None if the size finds none, however large.
 
     Examples:
-        >>> round(detectable_lift(Assumed(ValueKind.BINARY, 0.05, 1.0), Design(), 62_468), 4)
+        >>> round(detectable_lift(Assumption(ValueKind.BINARY, 0.05, 1.0), Design(), 62_468), 4)
         0.1
     """
     largest = _LARGEST_LIFT
@@ -104,7 +104,7 @@ def detectable_lift(assumed: Assumed, design: Design, n_units: int) -> float | N
     return brent_root(lacking, _SMALLEST_LIFT, largest)
 
 
-def _units(assumed: Assumed, design: Design) -> float:
+def _units(assumed: Assumption, design: Design) -> float:
     error = design.alpha / (design.n_variants - 1)
     both = (assumed.baseline + assumed.best) / 2.0
     spread_null = math.sqrt(2.0 * assumed.variance(both))

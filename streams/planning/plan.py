@@ -10,7 +10,7 @@ import numpy as np
 
 from streams.experiments.lifecycle import Experiment
 from streams.model.errors import InvalidParameterError
-from streams.planning.assumed import Assumed
+from streams.planning.assumed import Assumption
 from streams.planning.fixed import Design
 from streams.planning.runs import Run, run
 
@@ -46,7 +46,9 @@ class Outlook:
     share_best: float
 
 
-def lost_by_fixed_size(assumed: Assumed, design: Design, fixed_units: int, horizon: int) -> float:
+def lost_by_fixed_size(
+    assumed: Assumption, design: Design, fixed_units: int, horizon: int
+) -> float:
     """Return what a test of fixed size loses against the best variant, in units of the metric.
 
     Until its end the variants share alike. Then everybody gets the best one, if the test finds it,
@@ -65,7 +67,7 @@ def lost_by_fixed_size(assumed: Assumed, design: Design, fixed_units: int, horiz
 
 def simulated(
     experiment: Experiment,
-    assumed: Assumed,
+    assumed: Assumption,
     horizon: int,
     n_runs: int,
     seed: int,

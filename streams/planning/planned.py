@@ -14,7 +14,7 @@ from streams.experiments.plan import PlanSpec
 from streams.model.errors import InputError, InvalidParameterError
 from streams.model.ids import MAX_VARIANTS
 from streams.model.validation import InputModel
-from streams.planning.assumed import Assumed, ValueKind
+from streams.planning.assumed import Assumption, ValueKind
 from streams.planning.fixed import MAX_UNITS, Design, detectable_lift, units_per_variant
 from streams.planning.group_sequential import GroupSequential, group_sequential
 from streams.planning.plan import HORIZON_FACTOR, Outlook, outlook, simulated
@@ -92,7 +92,7 @@ class Plan:
         daily_units: Units a day; None if it is not known.
     """
 
-    assumed: Assumed
+    assumed: Assumption
     design: Design
     per_variant: int
     group: GroupSequential
@@ -130,7 +130,7 @@ def planned(request: PlanRequest, advance: Callable[[int], None] = lambda _: Non
 
 
 def _planned(request: PlanRequest, advance: Callable[[int], None]) -> Plan:
-    assumed = Assumed(request.metric_kind, request.baseline, request.lift, request.deviation)
+    assumed = Assumption(request.metric_kind, request.baseline, request.lift, request.deviation)
     design = Design(request.variants, request.alpha, request.power)
     per_variant = units_per_variant(assumed, design)
     spec = PlanSpec(

@@ -23,7 +23,7 @@ from streams.experiments.statistics.recommendation import RecommendedAction
 from streams.model.errors import InputError, InvalidParameterError
 from streams.model.quantities import PROPENSITY_PER_WEIGHT
 from streams.model.variant_weights import pack_weights
-from streams.planning.assumed import Assumed
+from streams.planning.assumed import Assumption
 from streams.planning.fixed import Design
 from streams.planning.simulation import running_experiment, simulate
 from streams.policies.contextual.base import ContextualPolicy
@@ -117,7 +117,9 @@ def looks(horizon: int) -> list[int]:
     return found
 
 
-def run(experiment: Experiment, assumed: Assumed, horizon: int, random: np.random.Generator) -> Run:
+def run(
+    experiment: Experiment, assumed: Assumption, horizon: int, random: np.random.Generator
+) -> Run:
     """Return the result of one simulated experiment.
 
     Args:
@@ -146,7 +148,7 @@ def run(experiment: Experiment, assumed: Assumed, horizon: int, random: np.rando
 class AssumedValues:
     """Values of the assumed metric, summed as plain tallies."""
 
-    def __init__(self, assumed: Assumed, means: Sequence[float]) -> None:
+    def __init__(self, assumed: Assumption, means: Sequence[float]) -> None:
         self._assumed = assumed
         self._means = means
         self._tallies = [VariantTally(metrics={METRIC: MetricTally()}) for _ in means]

@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 
 from streams.policies.base import Arm, BetaPolicy, Policy
-from streams.stats.bayes.best import Best, best
+from streams.stats.bayes.best import BestArm, best
 from streams.stats.posteriors.base import Posteriors
 from streams.stats.posteriors.beta import BetaPosterior
 from streams.stats.posteriors.normal import NormalPosterior, NormalPrior
@@ -42,7 +42,7 @@ def arm_posteriors(
 @lru_cache(maxsize=1)
 def best_of_arms(
     arms: tuple[Arm, ...], *, prior_alpha: float = 1.0, prior_beta: float = 1.0
-) -> Best:
+) -> BestArm:
     """Return which arm is best by the posteriors of `arm_posteriors`.
 
     The last result is cached: the analysis and the policy ask about the same arms one after the
@@ -54,7 +54,7 @@ def best_of_arms(
 
 def best_under(
     policy: Policy, arms: tuple[Arm, ...], posteriors: Posteriors, *, is_binary: bool
-) -> Best:
+) -> BestArm:
     """Return which arm is best by the primary metric.
 
     Args:

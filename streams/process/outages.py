@@ -79,8 +79,8 @@ class OutageFilter(logging.Filter):
         self._clock = clock
         self._later = later or _by_timer
         self._log = log
-        self._going_on: dict[str, _GoingOn] = {}  # by dependency
-        self._passed: dict[Hashable, _Passed] = {}  # places are few
+        self._going_on: dict[str, _Outage] = {}  # by dependency
+        self._passed: dict[Hashable, _LoggedRecord] = {}  # places are few
         self._lock = Lock()
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -95,7 +95,7 @@ class OutageFilter(logging.Filter):
             if before is not None and now_s - before.at_s < INTERVAL_S:
                 before.left_out += 1
                 return False
-            self._passed[place] = _Passed(now_s, record.created)
+            self._passed[place] = _LoggedRecord(now_s, record.created)
         if before is not None and before.left_out:
             since = time.strftime("%H:%M:%S", time.localtime(before.created))
             record.msg = f"{record.getMessage()} ({before.left_out:,} more of these since {since})"
@@ -105,7 +105,7 @@ class OutageFilter(logging.Filter):
     def _note_failure(self, dependency: str, now_s: float, again_s: float) -> None:
         known = self._going_on.get(dependency)
         if known is None:
-            known = self._going_on[dependency] = _GoingOn(now_s)
+            known = self._going_on[dependency] = _Outage(now_s)
             self._later(again_s + QUIET_S, partial(self._look, dependency))
         known.last_s = now_s
         known.over_s = max(known.over_s, now_s + again_s + QUIET_S)
@@ -137,7 +137,7 @@ def _by_timer(pause_s: float, function: Callable[[], None]) -> None:
 
 
 @dataclass
-class _GoingOn:
+class _Outage:
     """An outage of a dependency, for all who need it.
 
     Attributes:
@@ -152,7 +152,7 @@ class _GoingOn:
 
 
 @dataclass
-class _Passed:
+class _LoggedRecord:
     """The last record of a place that was logged.
 
     Attributes:

@@ -40,7 +40,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Projected:
+class ProjectedSnapshots:
     """Snapshots that were read together, all of one generation.
 
     Attributes:
@@ -85,7 +85,7 @@ class ProjectionReader:
         self._is_pinned = is_pinned
         self._last = (keys, 0)
 
-    async def snapshots(self, experiment_ids: Sequence[str]) -> Projected:
+    async def snapshots(self, experiment_ids: Sequence[str]) -> ProjectedSnapshots:
         """Return the newest snapshots of those experiments that have one.
 
         Raises:
@@ -160,7 +160,7 @@ class ProjectionReader:
             )
         return await in_order([each for each in payloads if each is not None])
 
-    async def newer(self, known: Mapping[str, int]) -> Projected:
+    async def newer(self, known: Mapping[str, int]) -> ProjectedSnapshots:
         """Return the snapshots of all experiments whose version is not the `known` one.
 
         Args:
@@ -343,7 +343,9 @@ class ProjectionReader:
         return found
 
 
-async def _decoded(epoch: int, ids: Sequence[str], payloads: Sequence[bytes | None]) -> Projected:
+async def _decoded(
+    epoch: int, ids: Sequence[str], payloads: Sequence[bytes | None]
+) -> ProjectedSnapshots:
     """Return what can be read; one snapshot that cannot be decoded hides no other."""
     snapshots, unreadable = [], {}
     for number, (name, payload) in enumerate(zip(ids, payloads, strict=True)):
@@ -355,7 +357,7 @@ async def _decoded(epoch: int, ids: Sequence[str], payloads: Sequence[bytes | No
             snapshots.append(decode_snapshot(payload))
         except Exception as error:  # noqa: BLE001 - whatever a foreign payload does to a decoder
             unreadable[name] = one_line(f"{type(error).__name__}: {error}", MESSAGE_CHARACTERS)
-    return Projected(epoch, snapshots, unreadable)
+    return ProjectedSnapshots(epoch, snapshots, unreadable)
 
 
 def _generation(sign: Mapping[str, Any]) -> int:

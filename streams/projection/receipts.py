@@ -56,7 +56,7 @@ class Place(NamedTuple):
     unit: int
 
 
-class Standing(IntEnum):
+class Certainty(IntEnum):
     """Certainty of a receipt."""
 
     FIRST = 0
@@ -71,7 +71,7 @@ class Standing(IntEnum):
     """The unit has none, and none was offered."""
 
 
-class Question(NamedTuple):
+class StoreQuery(NamedTuple):
     """One unit whose first receipt is asked for.
 
     Attributes:
@@ -100,7 +100,7 @@ class Answer(NamedTuple):
     """
 
     receipt: bytes
-    standing: Standing
+    standing: Certainty
     is_shared: bool
 
 
@@ -125,7 +125,7 @@ class ReceiptStore:
         self._declare = client.register_script(receipt_scripts.DECLARE)
         self._keep_lease = client.register_script(receipt_scripts.KEEP_LEASE)
 
-    async def ask(self, questions: Sequence[Question]) -> list[Answer]:
+    async def ask(self, questions: Sequence[StoreQuery]) -> list[Answer]:
         """Return the first receipts of units; that of the unit itself before that of its other id.
 
         Raises:
@@ -152,7 +152,7 @@ class ReceiptStore:
                 second,
             )
         found = await self._ask(keys=names, args=args)
-        return [Answer(receipt, Standing(standing), bool(s)) for receipt, standing, s in found]
+        return [Answer(receipt, Certainty(standing), bool(s)) for receipt, standing, s in found]
 
     async def replace(self, place: Place, before: bytes, receipt: bytes) -> bytes:
         """Keep another receipt for a unit, whose first one no key verifies any more.

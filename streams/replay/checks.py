@@ -17,7 +17,7 @@ from streams.model.generations import FIRST
 from streams.model.ids import experiment_id
 from streams.replay.difference import Difference, compare
 from streams.replay.history import CommandDecision, History
-from streams.replay.live import COMMAND, Live, Located
+from streams.replay.live import COMMAND, LiveState, LiveValue
 from streams.replay.partitions import Inputs, Parts
 from streams.replay.report import Report
 from streams.tallies.cell import Cell, Source
@@ -37,7 +37,7 @@ class Checks:
 
     def __init__(
         self,
-        live: Live,
+        live: LiveState,
         history: History,
         folded: Parts,
         *,
@@ -116,7 +116,7 @@ class Checks:
         ]
         return [cell for cell in cells if cell is not None]
 
-    def _compare_point(self, placed: Located[TimePoint]) -> None:
+    def _compare_point(self, placed: LiveValue[TimePoint]) -> None:
         """Compare a point with that of the same cells and the same version of the experiment."""
         live = placed.value
         subject = f"{experiment_id(live.experiment)}/{live.slot}"
@@ -147,7 +147,7 @@ class Checks:
                 else:
                     self._note(compare(placed.place, subject, placed.value, replayed))
 
-    def _compare_snapshot(self, placed: Located[Snapshot], replayed: Snapshot | None) -> None:
+    def _compare_snapshot(self, placed: LiveValue[Snapshot], replayed: Snapshot | None) -> None:
         live = placed.value
         subject = live.experiment.id
         if replayed is None:
@@ -192,7 +192,7 @@ class Checks:
         return compared
 
     def _compare_command(
-        self, placed: Located[Decision], decided: tuple[CommandDecision, ...]
+        self, placed: LiveValue[Decision], decided: tuple[CommandDecision, ...]
     ) -> None:
         live = placed.value
         subject = f"{experiment_id(live.experiment)}/command/{live.evidence.get('commandId')}"
@@ -220,7 +220,7 @@ class Checks:
             (placed.value.experiment.number, placed.value.version): replayed
             for placed, replayed in self._replayed
         }
-        last: dict[int, Located[Decision]] = {}
+        last: dict[int, LiveValue[Decision]] = {}
         for placed in self._live.decisions:
             live = placed.value
             if live.kind == COMMAND:
@@ -245,7 +245,7 @@ class Checks:
                 self._compare_last_action(number, last.get(number), replayed)
 
     def _compare_last_action(
-        self, number: int, logged: Located[Decision] | None, replayed: Snapshot
+        self, number: int, logged: LiveValue[Decision] | None, replayed: Snapshot
     ) -> None:
         """Compare what was last logged with what the newest snapshot recommends."""
         kind = RecommendedAction.CONTINUE.value if logged is None else logged.value.kind
@@ -266,7 +266,7 @@ class Checks:
         return behind
 
 
-def _failures(placed: Located[Snapshot], replayed: Snapshot) -> Difference | None:
+def _failures(placed: LiveValue[Snapshot], replayed: Snapshot) -> Difference | None:
     """Return that one of two evaluations failed; None if both did, or neither."""
     live = placed.value
     codes = [None if each.failure is None else each.failure.code for each in (live, replayed)]

@@ -42,7 +42,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Located(Generic[T]):
+class LiveValue(Generic[T]):
     """A live value and where it was found.
 
     Attributes:
@@ -55,7 +55,7 @@ class Located(Generic[T]):
 
 
 @dataclass(slots=True)
-class Live:
+class LiveState:
     """Live state.
 
     Attributes:
@@ -71,12 +71,12 @@ class Live:
         unreadable: Records that cannot be decoded, by topic.
     """
 
-    cells: dict[tuple[int, Source, int], list[Located[Cell]]] = field(default_factory=dict)
-    snapshots: dict[int, list[Located[Snapshot]]] = field(default_factory=dict)
-    projected: dict[int, Located[Snapshot]] | None = None
-    conclusions: dict[int, Located[Snapshot]] = field(default_factory=dict)
-    points: dict[int, list[Located[TimePoint]]] = field(default_factory=dict)
-    decisions: list[Located[Decision]] = field(default_factory=list)
+    cells: dict[tuple[int, Source, int], list[LiveValue[Cell]]] = field(default_factory=dict)
+    snapshots: dict[int, list[LiveValue[Snapshot]]] = field(default_factory=dict)
+    projected: dict[int, LiveValue[Snapshot]] | None = None
+    conclusions: dict[int, LiveValue[Snapshot]] = field(default_factory=dict)
+    points: dict[int, list[LiveValue[TimePoint]]] = field(default_factory=dict)
+    decisions: list[LiveValue[Decision]] = field(default_factory=list)
     unreadable: Counter[str] = field(default_factory=Counter)
 
     def newest(self, experiment: int) -> Snapshot | None:
@@ -84,7 +84,7 @@ class Live:
         found = self.snapshots.get(experiment)
         return max((each.value for each in found), key=_version) if found else None
 
-    def all_snapshots(self) -> Iterator[Located[Snapshot]]:
+    def all_snapshots(self) -> Iterator[LiveValue[Snapshot]]:
         """Yield every snapshot, those of the log first."""
         for _, found in sorted(self.snapshots.items()):
             yield from found
@@ -96,7 +96,9 @@ class Live:
 Projection = Callable[[], Sequence[Snapshot]]
 
 
-def read_live(reading: Reading, projection: Projection | None, generation: int = FIRST) -> Live:
+def read_live(
+    reading: Reading, projection: Projection | None, generation: int = FIRST
+) -> LiveState:
     """Return what is live of a generation.
 
     Args:
@@ -107,7 +109,7 @@ def read_live(reading: Reading, projection: Projection | None, generation: int =
     Raises:
         LogError, DependencyError: it cannot be read.
     """
-    live = Live()
+    live = LiveState()
     ends = _read_decisions(reading, live, {}, generation)
     _read_cells(reading, live, generation)
     versions = defaultdict(set)
@@ -118,7 +120,7 @@ def read_live(reading: Reading, projection: Projection | None, generation: int =
     _read_points(reading, live, generation)
     if projection is not None:
         live.projected = {
-            snapshot.experiment.number: Located("redis", snapshot) for snapshot in projection()
+            snapshot.experiment.number: LiveValue("redis", snapshot) for snapshot in projection()
         }
     # An action is logged after its snapshot.
     _read_decisions(reading, live, ends, generation)
@@ -144,7 +146,7 @@ def projection_of(settings: Settings) -> Projection:
 
 
 def _read_decisions(
-    reading: Reading, live: Live, begins: Mapping[int, int], generation: int
+    reading: Reading, live: LiveState, begins: Mapping[int, int], generation: int
 ) -> dict[int, int]:
     """Read on from `begins`, and return where that ended."""
     topic = catalogue.DECISIONS.name
@@ -158,13 +160,13 @@ def _read_decisions(
                 if decision is None:
                     continue
                 if decision.kind == CONCLUSION:
-                    _note_conclusion(live, Located(place, decision), generation)
+                    _note_conclusion(live, LiveValue(place, decision), generation)
                 else:
-                    live.decisions.append(Located(place, decision))
+                    live.decisions.append(LiveValue(place, decision))
     return ends
 
 
-def _note_conclusion(live: Live, placed: Located[Decision], generation: int) -> None:
+def _note_conclusion(live: LiveState, placed: LiveValue[Decision], generation: int) -> None:
     """Note the snapshot as of a conclusion: the first of an experiment is its report."""
     decision = placed.value
     is_own = generation_of(decision) == generation
@@ -174,50 +176,50 @@ def _note_conclusion(live: Live, placed: Located[Decision], generation: int) -> 
         live, catalogue.DECISIONS.name, decode_snapshot, decision.snapshot, SINGLE_OBJECT
     )
     if snapshot is not None:
-        live.conclusions[decision.experiment] = Located(placed.place, snapshot)
+        live.conclusions[decision.experiment] = LiveValue(placed.place, snapshot)
 
 
-def _read_cells(reading: Reading, live: Live, generation: int) -> None:
+def _read_cells(reading: Reading, live: LiveState, generation: int) -> None:
     topic = catalogue.of_generation(catalogue.TALLIES, generation).name
     for place, cell in _values(reading, live, topic, decode_cell):
         key = cell.experiment, cell.source, cell.partition
         known = live.cells.get(key, [])
         if not known or cell.last_offset > known[0].value.last_offset:
-            live.cells[key] = [Located(place, cell)]
+            live.cells[key] = [LiveValue(place, cell)]
         elif cell.last_offset == known[0].value.last_offset and all(
             cell != each.value for each in known
         ):
-            known.append(Located(place, cell))
+            known.append(LiveValue(place, cell))
 
 
 def _read_snapshots(
-    reading: Reading, live: Live, versions: Mapping[int, set[int]], generation: int
+    reading: Reading, live: LiveState, versions: Mapping[int, set[int]], generation: int
 ) -> None:
-    newest: dict[int, Located[Snapshot]] = {}
+    newest: dict[int, LiveValue[Snapshot]] = {}
     topic = catalogue.of_generation(catalogue.POSTERIORS, generation).name
     for place, snapshot in _values(reading, live, topic, decode_snapshot):
         number = snapshot.experiment.number
         if number not in newest or snapshot.version >= newest[number].value.version:
-            newest[number] = Located(place, snapshot)
+            newest[number] = LiveValue(place, snapshot)
         if snapshot.version in versions.get(number, ()):
-            live.snapshots.setdefault(number, []).append(Located(place, snapshot))
+            live.snapshots.setdefault(number, []).append(LiveValue(place, snapshot))
     for number, placed in newest.items():
         kept = live.snapshots.setdefault(number, [])
         if placed not in kept:
             kept.append(placed)
 
 
-def _read_points(reading: Reading, live: Live, generation: int) -> None:
+def _read_points(reading: Reading, live: LiveState, generation: int) -> None:
     """Read the points that are there: of a key the newest record."""
     topic = catalogue.TIMESERIES.name
-    found: dict[bytes | None, Located[TimePoint]] = {}
+    found: dict[bytes | None, LiveValue[TimePoint]] = {}
     for partition, record in reading.all(topic):
         found.pop(record.key, None)
         if record.value is None:
             continue
         point = _decoded(live, topic, decode_time_point, record.value, reading.codec)
         if point is not None and point.generation == generation:
-            found[record.key] = Located(f"{topic}/{partition}@{record.offset}", point)
+            found[record.key] = LiveValue(f"{topic}/{partition}@{record.offset}", point)
     for placed in sorted(found.values(), key=lambda each: each.value.at_ms):
         live.points.setdefault(placed.value.experiment, []).append(placed)
     for points in live.points.values():
@@ -234,7 +236,7 @@ def _spread(points: Sequence[T]) -> list[T]:
 
 
 def _values(
-    reading: Reading, live: Live, topic: str, decode: Callable[[bytes | None, Codec], T]
+    reading: Reading, live: LiveState, topic: str, decode: Callable[[bytes | None, Codec], T]
 ) -> Iterator[tuple[str, T]]:
     for partition, record in reading.all(topic):
         if record.value is None:
@@ -245,7 +247,7 @@ def _values(
 
 
 def _decoded(
-    live: Live,
+    live: LiveState,
     topic: str,
     decode: Callable[[bytes | None, Codec], T],
     value: bytes | None,

@@ -248,7 +248,7 @@ def _fold(source: LogSource, inputs: Inputs, part: Part, advance: Advance) -> Ce
         )
 
 
-class _Here:
+class _ProcessState:
     """State of a process of the pool."""
 
     counters: Any = None
@@ -256,13 +256,13 @@ class _Here:
 
 def _start(counters: Any) -> None:
     collect_seldom()
-    _Here.counters = counters
+    _ProcessState.counters = counters
 
 
 def _work_there(work: Work[FoundT], source: LogSource, inputs: Inputs, part: Part) -> FoundT:
     def advance(offsets: int, events: int) -> None:
-        with _Here.counters.get_lock():
-            _Here.counters[0] += offsets
-            _Here.counters[1] += events
+        with _ProcessState.counters.get_lock():
+            _ProcessState.counters[0] += offsets
+            _ProcessState.counters[1] += events
 
     return work(source, inputs, part, advance)

@@ -27,7 +27,7 @@ from streams.model.vectors import unpack
 from streams.replay.captures import Advance, capture
 from streams.replay.off_policy.logged import IntArray, UnitLog
 from streams.replay.partitions import Inputs, Part, side_by_side
-from streams.replay.verify import Watcher
+from streams.replay.verify import ReplayObserver
 from streams.tallies.cell import Source
 from streams.tallies.plan import ALWAYS, Plan, plain
 
@@ -41,7 +41,7 @@ def unit_log(
     metric: str,
     *,
     processes: int = 1,
-    watcher: Watcher | None = None,
+    watcher: ReplayObserver | None = None,
 ) -> UnitLog:
     """Return the units of an experiment, each counted once, with their observations of a metric.
 
@@ -72,7 +72,7 @@ def unit_log(
     if experiment.definition.config.spec(metric).percentile is not None:
         message = f"{metric} is a quantile, and estimates from the log are of means"
         raise InputError("QUANTILE_METRIC", message, "metric")
-    watcher = watcher or Watcher()
+    watcher = watcher or ReplayObserver()
     parts = [
         Part(topic, partition, span.end)
         for topic in Source

@@ -11,13 +11,13 @@ from streams.kafka.records import LogSource
 from streams.model.generations import FIRST
 from streams.replay.checks import Checks
 from streams.replay.history import history_of
-from streams.replay.live import Live, Projection, read_live
+from streams.replay.live import LiveState, Projection, read_live
 from streams.replay.partitions import Inputs, Part, fold_parts
 from streams.replay.report import Report
 from streams.tallies.cell import Source
 
 
-class Watcher:
+class ReplayObserver:
     """Observer of a replay's progress; this one ignores it."""
 
     def begin(self, offsets: int) -> None:
@@ -36,7 +36,7 @@ def verify(
     is_active: bool = True,
     experiments: Collection[int] = (),
     processes: int = 1,
-    watcher: Watcher | None = None,
+    watcher: ReplayObserver | None = None,
 ) -> Report:
     """Fold the log up to where the live values end, and compare.
 
@@ -55,7 +55,7 @@ def verify(
         LogError: the log lacks records that the live values are made of.
         DependencyError: Kafka, Redis or the schema registry does not answer.
     """
-    watcher = watcher or Watcher()
+    watcher = watcher or ReplayObserver()
     with inputs.reading(source) as reading:
         live = _chosen(read_live(reading, projection, generation), experiments)
         history = history_of(reading.all(catalogue.COMMANDS.name), reading.codec)
@@ -67,11 +67,11 @@ def verify(
     return checks.report(inputs, experiments)
 
 
-def _chosen(live: Live, experiments: Collection[int]) -> Live:
+def _chosen(live: LiveState, experiments: Collection[int]) -> LiveState:
     """Return what is live of the experiments to compare."""
     if not experiments:
         return live
-    return Live(
+    return LiveState(
         cells={key: cells for key, cells in live.cells.items() if key[0] in experiments},
         snapshots={n: found for n, found in live.snapshots.items() if n in experiments},
         projected=None
@@ -84,7 +84,7 @@ def _chosen(live: Live, experiments: Collection[int]) -> Live:
     )
 
 
-def _parts(live: Live) -> list[Part]:
+def _parts(live: LiveState) -> list[Part]:
     """Return which partitions are to be folded, how far, and which cells to take note of."""
     wanted: defaultdict[tuple[Source, int], defaultdict[int, set[int]]] = defaultdict(
         lambda: defaultdict(set)

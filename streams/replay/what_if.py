@@ -19,7 +19,7 @@ from streams.policies.contextual.base import ContextualPolicy
 from streams.policies.registry import POLICIES
 from streams.replay.history import experiment_of
 from streams.replay.partitions import Inputs, Part, fold_parts
-from streams.replay.verify import Watcher
+from streams.replay.verify import ReplayObserver
 from streams.stats.kinds import MetricKind
 from streams.tallies.cell import Source
 
@@ -152,7 +152,7 @@ def what_if(
     assumptions: Assumptions,
     *,
     processes: int = 1,
-    watcher: Watcher | None = None,
+    watcher: ReplayObserver | None = None,
 ) -> Alternatives:
     """Return what the whole log gives of an experiment, with and without the assumptions.
 
@@ -173,7 +173,7 @@ def what_if(
         LogError: the log no longer begins at its beginning.
         DependencyError: Kafka or the schema registry does not answer.
     """
-    watcher = watcher or Watcher()
+    watcher = watcher or ReplayObserver()
     actual = experiment_of(source, inputs, number)
     supposed = assumptions.experiment(actual)
     parts = [

@@ -47,7 +47,7 @@ class PeriodPlan:
 
 
 @dataclass(frozen=True, slots=True)
-class Accepted:
+class AcceptedValues:
     """Which single values of a metric are counted; others are refused one by one.
 
     Attributes:
@@ -170,7 +170,7 @@ class Plan:
     pairs: tuple[Pair, ...] = ()
     by_period: PeriodPlan | None = None
     floors: Mapping[str, int] = field(default_factory=dict)
-    accepted: Mapping[str, Accepted] = field(default_factory=dict)
+    accepted: Mapping[str, AcceptedValues] = field(default_factory=dict)
     declared: frozenset[str] = frozenset()
     n_variants: int = 0
     windows: Mapping[str, int] = field(default_factory=dict)

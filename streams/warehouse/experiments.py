@@ -37,7 +37,7 @@ from streams.warehouse.tables import (
     VARIANTS,
     Table,
 )
-from streams.warehouse.target import Replaced
+from streams.warehouse.target import ReplacedRows
 from streams.wire.commands import decode_command
 from streams.wire.decisions import decode_decision
 from streams.wire.snapshots import decode_snapshot
@@ -152,7 +152,7 @@ class Experiments:
             except EventError:
                 continue
 
-    def take_changes(self) -> dict[Table, Replaced]:
+    def take_changes(self) -> dict[Table, ReplacedRows]:
         """Return the tables that say what holds now; none if nothing has changed."""
         if not self._changed:
             return {}
@@ -160,7 +160,7 @@ class Experiments:
         for number in changed:
             self._rows[number] = self._rows_of(number)
         names = [experiment_id(number) for number in changed]
-        return {table: Replaced(self._table(table), names) for table in STATE_TABLES}
+        return {table: ReplacedRows(self._table(table), names) for table in STATE_TABLES}
 
     def dimensions_of(self, number: int, packed: bytes) -> str | None:
         """Return the values of a unit in the dimensions of its experiment, as JSON."""

@@ -25,6 +25,7 @@ from streams.model.receipts import Keyring
 from streams.replay.partitions import Inputs, Reading
 from streams.tallies.cell import Source
 from streams.warehouse.experiments import Experiments
+from streams.warehouse.observer import ExportObserver
 from streams.warehouse.rows import AssignmentRows, ObservationRows, Recorder
 from streams.warehouse.tables import Table
 from streams.warehouse.target import (
@@ -36,7 +37,6 @@ from streams.warehouse.target import (
     Target,
     WarehouseError,
 )
-from streams.warehouse.watcher import Watcher
 from streams.wire.cells import decode_cell, encode_cell
 
 COMMIT_ROWS = 200_000
@@ -94,7 +94,7 @@ class Exporter:
         experiments: Experiments,
         *,
         accept_gap: bool = False,
-        watcher: Watcher | None = None,
+        watcher: ExportObserver | None = None,
         commit_rows: int = COMMIT_ROWS,
     ) -> None:
         self._reading = reading
@@ -102,7 +102,7 @@ class Exporter:
         self._target = target
         self._experiments = experiments
         self._accept_gap = accept_gap
-        self._watcher = watcher or Watcher()
+        self._watcher = watcher or ExportObserver()
         self._commit_rows = commit_rows
         self._stored = dict(target.states())
         self._parts: dict[Place, _Part] = {}
@@ -221,7 +221,7 @@ def exporting(
     generation: Callable[[], int],
     *,
     accept_gap: bool = False,
-    watcher: Watcher | None = None,
+    watcher: ExportObserver | None = None,
     commit_rows: int = COMMIT_ROWS,
 ) -> Iterator[Exporter]:
     """Open the log, and yield what exports it.

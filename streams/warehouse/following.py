@@ -11,6 +11,7 @@ from streams.kafka.records import LogSource
 from streams.model.errors import DependencyError
 from streams.replay.partitions import Inputs
 from streams.warehouse.exporter import Exporter, exporting
+from streams.warehouse.observer import ExportObserver
 from streams.warehouse.opening import opened
 from streams.warehouse.target import BUSY, WarehouseError
 from streams.warehouse.watcher import Watcher
@@ -44,7 +45,7 @@ class Export:
         generation: Callable[[], int],
         *,
         accept_gap: bool = False,
-        watcher: Watcher | None = None,
+        watcher: ExportObserver | None = None,
     ) -> None:
         self._source = source
         self._inputs = inputs

@@ -31,7 +31,7 @@ from streams.warehouse.target import (
     Commit,
     PartitionChanges,
     Place,
-    Replaced,
+    ReplacedRows,
     StoredState,
     WarehouseError,
     mismatch,
@@ -200,8 +200,8 @@ def _empty() -> Commit:
     """Return the first commit: a file without rows for each table, so that all can be read."""
     return Commit(
         {table: table.schema.empty_table() for table in LOG_TABLES},
-        {table: Replaced(table.schema.empty_table(), ()) for table in STATE_TABLES}
-        | {SCHEMA_TABLE: Replaced(table_of(SCHEMA_TABLE, [(VERSION,)]), ())},
+        {table: ReplacedRows(table.schema.empty_table(), ()) for table in STATE_TABLES}
+        | {SCHEMA_TABLE: ReplacedRows(table_of(SCHEMA_TABLE, [(VERSION,)]), ())},
     )
 
 

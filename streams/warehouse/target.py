@@ -67,7 +67,7 @@ class PartitionChanges:
 
 
 @dataclass(frozen=True, slots=True)
-class Replaced:
+class ReplacedRows:
     """Rows of a table that says what holds now.
 
     Attributes:
@@ -90,7 +90,7 @@ class Commit:
     """
 
     added: Mapping[Table, pa.Table] = field(default_factory=dict)
-    replaced: Mapping[Table, Replaced] = field(default_factory=dict)
+    replaced: Mapping[Table, ReplacedRows] = field(default_factory=dict)
     parts: Mapping[Place, PartitionChanges] = field(default_factory=dict)
 
 

@@ -14,8 +14,8 @@ from streams.process.metrics_server import start_metrics_server
 from streams.process.reload import ignore_hangups
 from streams.settings import ENVIRONMENT_PREFIX, Settings, load_settings
 from streams.webhooks.configuration import policy_of, retries_of
-from streams.webhooks.courier import Rules
 from streams.webhooks.delivery import Delivery
+from streams.webhooks.dispatcher import Rules
 from streams.webhooks.sealing import seals_of
 from streams.webhooks.sender import Sender
 from streams.wire.framing import decoding

@@ -37,7 +37,7 @@ Numbered = tuple[int, Event | None]
 
 
 @dataclass(slots=True)
-class _Recent:
+class _RecentRecords:
     """Newest records of a partition: all in [begin, end)."""
 
     begin: int
@@ -63,7 +63,7 @@ class DecisionLog:
         self._framing = framing
         self._directory = ExperimentDirectory()
         self._commands = LogTail(source, COMMANDS.name, framing)
-        self._recent: dict[int, _Recent] = {}
+        self._recent: dict[int, _RecentRecords] = {}
         self._consumer: Consumer | None = None
         self._topic = settings.topic_name(DECISIONS)
 
@@ -80,7 +80,9 @@ class DecisionLog:
         """
         await self._learn()
         spans = await asyncio.to_thread(self._source.spans, DECISIONS.name)
-        self._recent = {number: _Recent(span.end, span.end) for number, span in spans.items()}
+        self._recent = {
+            number: _RecentRecords(span.end, span.end) for number, span in spans.items()
+        }
         consumer = Consumer(
             self._settings.confluent_config()
             | {

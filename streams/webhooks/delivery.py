@@ -24,7 +24,7 @@ from streams.kafka.settings import KafkaSettings
 from streams.kafka.source import KafkaSource
 from streams.model.errors import DependencyError
 from streams.webhooks import metrics
-from streams.webhooks.courier import Courier, Rules
+from streams.webhooks.dispatcher import Rules, WebhookDispatcher
 from streams.webhooks.log import PARTITION, WebhookWriter
 from streams.webhooks.sealing import Confidential, SealError, Seals
 from streams.webhooks.sender import Sender
@@ -82,7 +82,7 @@ class Delivery:
         self._writer = WebhookWriter(settings)
         self._group = _Group(settings)
         self._table = WebhookTable()
-        self._couriers: dict[str, Courier] = {}
+        self._dispatchers: dict[str, WebhookDispatcher] = {}
         self._delivering: dict[str, asyncio.Task[None]] = {}
         self._decisions: DecisionLog | None = None
         self._written_s: dict[str, float] = {}
@@ -142,33 +142,37 @@ class Delivery:
             self._show()
 
     async def _apply(self, changed: set[str | None]) -> None:
-        """Have couriers follow the definitions of their webhooks."""
-        for name in [each for each in self._couriers if each not in self._table.webhooks]:
-            await self._couriers.pop(name).stop(0.0)
+        """Have dispatchers follow the definitions of their webhooks."""
+        for name in [each for each in self._dispatchers if each not in self._table.webhooks]:
+            await self._dispatchers.pop(name).stop(0.0)
         orphans = self._table.drop_orphans()
         await self._write(*((f"{name}{PROGRESS}".encode(), None) for name in orphans))
         for name, webhook in self._table.webhooks.items():
-            courier = self._couriers.get(name)
-            if courier is None:
-                courier = Courier(
+            dispatcher = self._dispatchers.get(name)
+            if dispatcher is None:
+                dispatcher = WebhookDispatcher(
                     webhook,
                     self._opened(webhook),
                     self._table.progress_of(name),
                     self._sender,
                     self._rules,
                 )
-                self._couriers[name] = courier
+                self._dispatchers[name] = dispatcher
             elif name in changed:
-                courier.update(webhook, self._opened(webhook))
+                dispatcher.update(webhook, self._opened(webhook))
             if time.time_ns() // 1_000_000 - webhook.definition.test_at_ms < TEST_AGE_MS:
-                courier.start_test()
-            if courier.is_wanted and name not in self._delivering and self._decisions is not None:
-                self._delivering[name] = asyncio.create_task(self._deliver(name, courier))
+                dispatcher.start_test()
+            if (
+                dispatcher.is_wanted
+                and name not in self._delivering
+                and self._decisions is not None
+            ):
+                self._delivering[name] = asyncio.create_task(self._deliver(name, dispatcher))
 
-    async def _deliver(self, name: str, courier: Courier) -> None:
+    async def _deliver(self, name: str, dispatcher: WebhookDispatcher) -> None:
         try:
             assert self._decisions is not None  # noqa: S101 - as the caller saw
-            await courier.deliver(self._decisions)
+            await dispatcher.deliver(self._decisions)
         except Exception:
             logger.exception("webhook %s: not expected, and tried again", name)
             await asyncio.sleep(PAUSE_S)
@@ -185,26 +189,26 @@ class Delivery:
             return None
 
     async def _stop_all(self) -> None:
-        """Stop all couriers, and write how far they are."""
-        couriers = list(self._couriers.values())
-        await asyncio.gather(*(each.stop(STOP_S) for each in couriers))
+        """Stop all dispatchers, and write how far they are."""
+        dispatchers = list(self._dispatchers.values())
+        await asyncio.gather(*(each.stop(STOP_S) for each in dispatchers))
         await asyncio.gather(*self._delivering.values(), return_exceptions=True)
         await self._write_progress(is_last=True)
-        self._couriers.clear()
+        self._dispatchers.clear()
         self._written_s.clear()
 
     async def _follow_decisions(self) -> None:
         """Follow `decisions` while a webhook is to deliver."""
         while True:
             try:
-                if not any(each.is_wanted for each in self._couriers.values()):
+                if not any(each.is_wanted for each in self._dispatchers.values()):
                     await asyncio.sleep(POLL_S)
                     continue
                 if self._decisions is None:
                     self._decisions = await self._opened_decisions()
                 if await self._decisions.follow():
-                    for courier in self._couriers.values():
-                        courier.wake()
+                    for dispatcher in self._dispatchers.values():
+                        dispatcher.wake()
             except (DependencyError, LogError, KafkaException) as error:
                 logger.warning("decisions are not read now: %s", error)
                 await asyncio.sleep(PAUSE_S)
@@ -225,22 +229,23 @@ class Delivery:
     async def _write_progress(self, *, is_last: bool = False) -> None:
         now_s = time.monotonic()
         due = {
-            name: courier
-            for name, courier in self._couriers.items()
-            if courier.is_changed
+            name: dispatcher
+            for name, dispatcher in self._dispatchers.items()
+            if dispatcher.is_changed
             or (
-                courier.has_moved and (is_last or now_s - self._written_s.get(name, 0.0) >= MOVED_S)
+                dispatcher.has_moved
+                and (is_last or now_s - self._written_s.get(name, 0.0) >= MOVED_S)
             )
         }
         records = []
-        for name, courier in due.items():
-            courier.is_changed = courier.has_moved = False
-            records.append(encoded_progress(name, courier.progress))
+        for name, dispatcher in due.items():
+            dispatcher.is_changed = dispatcher.has_moved = False
+            records.append(encoded_progress(name, dispatcher.progress))
         if await self._write(*records):
             self._written_s |= dict.fromkeys(due, now_s)
             return
-        for courier in due.values():
-            courier.is_changed = True
+        for dispatcher in due.values():
+            dispatcher.is_changed = True
 
     async def _write(self, *records: tuple[bytes, bytes | None]) -> bool:
         if not records:
@@ -253,10 +258,10 @@ class Delivery:
         return True
 
     def _show(self) -> None:
-        statuses = [each.status for each in self._couriers.values()]
+        statuses = [each.status for each in self._dispatchers.values()]
         for status in metrics.STATUSES:
             metrics.WEBHOOKS.labels(status).set(statuses.count(status))
-        metrics.WAITING.set(sum(len(each.progress.waiting) for each in self._couriers.values()))
+        metrics.WAITING.set(sum(len(each.progress.waiting) for each in self._dispatchers.values()))
 
 
 class _Group:

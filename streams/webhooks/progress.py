@@ -87,7 +87,7 @@ class _Stored(InputModel):
 
 
 @dataclass(slots=True)
-class Waiting:
+class PendingEvent:
     """An event that waits.
 
     Attributes:
@@ -114,7 +114,7 @@ class Progress:
     """
 
     positions: dict[int, int] = field(default_factory=dict)
-    waiting: dict[Place, Waiting] = field(default_factory=dict)
+    waiting: dict[Place, PendingEvent] = field(default_factory=dict)
     state: State = field(default_factory=State)
 
     @property
@@ -133,7 +133,7 @@ class Progress:
             self.positions = dict(positions)
             self.waiting = {}
         # As if none was ever tried: all are sent at once.
-        self.waiting = {place: Waiting() for place in self.waiting}
+        self.waiting = {place: PendingEvent() for place in self.waiting}
         self._change(
             activation=activation,
             disabled_at_ms=None,
@@ -143,7 +143,7 @@ class Progress:
 
     def enqueue(self, place: Place, now_ms: int) -> None:
         """Have an event wait, to be sent at once."""
-        self.waiting[place] = Waiting(due_ms=now_ms)
+        self.waiting[place] = PendingEvent(due_ms=now_ms)
 
     def due(self, now_ms: int) -> list[Place]:
         """Return what is to be sent now, in the order in which it became due."""
@@ -253,13 +253,13 @@ class Progress:
         return cls(
             {int(partition): offset for partition, offset in stored.positions.items()},
             {
-                (partition, offset): Waiting(attempts, due_ms, first_ms)
+                (partition, offset): PendingEvent(attempts, due_ms, first_ms)
                 for partition, offset, attempts, due_ms, first_ms in stored.waiting
             },
             stored.state,
         )
 
-    def _disable(self, now_ms: int, because: str, event: Waiting) -> None:
+    def _disable(self, now_ms: int, because: str, event: PendingEvent) -> None:
         event.attempts, event.due_ms, event.first_ms = 0, now_ms, 0
         self._change(disabled_at_ms=now_ms, disabled_because=because)
 

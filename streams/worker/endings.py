@@ -39,7 +39,7 @@ AT_ONCE = 20
 logger = logging.getLogger(__name__)
 
 
-class Endings:
+class ExperimentEndLogger:
     """A loop that logs the due ends of this worker's experiments.
 
     Args:

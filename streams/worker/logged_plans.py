@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from schemas.catalogue import COMMANDS
 from schemas.codec import Codec
-from streams.fold.measurement_plans import PlansRead
+from streams.fold.measurement_plans import StartedPlans
 from streams.kafka.records import LogError, LogSource, StoredRecord
 from streams.kafka.tail import LogTail
 from streams.model.errors import DependencyError
@@ -37,7 +37,7 @@ class LoggedPlans:
 
     def __init__(self, source: LogSource, framing: Framing) -> None:
         self._tail = LogTail(source, COMMANDS.name, framing)
-        self._plans = PlansRead()
+        self._plans = StartedPlans()
         self._reading = asyncio.Lock()
 
     def get(self, experiment: int) -> Plan | None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import faust
 
 from schemas.codec import Codec
-from streams.fold.misplaced import Misplaced
+from streams.fold.misplaced import MisplacedObservation
 from streams.model.events import DeadLetter
 from streams.wire.observations import encode_observation
 from streams.worker import metrics
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 
 async def send_to_their_partitions(
-    topic: faust.TopicT, found: Sequence[Misplaced], codec: Codec, timeout_s: float
+    topic: faust.TopicT, found: Sequence[MisplacedObservation], codec: Codec, timeout_s: float
 ) -> None:
     """Send copies, and wait until they are durable. A repeated copy has the same event id.
 
@@ -44,7 +44,7 @@ async def send_to_their_partitions(
         )
 
 
-def letters_of(found: Sequence[Misplaced], topic: str, codec: Codec) -> list[DeadLetter]:
+def letters_of(found: Sequence[MisplacedObservation], topic: str, codec: Codec) -> list[DeadLetter]:
     """Return dead letters of observations that this worker has no right to forward.
 
     Args:
@@ -73,7 +73,7 @@ def letters_of(found: Sequence[Misplaced], topic: str, codec: Codec) -> list[Dea
     return letters
 
 
-def _record(each: Misplaced, codec: Codec) -> Outgoing:
+def _record(each: MisplacedObservation, codec: Codec) -> Outgoing:
     return Outgoing(
         key=each.observation.assignment_id.encode(),
         value=encode_observation(each.observation, codec),

@@ -29,7 +29,7 @@ import faust
 from aiokafka.structs import ConsumerRecord
 from faust.types import TP, EventT, StreamT
 
-from streams.fold.misplaced import Misplaced
+from streams.fold.misplaced import MisplacedObservation
 from streams.fold.records import never
 from streams.model.errors import ConfigurationError, DependencyError, NewerEntryError
 from streams.model.events import Answer, DeadLetter, Decision
@@ -76,7 +76,7 @@ class Outcome:
     dead_letters: list[DeadLetter] = field(default_factory=list)
     decisions: list[Decision] = field(default_factory=list)
     answers: list[Answer] = field(default_factory=list)
-    misplaced: list[Misplaced] = field(default_factory=list)
+    misplaced: list[MisplacedObservation] = field(default_factory=list)
     progress: bytes = b""
     events: int = 0
 

@@ -30,6 +30,7 @@ from streams.wire.decisions import encode_decision
 from streams.wire.records import SINGLE_OBJECT
 from streams.wire.snapshots import encode_snapshot
 from streams.worker import metrics
+from streams.worker.evaluation_scheduler import EvaluationScheduler, Place
 from streams.worker.experiment_stage import ExperimentsStage
 from streams.worker.generation_follower import LOOK_S, GenerationFollower
 from streams.worker.last_snapshots import LastSnapshots
@@ -38,8 +39,7 @@ from streams.worker.outbox import Outgoing, deliver
 from streams.worker.pacing import TimeBudget, follow
 from streams.worker.point_recorder import PointRecorder
 from streams.worker.projector import Projector
-from streams.worker.snapshot_delivery import Evaluated, Outlets, SnapshotDelivery
-from streams.worker.turns import Place, Turns
+from streams.worker.snapshot_delivery import Evaluated, PublisherTopics, SnapshotDelivery
 
 LARGE_EVALUATION_S = 0.25
 """Evaluations that take longer run one at a time in a thread, on a separate time budget: their
@@ -65,7 +65,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Logged:
+class LogReaders:
     """Readers of what was logged before, by any worker.
 
     Attributes:
@@ -111,12 +111,12 @@ class Publisher:
     def __init__(
         self,
         stage: ExperimentsStage,
-        outlets: Outlets,
+        outlets: PublisherTopics,
         projector: Projector,
         codec: Codec,
         timeout_s: float,
         follower: GenerationFollower,
-        logged: Logged,
+        logged: LogReaders,
         points: PointRecorder,
     ) -> None:
         self._stage = stage
@@ -131,7 +131,7 @@ class Publisher:
         self._read_at = -1, -1
         self._failing: dict[int, Snapshot | None] = {}
         self._is_taking_over = False
-        self._turns = Turns()
+        self._turns = EvaluationScheduler()
         self._large: set[int] = set()
         self._large_task: asyncio.Task[None] | None = None
         self.delivery = SnapshotDelivery(

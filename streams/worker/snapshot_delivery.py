@@ -29,7 +29,7 @@ STEPS_AT_MOST = 0.95
 
 
 @dataclass(frozen=True, slots=True)
-class Outlets:
+class PublisherTopics:
     """Topics that are written because of evaluations."""
 
     posteriors: faust.TopicT
@@ -80,7 +80,7 @@ class SnapshotDelivery:
     def __init__(
         self,
         stage: ExperimentsStage,
-        outlets: Outlets,
+        outlets: PublisherTopics,
         projector: Projector,
         codec: Codec,
         timeout_s: float,

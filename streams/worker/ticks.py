@@ -58,7 +58,7 @@ class DueCommands(NamedTuple):
     interval_s: float
 
 
-class Ticks:
+class DueCommandLogger:
     """A loop that logs the due ticks of this worker's experiments.
 
     Args:

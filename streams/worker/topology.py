@@ -22,7 +22,7 @@ from streams.wire.framing import Framing
 from streams.worker.counted_until import CountedUntil
 from streams.worker.dead_letters import send_dead_letters
 from streams.worker.emitter import CellEmitter
-from streams.worker.endings import Endings
+from streams.worker.endings import ExperimentEndLogger
 from streams.worker.experiment_stage import ExperimentsStage
 from streams.worker.generation_follower import GenerationFollower
 from streams.worker.holdout_copies import HoldoutCopier
@@ -36,13 +36,13 @@ from streams.worker.outbox import Outgoing, deliver
 from streams.worker.partition_processor import Outcome, PartitionProcessor, Stage
 from streams.worker.point_recorder import PointRecorder
 from streams.worker.projector import Projector
-from streams.worker.publisher import Logged, Publisher
+from streams.worker.publisher import LogReaders, Publisher
 from streams.worker.schedules import LOOK_S as SCHEDULES_LOOK_S
 from streams.worker.schedules import due_schedule
-from streams.worker.snapshot_delivery import Outlets
+from streams.worker.snapshot_delivery import PublisherTopics
 from streams.worker.tables import DurableTable
 from streams.worker.tally_stage import TallyStage
-from streams.worker.ticks import DueCommands, Ticks
+from streams.worker.ticks import DueCommandLogger, DueCommands
 from streams.worker.transport import BatchingApp
 
 
@@ -87,7 +87,7 @@ def attach(
     limit = settings.deduplication_max_entries
     impressions = catalogue.IMPRESSIONS.full_name(settings.topic_prefix)
     observations = catalogue.OBSERVATIONS.full_name(settings.topic_prefix)
-    outlets = Outlets(
+    outlets = PublisherTopics(
         posteriors=topology.topic(catalogue.POSTERIORS),
         decisions=topology.decisions,
         commands=topology.topic(catalogue.COMMANDS),
@@ -111,7 +111,7 @@ def attach(
         codec,
         topology.timeout_s,
         follower,
-        Logged(
+        LogReaders(
             LoggedDecisions(source, framing),
             LastSnapshots(
                 source,
@@ -138,7 +138,7 @@ def attach(
     )
     topology.agent("experiments", [catalogue.COMMANDS, catalogue.TALLIES], experiments)
     experiments.on_release = projector.forget
-    endings = Endings(
+    endings = ExperimentEndLogger(
         experiments,
         {
             each.name: topology.topic(each)
@@ -150,7 +150,7 @@ def attach(
         keep_s=settings.archived_keep_s,
         timeout_s=topology.timeout_s,
     )
-    ticks = Ticks(
+    ticks = DueCommandLogger(
         experiments,
         outlets.commands,
         codec,
@@ -159,7 +159,7 @@ def attach(
         timeout_s=topology.timeout_s,
     )
     counted = CountedUntil(settings, source)
-    schedules = Ticks(
+    schedules = DueCommandLogger(
         experiments,
         outlets.commands,
         codec,

@@ -10,7 +10,7 @@ import httpx
 import pytest
 import stamina
 
-from api.services.apart import TIMEOUT_S
+from api.services.isolated_process import TIMEOUT_S
 from experiment_streams_client import (
     ApiError,
     ApiUnreachableError,

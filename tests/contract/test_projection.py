@@ -23,7 +23,7 @@ from streams.model.generations import FIRST, Generations
 from streams.model.ids import experiment_id
 from streams.projection.connection import connect
 from streams.projection.keys import Keys
-from streams.projection.reader import Projected, ProjectionReader
+from streams.projection.reader import ProjectedSnapshots, ProjectionReader
 from streams.projection.writer import HistoryRecord, ProjectionWriter, SnapshotRecord
 from streams.settings import Settings
 from streams.tallies.cell import Tally
@@ -115,8 +115,8 @@ def record(number: int, version: int, name: str = "x", *, failed: bool = False) 
     return SnapshotRecord(snapshot.experiment.id, version, encode_snapshot(snapshot), failed)
 
 
-def titles(found: Projected | list[Snapshot]) -> list[str]:
-    snapshots = found.snapshots if isinstance(found, Projected) else found
+def titles(found: ProjectedSnapshots | list[Snapshot]) -> list[str]:
+    snapshots = found.snapshots if isinstance(found, ProjectedSnapshots) else found
     return [snapshot.experiment.definition.config.name for snapshot in snapshots]
 
 
@@ -164,8 +164,8 @@ async def test_statistics_replace_a_failed_evaluation_of_the_same_version_and_ne
 async def test_snapshots_come_as_they_are_asked_for_and_are_those_that_there_are(
     writer, reader
 ) -> None:
-    assert await reader.snapshots(NAMES) == Projected(0, [])
-    assert await reader.newer({}) == Projected(0, [], names=frozenset())
+    assert await reader.snapshots(NAMES) == ProjectedSnapshots(0, [])
+    assert await reader.newer({}) == ProjectedSnapshots(0, [], names=frozenset())
 
     await writer.write_snapshots([record(1, 5, "one"), record(2, 3, "two")])
 

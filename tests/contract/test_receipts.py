@@ -15,10 +15,10 @@ from streams.projection.keys import Keys
 from streams.projection.receipts import (
     N_SHARDS,
     Answer,
+    Certainty,
     Place,
-    Question,
     ReceiptStore,
-    Standing,
+    StoreQuery,
 )
 from streams.settings import Settings
 from tests.twins.receipts import MemoryReceiptStore
@@ -27,8 +27,12 @@ EXPERIMENT, OTHER = "exp_0000000000001", "exp_0000000000002"
 SPREAD = 0x9E3779B97F4A7C15
 KEYRING = Keyring({1: bytes(32)})
 ROOM = 4
-FIRST, KNOWN, PROVISIONAL = Standing.FIRST, Standing.KNOWN, Standing.PROVISIONAL
-FULL, UNKNOWN = Standing.FULL, Standing.UNKNOWN
+FIRST, KNOWN, PROVISIONAL = (
+    Certainty.FIRST,
+    Certainty.KNOWN,
+    Certainty.PROVISIONAL,
+)
+FULL, UNKNOWN = Certainty.FULL, Certainty.UNKNOWN
 
 
 @dataclass(frozen=True)
@@ -113,9 +117,9 @@ async def ask(
     *,
     is_sure: bool = False,
     other: int | None = None,
-) -> tuple[bytes, Standing, bool]:
+) -> tuple[bytes, Certainty, bool]:
     second = None if other is None else place(other).unit
-    [answer] = await store.ask([Question(place(unit), offered, is_sure, second)])
+    [answer] = await store.ask([StoreQuery(place(unit), offered, is_sure, second)])
     return answer.receipt, answer.standing, answer.is_shared
 
 
@@ -129,11 +133,11 @@ async def test_the_first_receipt_of_a_unit_stays(store) -> None:
 async def test_units_of_one_call_are_decided_in_order_and_phases_apart(store) -> None:
     answers = await store.ask(
         [
-            Question(place(1), receipt(1)),
-            Question(place(2), receipt(2)),
-            Question(place(1), receipt(1, 9)),
-            Question(place(1, phase=1), receipt(1, 9)),
-            Question(place(1, experiment=OTHER), receipt(1, 9)),
+            StoreQuery(place(1), receipt(1)),
+            StoreQuery(place(2), receipt(2)),
+            StoreQuery(place(1), receipt(1, 9)),
+            StoreQuery(place(1, phase=1), receipt(1, 9)),
+            StoreQuery(place(1, experiment=OTHER), receipt(1, 9)),
         ]
     )
 
@@ -193,7 +197,7 @@ async def test_both_ids_of_a_unit_have_one_receipt_and_its_own_goes_first(store)
 async def test_of_units_that_may_be_in_the_log_alone_the_log_decides(store) -> None:
     """As of an experiment whose units were found by their hash, until one had two ids."""
     for unit, other in ((1, 2), (3, 4)):
-        question = Question(place(unit), receipt(other), False, place(other).unit, True)
+        question = StoreQuery(place(unit), receipt(other), False, place(other).unit, True)
         answers = [(await store.ask([question]))[0] for _ in range(2)]
         assert answers == [Answer(receipt(other), PROVISIONAL, True)] * 2
     assert await store.aliased() == {EXPERIMENT}
@@ -223,7 +227,7 @@ async def test_a_shard_has_room_for_so_many_and_no_more(subject, is_complete) ->
     if is_complete:
         await declare(store)
     units = [Place(EXPERIMENT, 0, number) for number in range(6)]  # all of the first shard
-    questions = [Question(each, receipt(each.unit)) for each in units]
+    questions = [StoreQuery(each, receipt(each.unit)) for each in units]
 
     first = [answer.standing for answer in await store.ask(questions)]
     again = [answer.standing for answer in await store.ask(questions)]
@@ -236,11 +240,11 @@ async def test_a_shard_has_room_for_so_many_and_no_more(subject, is_complete) ->
 async def test_a_provisional_receipt_finds_its_shard_full(subject) -> None:
     store = subject.store
     units = [Place(EXPERIMENT, 0, number) for number in range(5)]
-    [_] = await store.ask([Question(units[4], receipt(4))])
+    [_] = await store.ask([StoreQuery(units[4], receipt(4))])
     assert await store.add({each: receipt(each.unit) for each in units[:4]}) == 4
     await declare(store)
 
-    [answer] = await store.ask([Question(units[4], b"")])
+    [answer] = await store.ask([StoreQuery(units[4], b"")])
 
     assert answer == (receipt(4), FULL, False)
 
@@ -275,7 +279,7 @@ async def test_receipts_of_the_log_are_kept_of_units_that_have_none(store) -> No
     assert await store.add({}) == 0
 
     assert (await ask(store, 1))[0] == receipt(1)
-    [answer] = await store.ask([Question(place(2, 1), b"")])
+    [answer] = await store.ask([StoreQuery(place(2, 1), b"")])
     assert answer == (receipt(2, 5), KNOWN, False)
     assert await store.places() == [(EXPERIMENT, 0), (EXPERIMENT, 1)]
 
@@ -332,7 +336,7 @@ async def test_a_phase_is_freed_and_no_other(store) -> None:
     assert await store.places() == [(EXPERIMENT, 1), (OTHER, 0)]
     assert await store.aliased() == {OTHER}
     found = await store.ask(
-        [Question(each, b"") for each in (place(1), place(1, 1), place(1, 0, OTHER))]
+        [StoreQuery(each, b"") for each in (place(1), place(1, 1), place(1, 0, OTHER))]
     )
     assert [each.receipt for each in found] == [b"", receipt(1, 5), receipt(1, 7)]
 
@@ -350,14 +354,14 @@ def drawn(draw: random.Random) -> Place:
     return found if unit % 2 else found._replace(unit=unit)
 
 
-def drawn_questions(draw: random.Random, step: int) -> list[Question]:
+def drawn_questions(draw: random.Random, step: int) -> list[StoreQuery]:
     asked = []
     for _ in range(3):
         unit, other = drawn(draw), drawn(draw).unit if draw.random() < 0.4 else None
         offered = receipt(draw.randrange(12), step) if draw.random() < 0.7 else b""
         is_sure = bool(offered) and draw.random() < 0.2
         if other != unit.unit:
-            asked.append(Question(unit, offered, is_sure, other))
+            asked.append(StoreQuery(unit, offered, is_sure, other))
     return asked
 
 
@@ -385,8 +389,8 @@ async def test_redis_decides_as_the_twin_whatever_they_are_asked(
             case 3:
                 await both("free", unit.experiment_id, unit.phase)
             case 4:
-                [before] = await subjects[0].store.ask([Question(unit, b"")])
-                await both("ask", [Question(unit, b"")])  # asking may move a provisional one
+                [before] = await subjects[0].store.ask([StoreQuery(unit, b"")])
+                await both("ask", [StoreQuery(unit, b"")])  # asking may move a provisional one
                 await both("replace", unit, before.receipt, receipt(draw.randrange(12), step))
             case _:
                 await both("ask", drawn_questions(draw, step))
@@ -401,7 +405,7 @@ async def test_receipts_expire_only_unused_and_leave_no_name_behind(
     store = ReceiptStore(client, Keys(settings.namespace), 3600)
     await declare(store)
     await store.ask(
-        [Question(place(unit, phase), receipt(unit)) for unit in range(50) for phase in (0, 1)]
+        [StoreQuery(place(unit, phase), receipt(unit)) for unit in range(50) for phase in (0, 1)]
     )
     names = [name async for name in client.scan_iter(f"{settings.namespace}:v1:receipts:exp_*")]
     lives_s = {await client.ttl(name) for name in names}
@@ -412,5 +416,5 @@ async def test_receipts_expire_only_unused_and_leave_no_name_behind(
     assert lives_s <= {3600, 3599, 3598}
     assert len(left) < len(names) <= N_SHARDS
     assert await store.places() == [(EXPERIMENT, 1)]
-    [answer] = await store.ask([Question(place(7, 1), b"")])
-    assert answer == Answer(receipt(7), Standing.KNOWN, is_shared=False)
+    [answer] = await store.ask([StoreQuery(place(7, 1), b"")])
+    assert answer == Answer(receipt(7), Certainty.KNOWN, is_shared=False)

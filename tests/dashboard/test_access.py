@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from starlette.requests import Request
 
 from dashboard.csrf import CsrfTokens, is_cross_site
-from dashboard.feeds import Moment
+from dashboard.feeds import FeedState
 from dashboard.pages.experiment import _events
 from dashboard.sessions import SessionStore
 
@@ -231,10 +231,10 @@ async def test_who_has_signed_out_is_shown_nothing_new(browser):
     session = dashboard.sessions.find(session_id)
 
     async def changing(*_):
-        yield Moment(1, is_live=False)
+        yield FeedState(1, is_live=False)
         dashboard.sessions.close(session_id)
-        yield Moment(2, is_live=False)
-        yield Moment(3, is_live=False)
+        yield FeedState(2, is_live=False)
+        yield FeedState(3, is_live=False)
 
     dashboard.feeds.follow = changing
     request = Request({"type": "http", "app": browser.http.app, "headers": []})

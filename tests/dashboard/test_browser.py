@@ -256,7 +256,7 @@ def send_traffic(client: ExperimentClient, experiment: str, first: int, n: int) 
 
 def confirm(visit: Visit, link: str, button: str | None = None) -> None:
     visit.page.get_by_role("link", name=link, exact=True).click()
-    expect(visit.page.get_by_text("Way back", exact=True)).to_be_visible()
+    expect(visit.page.get_by_text("Undo", exact=True)).to_be_visible()
     visit.page.get_by_role("button", name=button or link, exact=True).click()
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dashboard.views.definition_fields import Unreadable, value_of
+from dashboard.views.definition_fields import FieldValueError, value_of
 from dashboard.views.definition_form import (
     CONFIG,
     GROUPS,
@@ -221,7 +221,7 @@ def test_a_path_of_the_api_is_a_field_of_the_form(path, name):
     ],
 )
 def test_a_text_of_another_kind_is_told_beside_its_field(kind, text):
-    with pytest.raises(Unreadable):
+    with pytest.raises(FieldValueError):
         value_of(kind, text)
 
 

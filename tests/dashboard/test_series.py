@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from dashboard.views.history import Happening
+from dashboard.views.history import HistoryRow
 from dashboard.views.series import TABLE_ROWS, series_view
 from dashboard.views.text import SPACE
 from experiment_streams_client import Timeseries
@@ -60,9 +60,9 @@ def test_the_planned_size_comes_at_the_pace_of_the_last_week():
 
 def test_marks_are_what_happened_within_the_chart():
     happened = [
-        Happening(BEGIN + 2 * 60_000, "Changed"),
-        Happening(BEGIN + 60_000, "Started"),
-        Happening(BEGIN - 60_000, "Created"),
+        HistoryRow(BEGIN + 2 * 60_000, "Changed"),
+        HistoryRow(BEGIN + 60_000, "Started"),
+        HistoryRow(BEGIN - 60_000, "Created"),
     ]
 
     found = series_view(facts(), series(5), happened)

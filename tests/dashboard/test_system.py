@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from api.http.models.operation import Doctor, Resent
-from dashboard.resending import KEPT, Resending
+from dashboard.submitted_forms import KEPT, SubmittedForms
 from dashboard.views.system import report_view
 from tests.dashboard.samples import PLACE, doctor_json, letter_json, letters_json
 
@@ -326,7 +326,7 @@ def test_a_form_of_another_site_sends_nothing(manager):
 
 class TestResending:
     async def test_forms_at_the_same_time_are_one_call(self):
-        resending, calls, open_ = Resending(), [], asyncio.Event()
+        resending, calls, open_ = SubmittedForms(), [], asyncio.Event()
 
         async def send() -> Resent:
             calls.append(1)
@@ -345,7 +345,7 @@ class TestResending:
         assert len(calls) == 2
 
     async def test_answers_are_kept_for_a_while(self):
-        resending, calls = Resending(), []
+        resending, calls = SubmittedForms(), []
 
         async def send() -> Resent:
             calls.append(1)

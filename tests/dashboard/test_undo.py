@@ -7,7 +7,7 @@ import re
 import pytest
 
 from api.http.models.dry_run import DryRunEffect
-from dashboard.views.undo import effects_on_users, way_back
+from dashboard.views.undo import effects_on_users, undo_view
 from experiment_streams_client import HistoryItem
 from tests.dashboard.samples import BLUE, dry_run_json, facts, history_json, undone_by
 
@@ -71,8 +71,8 @@ def answer_history(browser, *entries) -> None:
         ),
     ],
 )
-def test_a_way_back_leads_to_the_page_that_does_it(method, path, body, label, place):
-    found = way_back(HistoryItem.model_validate(undone_by(method, path, body)))
+def test_an_undo_leads_to_the_page_that_does_it(method, path, body, label, place):
+    found = undo_view(HistoryItem.model_validate(undone_by(method, path, body)))
 
     assert found is not None
     assert (found.label, found.place) == (label, place)
@@ -80,7 +80,7 @@ def test_a_way_back_leads_to_the_page_that_does_it(method, path, body, label, pl
 
 @pytest.mark.parametrize(("method", "path"), [("", ""), ("POST", f"{PAGE}/of-tomorrow")])
 def test_without_a_request_that_is_known_there_is_none(method, path):
-    assert way_back(HistoryItem.model_validate(undone_by(method, path, {}))) is None
+    assert undo_view(HistoryItem.model_validate(undone_by(method, path, {}))) is None
 
 
 def test_the_history_offers_ways_back_by_scope(browser):

@@ -191,7 +191,7 @@ def test_the_commands_that_are_offered_are_those_the_engine_takes(status, names)
     found = actions(facts({"status": status}))
 
     assert {action.name for action in found} == names
-    assert all(action.effect and action.statistics and action.way_back for action in found)
+    assert all(action.effect and action.statistics and action.undo for action in found)
 
 
 def test_a_shipped_winner_can_be_rolled_back_once():

@@ -29,8 +29,8 @@ from streams.model.errors import EngineError
 from streams.model.events import LETTER_VALUE_BYTES
 from streams.settings import Settings
 from streams.webhooks.configuration import policy_of
-from streams.webhooks.courier import now_ms
 from streams.webhooks.definition import WebhookRequest
+from streams.webhooks.dispatcher import now_ms
 from streams.webhooks.log import WebhookReader, WebhookWriter
 from streams.webhooks.sealing import seals_of
 from streams.webhooks.signing import new_secret

@@ -22,8 +22,8 @@ from streams.model.experiment_keys import key_number
 from streams.model.ids import experiment_id
 from streams.settings import Settings
 from streams.webhooks.configuration import policy_of
-from streams.webhooks.courier import now_ms
 from streams.webhooks.definition import WebhookRequest
+from streams.webhooks.dispatcher import now_ms
 from streams.webhooks.log import WebhookReader, WebhookWriter
 from streams.webhooks.sealing import seals_of
 from streams.webhooks.signing import new_secret

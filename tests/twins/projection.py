@@ -15,7 +15,7 @@ from streams.experiments.time_points import TimePoint
 from streams.model.errors import DependencyError
 from streams.model.events import Answer
 from streams.model.generations import FIRST, Generations
-from streams.projection.reader import Projected, in_order
+from streams.projection.reader import ProjectedSnapshots, in_order
 from streams.projection.writer import HistoryRecord, SnapshotRecord
 from streams.wire.snapshots import decode_snapshot, encode_snapshot
 
@@ -260,7 +260,7 @@ class MemoryProjectionReader:
         self._is_pinned = is_pinned
         self._last = generation, 0
 
-    async def snapshots(self, experiment_ids: Sequence[str]) -> Projected:
+    async def snapshots(self, experiment_ids: Sequence[str]) -> ProjectedSnapshots:
         generation, epoch = self._active()
         return self._decoded(epoch, generation, experiment_ids)
 
@@ -283,12 +283,12 @@ class MemoryProjectionReader:
         held = self._projection.time_points[experiment_id]
         return await in_order([held[slot] for slot in slots if slot in held])
 
-    async def newer(self, known: Mapping[str, int]) -> Projected:
+    async def newer(self, known: Mapping[str, int]) -> ProjectedSnapshots:
         generation, epoch = self._active()
         held = self._projection.snapshots[generation]
         changed = [name for name in sorted(held) if known.get(name) != held[name].version]
         found = self._decoded(epoch, generation, changed)
-        return Projected(epoch, found.snapshots, found.unreadable, frozenset(held))
+        return ProjectedSnapshots(epoch, found.snapshots, found.unreadable, frozenset(held))
 
     async def active_generation(self) -> int:
         return self._active()[0]
@@ -342,7 +342,7 @@ class MemoryProjectionReader:
             self._last = active.active, active.epoch
         return self._last
 
-    def _decoded(self, epoch: int, generation: int, names: Sequence[str]) -> Projected:
+    def _decoded(self, epoch: int, generation: int, names: Sequence[str]) -> ProjectedSnapshots:
         held = self._projection.snapshots[generation]
         found, unreadable = [], {}
         for name in names:
@@ -352,4 +352,4 @@ class MemoryProjectionReader:
                 found.append(decode_snapshot(held[name].payload))
             except Exception as error:  # noqa: BLE001 - as the reader of Redis
                 unreadable[name] = f"{type(error).__name__}: {error}"
-        return Projected(epoch, found, unreadable)
+        return ProjectedSnapshots(epoch, found, unreadable)

@@ -6,7 +6,14 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from streams.model.errors import DependencyError
-from streams.projection.receipts import ROOM, SHARD_BITS, Answer, Place, Question, Standing
+from streams.projection.receipts import (
+    ROOM,
+    SHARD_BITS,
+    Answer,
+    Certainty,
+    Place,
+    StoreQuery,
+)
 
 Shard = tuple[str, int, int]
 
@@ -54,7 +61,7 @@ class MemoryReceiptStore:
     def complete(self, value: bool) -> None:
         self._complete_for = self.server if value else None
 
-    async def ask(self, questions: Sequence[Question]) -> list[Answer]:
+    async def ask(self, questions: Sequence[StoreQuery]) -> list[Answer]:
         self.calls.append(len(questions))
         if self.error is not None:
             raise self.error
@@ -160,29 +167,29 @@ class MemoryReceiptStore:
 
     def _keep(
         self, place: Place, receipt: bytes, *, is_sure: bool, is_complete: bool = True
-    ) -> Standing:
+    ) -> Certainty:
         is_first = (self.complete and is_complete) or is_sure
         kept = self.receipts if is_first else self.new
         if not self._has_room(kept, place):
-            return Standing.FULL
+            return Certainty.FULL
         kept[place] = receipt
         if not is_first:
-            return Standing.PROVISIONAL
+            return Certainty.PROVISIONAL
         self._places.add(place[:2])
-        return Standing.FIRST
+        return Certainty.FIRST
 
-    def _find(self, place: Place, *, is_complete: bool) -> tuple[bytes, Standing]:
+    def _find(self, place: Place, *, is_complete: bool) -> tuple[bytes, Certainty]:
         if place in self.receipts:
-            return self.receipts[place], Standing.KNOWN
+            return self.receipts[place], Certainty.KNOWN
         if place not in self.new:
-            return b"", Standing.UNKNOWN
+            return b"", Certainty.UNKNOWN
         receipt = self.new[place]
         if not (self.complete and is_complete):
-            return receipt, Standing.PROVISIONAL
-        if self._keep(place, receipt, is_sure=True) is Standing.FULL:
-            return receipt, Standing.FULL
+            return receipt, Certainty.PROVISIONAL
+        if self._keep(place, receipt, is_sure=True) is Certainty.FULL:
+            return receipt, Certainty.FULL
         del self.new[place]
-        return receipt, Standing.KNOWN
+        return receipt, Certainty.KNOWN
 
     def _answer(
         self,
@@ -194,9 +201,9 @@ class MemoryReceiptStore:
     ) -> Answer:
         settled = not may_be_logged
         found, standing = self._find(place, is_complete=settled)
-        if is_sure and standing is not Standing.KNOWN:
+        if is_sure and standing is not Certainty.KNOWN:
             self._keep(place, receipt, is_sure=True)
-            found, standing = receipt, Standing.KNOWN
+            found, standing = receipt, Certainty.KNOWN
         if other is None:
             if not found and receipt:
                 found, standing = (
@@ -208,13 +215,13 @@ class MemoryReceiptStore:
         found2, standing2 = self._find(second, is_complete=settled)
         if not found and found2:
             found, standing = found2, standing2
-            is_known = standing is Standing.KNOWN
+            is_known = standing is Certainty.KNOWN
             self._keep(place, found, is_sure=is_known, is_complete=settled)
         elif not found and receipt:
             found = receipt
             standing = self._keep(place, receipt, is_sure=False, is_complete=settled)
         if found and not found2:
-            is_known = standing is Standing.KNOWN
+            is_known = standing is Certainty.KNOWN
             self._keep(second, found, is_sure=is_known, is_complete=settled)
             found2 = found
         is_shared = bool(found) and found == found2

@@ -9,7 +9,7 @@ import numpy as np
 import typer
 
 from streams.cli import terminal
-from streams.cli.evaluation.views import Asked, evaluation_json, evaluation_view
+from streams.cli.evaluation.views import EvaluationQuery, evaluation_json, evaluation_view
 from streams.cli.log_options import (
     CORES,
     Archive,
@@ -111,7 +111,9 @@ def evaluate(
     own = None if run is None else own_run(log.n_units, run)
     with counting("replaying the policy over units", log.n_units) as advance:
         found = evaluate_target(log, replayed(log, weigh, size, own, advance))
-    asked = Asked(supposed, size, is_fixed=weights is not None, is_own_run=own is not None)
+    asked = EvaluationQuery(
+        supposed, size, is_fixed=weights is not None, is_own_run=own is not None
+    )
     if as_json:
         terminal.print_json(evaluation_json(asked, found, log.unmatched))
     else:

@@ -32,7 +32,7 @@ NEGLIGIBLE_LACK = 0.005
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class EvaluationQuery:
     """Arguments of an evaluation.
 
     Attributes:
@@ -53,7 +53,7 @@ class Asked:
         return self.experiment.definition.config.parameters.adaptive and not self.is_fixed
 
 
-def evaluation_view(asked: Asked, found: Evaluation, unmatched: int) -> RenderableType:
+def evaluation_view(asked: EvaluationQuery, found: Evaluation, unmatched: int) -> RenderableType:
     """Return estimates, variants, diagnostics and one sentence.
 
     Args:
@@ -84,7 +84,7 @@ def evaluation_view(asked: Asked, found: Evaluation, unmatched: int) -> Renderab
     return Group(*parts, Text(NOTE, "dim"))
 
 
-def evaluation_json(asked: Asked, found: Evaluation, unmatched: int) -> dict[str, Any]:
+def evaluation_json(asked: EvaluationQuery, found: Evaluation, unmatched: int) -> dict[str, Any]:
     """Return the same as a JSON object; the arguments are those of `evaluation_view`."""
     experiment, is_fixed = asked.experiment, asked.is_fixed
     config = experiment.definition.config
@@ -122,7 +122,7 @@ def evaluation_json(asked: Asked, found: Evaluation, unmatched: int) -> dict[str
     }
 
 
-def _named(asked: Asked) -> str:
+def _named(asked: EvaluationQuery) -> str:
     if asked.is_fixed:
         return "fixed shares"
     policy = asked.experiment.definition.config.parameters
@@ -135,7 +135,7 @@ def _named(asked: Asked) -> str:
     return f"{policy.type} ({written}), allocated anew every {asked.size:,} units,"
 
 
-def _learned(asked: Asked, found: Evaluation) -> str:
+def _learned(asked: EvaluationQuery, found: Evaluation) -> str:
     """Return what the policy knew, which decides what the answer means."""
     if not asked.is_own_run:
         return (

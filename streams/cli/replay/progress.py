@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
 from streams.cli.progress import bars
-from streams.replay.verify import Watcher
+from streams.replay.verify import ReplayObserver
 
 
-class Bar(Watcher):
+class Bar(ReplayObserver):
     """Shows how far a replay is.
 
     Attributes:

@@ -10,10 +10,10 @@ from streams.kafka.records import LogSource, Span
 from streams.model.errors import DependencyError
 from streams.ops.archive.errors import ArchiveError
 from streams.ops.archive.lock import owned
-from streams.ops.archive.partition import Appended, PartitionArchive
+from streams.ops.archive.partition import AppendedRecords, PartitionArchive
 
 
-class Watcher:
+class ArchiveObserver:
     """Observer of a run's progress; this one ignores it."""
 
     def begins(self, topic: str, records: int) -> None:
@@ -29,8 +29,8 @@ def archive(
     topics: Sequence[str],
     *,
     accept_gap: bool = False,
-    watcher: Watcher | None = None,
-) -> list[Appended]:
+    watcher: ArchiveObserver | None = None,
+) -> list[AppendedRecords]:
     """Archive what Kafka has of topics and the archive has not; return what was added.
 
     A topic is added whole or, when the run fails in it, up to the files that were finished.
@@ -68,9 +68,9 @@ def _archive_topic(
     topic: str,
     parts: Mapping[int, PartitionArchive],
     spans: Mapping[int, Span],
-    watcher: Watcher | None,
-) -> list[Appended]:
-    watcher = watcher or Watcher()
+    watcher: ArchiveObserver | None,
+) -> list[AppendedRecords]:
+    watcher = watcher or ArchiveObserver()
     for part in parts.values():
         part.make_directory()
     starts = {p: part.start(spans[p].begin) for p, part in parts.items()}

@@ -12,7 +12,7 @@ from streams.ops.archive.layout import ArchiveFile, day_of, files_of, partition_
 
 
 @dataclass(frozen=True, slots=True)
-class Appended:
+class AppendedRecords:
     """Records that a run has added to a partition.
 
     Attributes:
@@ -96,7 +96,7 @@ class PartitionArchive:
         self._records += 1
         return True
 
-    def finish(self) -> Appended:
+    def finish(self) -> AppendedRecords:
         """Put the last file in its place.
 
         Raises:
@@ -105,7 +105,7 @@ class PartitionArchive:
         if self._to_compare is not None:
             raise mismatch(self.topic, self.partition, self._to_compare.offset)
         self._seal()
-        return Appended(
+        return AppendedRecords(
             self.topic, self.partition, self._records, self._files, self._missing, self._end
         )
 

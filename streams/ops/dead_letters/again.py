@@ -11,28 +11,28 @@ from typing import Any
 from streams.model.errors import InputError
 from streams.ops.dead_letters.originals import Original, originals_of, single
 from streams.ops.dead_letters.place import Place
-from streams.ops.dead_letters.reading import Found, Record, Selection, find_letters
+from streams.ops.dead_letters.reading import FoundLetter, Record, Selection, find_letters
 from streams.ops.dead_letters.resending import Resend, resends_of
 from streams.ops.dead_letters.sending import send_again
 from streams.settings import Settings
 from streams.wire.framing import framing
 
 
-def letters_of(settings: Settings, places: Sequence[Place]) -> list[Found]:
+def letters_of(settings: Settings, places: Sequence[Place]) -> list[FoundLetter]:
     """Return the letters of places, or of one event of a letter.
 
     Raises:
         InputError: one has none (`DEAD_LETTER_NOT_FOUND`).
         DependencyError: Kafka does not answer.
     """
-    known: defaultdict[Record, list[Found]] = defaultdict(list)
+    known: defaultdict[Record, list[FoundLetter]] = defaultdict(list)
     for found in find_letters(settings, Selection()):
         known[found.place.record].append(found)
     return [_of_place(known[place.record], place) for place in dict.fromkeys(places)]
 
 
 async def prepared(
-    settings: Settings, found: Sequence[Found]
+    settings: Settings, found: Sequence[FoundLetter]
 ) -> tuple[list[Resend], list[InputError]]:
     """Return what of letters can be sent again, in the order they were refused in, and what cannot.
 
@@ -78,7 +78,7 @@ def resend(settings: Settings, places: Sequence[Place]) -> dict[str, Any]:
     }
 
 
-def _of_place(found: list[Found], place: Place) -> Found:
+def _of_place(found: list[FoundLetter], place: Place) -> FoundLetter:
     for each in found:
         if each.place == place:
             return each

@@ -9,7 +9,7 @@ from streams.model.errors import EngineError
 from streams.model.ids import experiment_id
 from streams.model.receipts import Keyring
 from streams.ops.dead_letters.place import Place
-from streams.ops.dead_letters.reading import Found, Selection, find_letters
+from streams.ops.dead_letters.reading import FoundLetter, Selection, find_letters
 from streams.receipt_keys import keyring_of
 from streams.settings import Settings
 
@@ -17,7 +17,7 @@ SHOWN_RANGES = 16
 """Ranges of a letter that are shown; a letter may have thousands."""
 
 
-def letter_json(found: Found) -> dict[str, Any]:
+def letter_json(found: FoundLetter) -> dict[str, Any]:
     """Return a letter as a JSON object, without the bytes of its record."""
     letter = found.letter
     return {
@@ -86,7 +86,7 @@ def letters_page(
     }
 
 
-def _experiment_of(found: Found, keyring: Keyring | None) -> str | None:
+def _experiment_of(found: FoundLetter, keyring: Keyring | None) -> str | None:
     """Return the id of the experiment that the key of a record names; None if it names none."""
     key = (found.letter.key or b"").decode(errors="replace")
     if key.startswith("exp_"):

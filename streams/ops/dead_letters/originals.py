@@ -11,7 +11,7 @@ from streams.kafka.settings import KafkaSettings
 from streams.kafka.source import KafkaSource
 from streams.model.errors import InputError
 from streams.model.events import DeadLetter
-from streams.ops.dead_letters.reading import Found, Record, letters
+from streams.ops.dead_letters.reading import FoundLetter, Record, letters
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ ReadPlace = Callable[[Record], StoredRecord | None]
 """Returns what a topic holds at a place; None when it is no longer there."""
 
 
-def originals_of(settings: KafkaSettings, found: Collection[Found]) -> Originals:
+def originals_of(settings: KafkaSettings, found: Collection[FoundLetter]) -> Originals:
     """Return the records of some letters.
 
     Raises:

@@ -23,7 +23,7 @@ Record = tuple[str, int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundLetter:
     """A dead letter without the bytes of its record.
 
     Attributes:
@@ -56,7 +56,7 @@ class Selection:
     topic: str | None = None
     since_ms: int | None = None
 
-    def has(self, found: Found, topic_prefix: str = "") -> bool:
+    def has(self, found: FoundLetter, topic_prefix: str = "") -> bool:
         """Return whether a letter is meant."""
         return (
             (self.code is None or found.letter.code == self.code)
@@ -67,7 +67,7 @@ class Selection:
         )
 
 
-def find_letters(settings: KafkaSettings, selection: Selection) -> list[Found]:
+def find_letters(settings: KafkaSettings, selection: Selection) -> list[FoundLetter]:
     """Return the letters that are meant, newest first, each place once.
 
     A letter may be written twice when a worker ends in between; the later one stands.
@@ -75,11 +75,11 @@ def find_letters(settings: KafkaSettings, selection: Selection) -> list[Found]:
     Raises:
         DependencyError: Kafka does not answer, or does not have the topic.
     """
-    newest: dict[Place, Found] = {}
+    newest: dict[Place, FoundLetter] = {}
     for letter, written_at_ms in letters(settings):
         held = None if letter.value is None else len(letter.value)
         n_bytes = held if letter.value_bytes is None else letter.value_bytes
-        found = Found(replace(letter, value=None), written_at_ms, n_bytes)
+        found = FoundLetter(replace(letter, value=None), written_at_ms, n_bytes)
         if selection.has(found, settings.topic_prefix):
             newest[found.place] = found
     return sorted(newest.values(), key=lambda found: (-found.written_at_ms, found.place))

@@ -42,7 +42,7 @@ from streams.kafka.requirements import deviations, missing_rights
 from streams.kafka.rights import log_group, rights_of_doctor
 from streams.kafka.schema_levels import levels_of
 from streams.kafka.source import KafkaSource
-from streams.kafka.topics import Described, describe, missing_group_rights
+from streams.kafka.topics import TopicDescriptions, describe, missing_group_rights
 from streams.model.errors import DependencyError, EngineError, EventError
 from streams.model.ids import experiment_id
 from streams.model.receipts import Keyring
@@ -224,7 +224,7 @@ async def _kafka(
 def _lacking(
     settings: Settings,
     needed: Mapping[str, frozenset[str]],
-    described: Described,
+    described: TopicDescriptions,
     client: AdminClient,
 ) -> list[str]:
     groups = {settings.faust_app_id: "DESCRIBE", f"{log_group(settings)}doctor": "DESCRIBE"}

@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from streams.replay.off_policy.intervals import (
     LEVEL,
     UNKNOWN,
-    Bounded,
+    BoundedSample,
     Estimate,
     FloatArray,
     estimate,
@@ -77,7 +77,9 @@ def effective_units(weights: FloatArray) -> float:
     return float(weights.sum()) ** 2 / squares if squares else 0.0
 
 
-def mean(increments: FloatArray, level: float = LEVEL, bounded: Bounded | None = None) -> Estimate:
+def mean(
+    increments: FloatArray, level: float = LEVEL, bounded: BoundedSample | None = None
+) -> Estimate:
     """Return the mean of increments that each have, given the past, the mean asked for.
 
     Args:
@@ -172,7 +174,7 @@ def gain(
     if largest is not None:
         squares = float(np.square(weights - 1.0).sum())
         units = len(weights) ** 2 / squares if squares else math.inf
-        bounded = Bounded(largest, units, float(increments.mean()))
+        bounded = BoundedSample(largest, units, float(increments.mean()))
     return mean(increments - values, level, bounded)
 
 
@@ -318,7 +320,7 @@ def variant_means(
     return means, errors
 
 
-def _bounded(weights: FloatArray, largest: float | None) -> Bounded | None:
+def _bounded(weights: FloatArray, largest: float | None) -> BoundedSample | None:
     """Return how much weighted units say of values in [0, largest]."""
     units = effective_units(weights)
-    return None if largest is None or not units else Bounded(largest, units)
+    return None if largest is None or not units else BoundedSample(largest, units)

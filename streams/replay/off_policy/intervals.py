@@ -90,7 +90,7 @@ UNKNOWN = Estimate(math.nan, -math.inf, math.inf, is_reliable=False)
 
 
 @dataclass(frozen=True, slots=True)
-class Bounded:
+class BoundedSample:
     """Values in [0, largest], and how many of equal weight say as much.
 
     Attributes:
@@ -106,7 +106,7 @@ class Bounded:
 
 
 def estimate(
-    value: float, influences: FloatArray, level: float = LEVEL, bounded: Bounded | None = None
+    value: float, influences: FloatArray, level: float = LEVEL, bounded: BoundedSample | None = None
 ) -> Estimate:
     """Return an estimate with its interval.
 
@@ -153,7 +153,7 @@ def _without_skewness(n_units: int, skewness: float, level: float) -> tuple[floa
     return lower, upper
 
 
-def _binomial(value: float, bounded: Bounded, level: float) -> tuple[float, float]:
+def _binomial(value: float, bounded: BoundedSample, level: float) -> tuple[float, float]:
     """Return the interval of Clopper and Pearson of a mean of values in [0, largest]."""
     trials = bounded.units
     share = min(max(value / bounded.largest, 0.0), 1.0)

@@ -129,7 +129,7 @@ def replayed(
     """
     known = Progress(log, log.propensities)
     learner = None if own is None else _Learner(log, own)
-    found = _Situations(log)
+    found = _TargetRows(log)
     for batch in batches(log, size):
         known.observe(batch.news)
         tally = known.tally()
@@ -167,7 +167,7 @@ def _always(means: Sequence[float]) -> Callable[[Vector], Sequence[float]]:
     return lambda _: means
 
 
-class _Situations:
+class _TargetRows:
     """The rows of a target in the making."""
 
     def __init__(self, log: UnitLog) -> None:

@@ -17,7 +17,7 @@ _FIRST_EDGES = np.linspace(0.0, 1.0, 5)  # of panels; most arms need more of the
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Best:
+class BestArm:
     """Result of a search for the best arm.
 
     Attributes:
@@ -29,7 +29,7 @@ class Best:
     expected_loss: FloatArray
 
 
-def best(posteriors: Posteriors) -> Best:
+def best(posteriors: Posteriors) -> BestArm:
     """Return the probability to be best and the expected loss of every arm.
 
     P(arm k is best) is the integral of f_k times the product of F_j over the other arms. All arms
@@ -71,7 +71,7 @@ def best(posteriors: Posteriors) -> Best:
     means = posteriors.means
     largest = means.max()  # the integrand is centred there, so that a small loss keeps its digits
     gain = (wins.sum(axis=0) * (posteriors.values(nodes) - largest)).sum() / total
-    return Best(probability / total, np.maximum(gain + (largest - means), 0.0))
+    return BestArm(probability / total, np.maximum(gain + (largest - means), 0.0))
 
 
 def _rest_weights() -> FloatArray:

@@ -15,7 +15,7 @@ from streams.model.errors import InvalidParameterError
 from streams.stats.arrays import FloatArray, all_of, any_of
 from streams.stats.direction import Direction
 from streams.stats.numerics.root_finding import solve_increasing
-from streams.stats.numerics.tabulated import Tabulated
+from streams.stats.numerics.tabulated import TabulatedPosteriors
 
 _N_NODES = (40, 64, 128, 256)
 # In units of s, for all rules but the longest; 6.5 suffices for all but a few small counts.
@@ -62,7 +62,7 @@ class Lift:
 
 
 def lifts_vs_control(
-    table: Tabulated,
+    table: TabulatedPosteriors,
     control: int,
     *,
     directions: Sequence[Direction],
@@ -87,7 +87,7 @@ def lifts_vs_control(
 
     Examples:
         >>> from streams.stats.posteriors.beta import BetaPosterior
-        >>> clicks = Tabulated.of(BetaPosterior.observed([100, 130], [900, 870]))
+        >>> clicks = TabulatedPosteriors.of(BetaPosterior.observed([100, 130], [900, 870]))
         >>> (result,) = lifts_vs_control(clicks, 0, directions=[Direction.INCREASE])
         >>> result.probability_better.round(4), result.relative.round(4)
         (array([0.5   , 0.9822]), array([0.   , 0.297]))
@@ -147,7 +147,7 @@ class _Rows:
 class _Pairs:
     """The controls of all metrics, beside each other arm of theirs."""
 
-    def __init__(self, table: Tabulated, control: int) -> None:
+    def __init__(self, table: TabulatedPosteriors, control: int) -> None:
         self._table = table
         self._is_positive = np.minimum.reduceat(table.values[:, 0], table.first) >= 0.0
         self._has_corners = any_of(np.isfinite((table.lowest, table.highest)))

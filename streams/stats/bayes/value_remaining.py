@@ -12,7 +12,7 @@ from streams.model.errors import InvalidParameterError
 from streams.stats.arrays import FloatArray, all_of
 from streams.stats.direction import Direction
 from streams.stats.numerics.root_finding import solve_increasing
-from streams.stats.numerics.tabulated import Tabulated
+from streams.stats.numerics.tabulated import TabulatedPosteriors
 
 _N_NODES = 8
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(_N_NODES)
@@ -37,7 +37,7 @@ class ValueRemaining:
 
 
 def value_remaining(
-    table: Tabulated,
+    table: TabulatedPosteriors,
     arm: int,
     *,
     direction: Direction = Direction.INCREASE,
@@ -69,14 +69,14 @@ def value_remaining(
     Examples:
         >>> from streams.stats.posteriors.beta import BetaPosterior
         >>> arms = BetaPosterior.observed([5_000, 5_010, 1], [95_000, 94_990, 99])
-        >>> round(value_remaining(Tabulated.of(arms), 1).relative, 3)
+        >>> round(value_remaining(TabulatedPosteriors.of(arms), 1).relative, 3)
         0.038
     """
     return _remaining(table, arm, direction, probability, with_absolute=True)
 
 
 def relative_value_remaining(
-    table: Tabulated,
+    table: TabulatedPosteriors,
     arm: int,
     *,
     direction: Direction = Direction.INCREASE,
@@ -91,7 +91,12 @@ def relative_value_remaining(
 
 
 def _remaining(
-    table: Tabulated, arm: int, direction: Direction, probability: float, *, with_absolute: bool
+    table: TabulatedPosteriors,
+    arm: int,
+    direction: Direction,
+    probability: float,
+    *,
+    with_absolute: bool,
 ) -> ValueRemaining:
     n_arms = len(table.means)
     if not 0 <= arm < n_arms:
@@ -134,7 +139,7 @@ class _LargestOther:
     they themselves are above the line that is turned over.
     """
 
-    def __init__(self, table: Tabulated, arm: int, direction: Direction) -> None:
+    def __init__(self, table: TabulatedPosteriors, arm: int, direction: Direction) -> None:
         self._table = table
         self._arm = arm
         self._sign = direction.sign
@@ -182,7 +187,7 @@ class _LargestOther:
 class _Panels:
     """Panels of an arm between all points at which the distribution function of another bends."""
 
-    def __init__(self, table: Tabulated, arm: int, others: NDArray[np.intp]) -> None:
+    def __init__(self, table: TabulatedPosteriors, arm: int, others: NDArray[np.intp]) -> None:
         self._family = table.families[0]
         self._posterior = self._family.take(np.array([arm]))
         self._center, self._width = float(table.center[arm]), float(table.width[arm])

@@ -31,7 +31,7 @@ _OUTER, _MIDDLE, _INNER = 11.0 / 1440.0, -93.0 / 1440.0, 802.0 / 1440.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Tabulated:
+class TabulatedPosteriors:
     """Posteriors with the distribution functions of their arms.
 
     The arms of all families stand one below the other, so that each step is one operation for all
@@ -84,7 +84,7 @@ class Tabulated:
     node_masses: FloatArray
 
     @classmethod
-    def of(cls, *families: Posteriors) -> Tabulated:
+    def of(cls, *families: Posteriors) -> TabulatedPosteriors:
         """Return the tables of all arms; one density for each of 73 to 253 points and arm.
 
         Args:
@@ -155,7 +155,7 @@ class Tabulated:
             node_masses=nodes / nodes.sum(axis=1, keepdims=True),
         )
 
-    def of_family(self, index: int) -> Tabulated:
+    def of_family(self, index: int) -> TabulatedPosteriors:
         """Return the table of the arms of one family."""
         begin = int(self.first[index])
         end = begin + len(self.families[index].means)
@@ -164,7 +164,7 @@ class Tabulated:
             for each in fields(self)
             if each.name not in ("families", "laws", "law", "law_edges", "first", "family")
         }
-        return Tabulated(
+        return TabulatedPosteriors(
             families=(self.families[index],),
             laws=(self.families[index],),
             law=np.zeros(end - begin, np.intp),

@@ -15,7 +15,7 @@ from streams.stats.posteriors.base import Arms, Posteriors
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Mirrored:
+class MirroredPosteriors:
     """Posteriors of minus the means of `original`: coordinates and means change their sign."""
 
     original: Posteriors
@@ -25,13 +25,13 @@ class Mirrored:
         """Posterior means."""
         return -self.original.means
 
-    def take(self, arms: Arms) -> Mirrored:
+    def take(self, arms: Arms) -> MirroredPosteriors:
         """Return the posteriors of some arms."""
-        return Mirrored(self.original.take(arms))
+        return MirroredPosteriors(self.original.take(arms))
 
-    def joined(self, others: Sequence[Mirrored]) -> Mirrored:
+    def joined(self, others: Sequence[MirroredPosteriors]) -> MirroredPosteriors:
         """Return the posteriors of these arms, then those of the arms of others."""
-        return Mirrored(self.original.joined([each.original for each in others]))
+        return MirroredPosteriors(self.original.joined([each.original for each in others]))
 
     def quantiles(self, probability: float) -> FloatArray:
         """Return the quantile of every mean at `probability`."""
@@ -66,7 +66,11 @@ class Mirrored:
 
 def mirrored(posteriors: Posteriors) -> Posteriors:
     """Return the posteriors of minus the means; of those, the very posteriors one began with."""
-    return posteriors.original if isinstance(posteriors, Mirrored) else Mirrored(posteriors)
+    return (
+        posteriors.original
+        if isinstance(posteriors, MirroredPosteriors)
+        else MirroredPosteriors(posteriors)
+    )
 
 
 def oriented(posteriors: Posteriors, direction: Direction) -> Posteriors:

@@ -53,7 +53,7 @@ TUNED_ERROR = 0.05
 
 
 @dataclass(frozen=True, slots=True)
-class Shared:
+class ReadingShare:
     """A reading and its share of the error.
 
     Attributes:
@@ -65,14 +65,14 @@ class Shared:
     share: float
 
 
-Readings = Sequence[Shared]
+Readings = Sequence[ReadingShare]
 """Readings of one comparison; the shares sum to 1. The first takes precedence when they have no
 point in common."""
 
-UNPLANNED: Readings = (Shared(ConfidenceSequence(), 1.0),)
+UNPLANNED: Readings = (ReadingShare(ConfidenceSequence(), 1.0),)
 """Readings of a comparison that decides nothing: the sequence alone, which is quick to compute."""
 
-UNPLANNED_RATES: Readings = (Shared(ConversionBets(), 1.0),)
+UNPLANNED_RATES: Readings = (ReadingShare(ConversionBets(), 1.0),)
 """Readings of a comparison that decides, without a plan."""
 
 
@@ -88,12 +88,12 @@ def planned_readings(
     """
     sequence = ConfidenceSequence(NARROWEST * planned.variance)
     if rates is None:
-        return (Shared(sequence, 1.0 - PLANNED_SHARE), Shared(planned, PLANNED_SHARE))
+        return (ReadingShare(sequence, 1.0 - PLANNED_SHARE), ReadingShare(planned, PLANNED_SHARE))
     share = float(np.interp(drift, AMPLE_DRIFTS, (BETS_SHARE, AMPLE_SHARE)))
     is_moving = len(rates.centres(is_fixed=False)) == 1
     line = BetLine(drift, PLANNED_WEIGHT, share / (1.0 - share), is_moving)
     beside = replace(planned, beside=line)
-    return (Shared(ConversionBets(rates, sequence), share), Shared(beside, 1.0 - share))
+    return (ReadingShare(ConversionBets(rates, sequence), share), ReadingShare(beside, 1.0 - share))
 
 
 def unplanned_readings(rates: PlannedRates | None) -> Readings:
@@ -102,7 +102,7 @@ def unplanned_readings(rates: PlannedRates | None) -> Readings:
     Args:
         rates: The planned rates, if the metric is one.
     """
-    return (Shared(ConversionBets(rates), 1.0),)
+    return (ReadingShare(ConversionBets(rates), 1.0),)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from api.services.apart import ApartProcess
+from api.services.isolated_process import IsolatedProcess
 from api.services.operations import OperationsService
 from streams.model.errors import DependencyError
 from streams.model.events import DeadLetter
 from streams.model.ids import experiment_id
 from streams.model.receipts import Receipt
 from streams.ops.dead_letters import again, listing
-from streams.ops.dead_letters.reading import Found, Selection
+from streams.ops.dead_letters.reading import FoundLetter, Selection
 from streams.ops.doctor import report
 from streams.ops.doctor.facts import ApiFacts, Facts, KafkaFacts, PartitionFacts, RedisFacts
 from streams.planning.planned import PlanQuestion, formula_plan
@@ -42,15 +42,17 @@ LETTER = DeadLetter(
 
 
 @pytest.fixture
-def letters(monkeypatch: pytest.MonkeyPatch) -> list[Found]:
+def letters(monkeypatch: pytest.MonkeyPatch) -> list[FoundLetter]:
     """Dead letters of Kafka: three of experiment 7, and a command of experiment 8."""
-    found = [Found(replace(LETTER, offset=n), WRITTEN_MS - n, 40) for n in range(3)]
+    found = [FoundLetter(replace(LETTER, offset=n), WRITTEN_MS - n, 40) for n in range(3)]
     key = experiment_id(8).encode()
     found.append(
-        Found(replace(LETTER, topic="commands", code="WRONG_TYPE", key=key), WRITTEN_MS - 9, None)
+        FoundLetter(
+            replace(LETTER, topic="commands", code="WRONG_TYPE", key=key), WRITTEN_MS - 9, None
+        )
     )
 
-    def find(_: Any, selection: Selection) -> list[Found]:
+    def find(_: Any, selection: Selection) -> list[FoundLetter]:
         return [each for each in found if selection.has(each)]
 
     for module in (listing, again):
@@ -198,11 +200,11 @@ async def test_what_cannot_be_planned_is_refused(api: Api, body, code, path):
 
 
 async def test_what_takes_seconds_runs_in_another_process_and_waits_are_bounded(monkeypatch):
-    apart = ApartProcess()
+    apart = IsolatedProcess()
     try:
         question = PlanQuestion(baseline=0.05, lift=0.1)
         assert await apart.run(formula_plan, question) == formula_plan(question)
-        monkeypatch.setattr("api.services.apart.MAX_WAITING", 0)
+        monkeypatch.setattr("api.services.isolated_process.MAX_WAITING", 0)
         with pytest.raises(DependencyError) as refused:
             await apart.run(formula_plan, question)
         assert refused.value.code == "OPERATION_BUSY"
@@ -211,12 +213,12 @@ async def test_what_takes_seconds_runs_in_another_process_and_waits_are_bounded(
 
 
 async def test_a_function_that_takes_too_long_is_ended_and_those_that_wait_are_served(monkeypatch):
-    monkeypatch.setattr("api.services.apart.TIMEOUT_S", BRIEFLY_S)
-    apart = ApartProcess()
+    monkeypatch.setattr("api.services.isolated_process.TIMEOUT_S", BRIEFLY_S)
+    apart = IsolatedProcess()
     try:
         slow = asyncio.create_task(apart.run(time.sleep, 2 * PATIENCE_S))
         await until_true(lambda: apart._pool is not None)  # its time has begun
-        monkeypatch.setattr("api.services.apart.TIMEOUT_S", PATIENCE_S)
+        monkeypatch.setattr("api.services.isolated_process.TIMEOUT_S", PATIENCE_S)
         waiting = asyncio.create_task(apart.run(abs, -1))
         with pytest.raises(DependencyError) as refused:
             await slow

@@ -10,7 +10,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from api.receipts.cache import ReceiptCache
 from api.receipts.sticky import COOLDOWN_S, FirstReceipt, ReceiptQuery, StickyReceipts
 from streams.model.receipts import Receipt, raw_of
-from streams.projection.receipts import Place, Standing
+from streams.projection.receipts import Certainty, Place
 from tests.api.memory import KEYRING, NOW_MS
 from tests.patience import patience
 from tests.twins.receipts import MemoryReceiptStore
@@ -35,7 +35,7 @@ class Sticky:
 
     async def first(
         self, unit: int, at_ms: int = NOW_MS, other: int | None = None
-    ) -> tuple[str | None, Standing]:
+    ) -> tuple[str | None, Certainty]:
         ask = ReceiptQuery(place(unit), receipt(unit, at_ms), other)
         found = await self.sticky.first(ask, lambda: receipt(unit, 7))
         return found.receipt, found.standing
@@ -48,8 +48,8 @@ async def test_questions_of_one_turn_travel_together() -> None:
     answers = await asyncio.gather(*(process.first(unit) for unit in range(50)))
     again = await process.first(7, NOW_MS + 1)
 
-    assert answers == [(receipt(unit), Standing.FIRST) for unit in range(50)]
-    assert again == (receipt(7), Standing.KNOWN)
+    assert answers == [(receipt(unit), Certainty.FIRST) for unit in range(50)]
+    assert again == (receipt(7), Certainty.KNOWN)
     assert store.calls == [50, 1]
 
 
@@ -57,13 +57,13 @@ async def test_redis_is_left_alone_for_a_while_after_it_failed() -> None:
     store = MemoryReceiptStore(error=AWAY)
     process = Sticky(store)
 
-    assert await process.first(1) == (receipt(1, 7), Standing.PROVISIONAL)
+    assert await process.first(1) == (receipt(1, 7), Certainty.PROVISIONAL)
     store.error = None
-    assert await process.first(2) == (receipt(2, 7), Standing.PROVISIONAL)
+    assert await process.first(2) == (receipt(2, 7), Certainty.PROVISIONAL)
     assert (store.calls, process.sticky.unavailable) == ([1], 2)
 
     process.now_s = COOLDOWN_S
-    assert await process.first(3) == (receipt(3), Standing.FIRST)
+    assert await process.first(3) == (receipt(3), Certainty.FIRST)
 
 
 async def test_a_unit_has_one_receipt_during_an_outage_in_every_process() -> None:
@@ -76,7 +76,7 @@ async def test_a_unit_has_one_receipt_during_an_outage_in_every_process() -> Non
         for process in processes
     ]
 
-    assert set(found) == {(receipt(1, 7), Standing.PROVISIONAL)}
+    assert set(found) == {(receipt(1, 7), Certainty.PROVISIONAL)}
 
 
 async def test_what_was_given_out_in_an_outage_is_kept_afterwards_and_the_first_write_wins() -> (
@@ -93,8 +93,8 @@ async def test_what_was_given_out_in_an_outage_is_kept_afterwards_and_the_first_
     mine.now_s = COOLDOWN_S
 
     assert store.receipts[place(1)] == raw_of(receipt(1, 7))
-    assert await other.first(1, NOW_MS + 9) == (receipt(1, 7), Standing.KNOWN)
-    assert await mine.first(2) == (receipt(2), Standing.KNOWN)
+    assert await other.first(1, NOW_MS + 9) == (receipt(1, 7), Certainty.KNOWN)
+    assert await mine.first(2) == (receipt(2), Certainty.KNOWN)
 
 
 async def test_what_redis_may_have_kept_before_it_fell_silent_is_what_the_unit_gets() -> None:
@@ -106,8 +106,8 @@ async def test_what_redis_may_have_kept_before_it_fell_silent_is_what_the_unit_g
     store.error = None
     later = await process.first(1, NOW_MS + 99)
 
-    assert set(found) == {(receipt(1), Standing.PROVISIONAL)}
-    assert later == (receipt(1), Standing.FIRST)
+    assert set(found) == {(receipt(1), Certainty.PROVISIONAL)}
+    assert later == (receipt(1), Certainty.FIRST)
 
 
 async def test_a_receipt_that_is_known_is_given_out_without_redis_and_after_it_was_emptied() -> (
@@ -123,7 +123,7 @@ async def test_a_receipt_that_is_known_is_given_out_without_redis_and_after_it_w
     store.error = AWAY
     away = await process.first(1, NOW_MS + 2)
 
-    assert emptied == away == (receipt(1), Standing.KNOWN)
+    assert emptied == away == (receipt(1), Certainty.KNOWN)
     assert store.receipts == {place(1): raw_of(receipt(1))}
 
 
@@ -137,10 +137,10 @@ async def test_until_the_memory_is_complete_receipts_are_provisional_and_the_log
     store.receipts[place(2)] = raw_of(receipt(2, 3))  # as the rebuild finds it
     store.complete = True
 
-    assert new == elsewhere == (receipt(1), Standing.PROVISIONAL)
-    assert old == (receipt(2), Standing.PROVISIONAL)
-    assert await second.first(1, NOW_MS + 6) == (receipt(1), Standing.KNOWN)
-    assert await first.first(2, NOW_MS + 6) == (receipt(2, 3), Standing.KNOWN)
+    assert new == elsewhere == (receipt(1), Certainty.PROVISIONAL)
+    assert old == (receipt(2), Certainty.PROVISIONAL)
+    assert await second.first(1, NOW_MS + 6) == (receipt(1), Certainty.KNOWN)
+    assert await first.first(2, NOW_MS + 6) == (receipt(2, 3), Certainty.KNOWN)
 
 
 async def test_memory_is_bounded_and_the_least_recently_used_goes_first() -> None:
@@ -175,8 +175,8 @@ async def test_of_two_ids_with_receipts_the_one_of_the_unit_itself_holds() -> No
 
     found = await process.sticky.first(ReceiptQuery(place(1), receipt(1), 2), lambda: None)
 
-    assert found == FirstReceipt(mine[0], Standing.KNOWN, is_shared=False)
-    assert await process.first(2) == (other[0], Standing.KNOWN)
+    assert found == FirstReceipt(mine[0], Certainty.KNOWN, is_shared=False)
+    assert await process.first(2) == (other[0], Certainty.KNOWN)
 
 
 @pytest.mark.parametrize("answers", [ValueError("not a receipt"), []], ids=["raises", "too few"])
@@ -192,6 +192,6 @@ async def test_what_redis_holds_and_nobody_can_read_delays_no_assignment(
 
     store.ask = ask  # type: ignore[assignment, method-assign]
     async with patience():
-        assert await Sticky(store).first(1) == (receipt(1, 7), Standing.PROVISIONAL)
+        assert await Sticky(store).first(1) == (receipt(1, 7), Certainty.PROVISIONAL)
 
     assert "first receipts cannot be read" in caplog.text

@@ -24,7 +24,7 @@ from streams.model.generations import FIRST, Generations
 from streams.model.ids import experiment_id
 from streams.process.background import BackgroundTasks
 from streams.process.cadence import Cadence
-from streams.projection.reader import Projected
+from streams.projection.reader import ProjectedSnapshots
 from streams.projection.writer import SnapshotRecord
 from streams.receipt_keys import ReceiptKeys
 from streams.settings import Settings
@@ -88,7 +88,7 @@ async def test_before_everything_was_read_nothing_is_said_not_to_exist(monkeypat
     follower = SnapshotFollower(reader, experiments, 1.0)
     newer, heard = reader.newer, follower._heard_at_s
 
-    async def away(known) -> Projected:
+    async def away(known) -> ProjectedSnapshots:
         raise DependencyError("redis", "away")
 
     reader.newer = away  # type: ignore[method-assign]
@@ -252,7 +252,7 @@ async def test_a_reading_from_before_the_switch_changes_nothing() -> None:
     switch(redis, new)
     await follower.sweep()
 
-    async def late(known) -> Projected:
+    async def late(known) -> ProjectedSnapshots:
         return before
 
     reader.newer = late  # type: ignore[method-assign]

@@ -6,7 +6,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from streams.cli.failures import PlainFailures
+from streams.cli.failures import ErrorReportingGroup
 from streams.local.children import ChildFailedError
 from streams.model.errors import (
     ConfigurationError,
@@ -25,7 +25,7 @@ from streams.model.errors import (
     ],
 )
 def test_each_kind_of_error_has_its_exit_code(error: EngineError, exit_code: int):
-    app = typer.Typer(cls=PlainFailures)
+    app = typer.Typer(cls=ErrorReportingGroup)
 
     @app.command()
     def fail() -> None:
@@ -42,7 +42,7 @@ def test_each_kind_of_error_has_its_exit_code(error: EngineError, exit_code: int
 
 
 def test_a_child_that_failed_is_shown_with_the_end_of_its_log():
-    app = typer.Typer(cls=PlainFailures)
+    app = typer.Typer(cls=ErrorReportingGroup)
 
     @app.command()
     def fail() -> None:
@@ -58,7 +58,7 @@ def test_a_child_that_failed_is_shown_with_the_end_of_its_log():
 
 
 def test_a_bug_is_not_dressed_up_as_an_error():
-    app = typer.Typer(cls=PlainFailures)
+    app = typer.Typer(cls=ErrorReportingGroup)
 
     @app.command()
     def fail() -> None:

@@ -16,7 +16,7 @@ from streams.cli import observe
 from streams.cli.posting import members_of_file, post_members, post_with
 from streams.model.errors import DependencyError
 from streams.model.events import LETTER_KEY_BYTES, LETTER_VALUE_BYTES, DeadLetter
-from streams.ops.unit_observations import Refused, UnitObservationResolver
+from streams.ops.unit_observations import RefusedObservation, UnitObservationResolver
 from streams.wire.dead_letters import encode_dead_letter
 
 CLICK = {"userId": "u1", "metric": "click", "value": 1}
@@ -75,13 +75,13 @@ class Resolved:
     failures: int = 0
     status: int = 503
 
-    def post(self, fields: Any) -> list[Refused]:
+    def post(self, fields: Any) -> list[RefusedObservation]:
         if self.failures:
             self.failures -= 1
             raise ApiError("CODE", "why", status=self.status)
         self.posted += fields
         return [
-            Refused(index, "UNKNOWN_UNIT", "userId", "unknown")
+            RefusedObservation(index, "UNKNOWN_UNIT", "userId", "unknown")
             for index, each in enumerate(fields)
             if each.get("userId") == "stranger"
         ]
@@ -236,8 +236,8 @@ def test_letters_are_made_once_however_often_the_api_is_away(
 
 
 def test_two_codes_of_one_record_are_two_letters() -> None:
-    def post(fields: Any) -> list[Refused]:
-        return [Refused(i, "AB"[i % 2], "metric", "no") for i in range(len(fields))]
+    def post(fields: Any) -> list[RefusedObservation]:
+        return [RefusedObservation(i, "AB"[i % 2], "metric", "no") for i in range(len(fields))]
 
     letters: list[DeadLetter] = []
     body = json.dumps([CLICK] * 201).encode()

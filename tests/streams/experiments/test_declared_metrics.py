@@ -10,7 +10,7 @@ from streams.stats.direction import Direction
 from streams.stats.families.base import Priors
 from streams.stats.kinds import MetricKind
 from streams.stats.posteriors.normal import NormalPrior
-from streams.tallies.plan import Accepted, Plan
+from streams.tallies.plan import AcceptedValues, Plan
 from tests.streams.experiments.definitions import CONFIG, RATIO, VARIANTS, declared, refusal
 
 NAMED = CONFIG | {"secondaryMetrics": ["revenue"], "guardrailMetrics": ["latency"]}
@@ -217,7 +217,7 @@ def test_a_plan_has_the_caps_and_one_pair_of_each_ratio():
         {"clicks": 20_000_000, "spent": 500_000},
         (("clicks", "views"),),
         floors={"clicks": 0, "views": 0},  # of a count, and of what is only a denominator
-        accepted={"clicks": Accepted(is_whole=True)},
+        accepted={"clicks": AcceptedValues(is_whole=True)},
         declared=frozenset({"clicks", "spent", "views"}),
         n_variants=len(VARIANTS),
     )
@@ -232,20 +232,20 @@ def test_a_plan_has_the_caps_and_one_pair_of_each_ratio():
         ({}, None, None, None),
         ({"kind": "continuous"}, None, None, None),
         ({"kind": "continuous", "floor": -5}, None, -5_000_000, None),
-        ({"kind": "binary"}, 1_000_000, 0, Accepted(0, 1_000_000, is_whole=True)),
+        ({"kind": "binary"}, 1_000_000, 0, AcceptedValues(0, 1_000_000, is_whole=True)),
         (
             {"kind": "binary", "counting": "sum"},
             None,
             0,
-            Accepted(0, 1_000_000, is_whole=True),
+            AcceptedValues(0, 1_000_000, is_whole=True),
         ),
-        ({"kind": "count"}, None, 0, Accepted(is_whole=True)),
+        ({"kind": "count"}, None, 0, AcceptedValues(is_whole=True)),
         ({"kind": "revenue", "cap": 500}, 500_000_000, 0, None),
         (
             {"kind": "revenue", "minValue": -20, "maxValue": 200.5, "floor": 2},
             None,
             2_000_000,
-            Accepted(-20_000_000, 200_500_000),
+            AcceptedValues(-20_000_000, 200_500_000),
         ),
     ],
 )

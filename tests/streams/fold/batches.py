@@ -6,7 +6,7 @@ import pytest
 
 from streams.fold import counting, observation_records, verification
 from streams.fold.impressions import ImpressionFold
-from streams.fold.observation_records import ReadRecords
+from streams.fold.observation_records import DecodedRecords
 from streams.fold.refusals import refusal
 from streams.model import receipt_columns
 from streams.model.errors import EventError
@@ -25,7 +25,7 @@ def fold_batch(fold, offset, batch, *timestamp_ms):
     bad = [refusal(place, each) for place, each in members if isinstance(each, EventError)]
     sequences = {} if batch.sequence is None else {0: (batch.incarnation, batch.sequence)}
     folded = fold.fold(
-        ReadRecords([offset], timestamp_ms, columns_of({0: good}), {0: bad}, sequences)
+        DecodedRecords([offset], timestamp_ms, columns_of({0: good}), {0: bad}, sequences)
     )
     if folded.awaits is not None:
         raise PlanMissingError(folded.awaits)

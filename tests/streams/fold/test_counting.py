@@ -10,7 +10,7 @@ from streams.fold.verification import VerifiedObservations
 from streams.model.quantities import MICRO
 from streams.model.receipt_columns import ReceiptColumns
 from streams.model.receipts import RECEIPT_LENGTH, Keyring
-from streams.tallies.plan import PLAIN, Accepted, PeriodPlan, Plan, plain
+from streams.tallies.plan import PLAIN, AcceptedValues, PeriodPlan, Plan, plain
 from streams.wire.observation_columns import ObservationColumns
 
 NOW_MS = 1_700_000_000_000
@@ -165,7 +165,7 @@ def test_everything_is_left_of_an_experiment_where_a_value_changes_other_sums(pl
 
 def test_bounds_hold_for_units_that_are_counted_together():
     """A cap is applied, and a single value out of bounds is left to be refused in its place."""
-    plan = Plan({"click": 2 * MICRO}, accepted={"click": Accepted(least=0, most=3 * MICRO)})
+    plan = Plan({"click": 2 * MICRO}, accepted={"click": AcceptedValues(least=0, most=3 * MICRO)})
     fold, ledger = fold_with(plan_of=lambda _: plan)
     rows = rows_of(4, 5, 5, 6)
     rows.read.values[1] = 4 * MICRO

@@ -9,7 +9,7 @@ from streams.fold import deduplication as window
 from streams.fold.observations import ObservationFold
 from streams.model.events import ObservationBatch
 from streams.model.quantities import MICRO
-from streams.tallies.plan import Accepted, Plan
+from streams.tallies.plan import AcceptedValues, Plan
 from tests.streams.fold.builders import KEYRING, NOW_MS, observation
 from tests.streams.fold.crashes import PLANS, run_through_crashes
 from tests.streams.fold.logs import KINDS, run, state
@@ -55,7 +55,7 @@ def test_crashes_do_not_change_what_a_sender_is_refused(records, plan):
     """Places for metrics and events of a unit, where cells are ahead of what is remembered."""
 
     def make():
-        declared = Plan(declared=frozenset({"a"}), accepted={"a": Accepted(0, MICRO)})
+        declared = Plan(declared=frozenset({"a"}), accepted={"a": AcceptedValues(0, MICRO)})
         return ObservationFold(0, KEYRING, plan_of=lambda _: declared)
 
     with pytest.MonkeyPatch.context() as patch:

@@ -17,7 +17,7 @@ from streams.model.vectors import FEATURE_ONE, pack
 from streams.model.voids import void_metric
 from streams.tallies.bins import QUANTILES, WINSORIZED
 from streams.tallies.cell import VariantTally, merge
-from streams.tallies.plan import Accepted, PeriodPlan, Plan
+from streams.tallies.plan import AcceptedValues, PeriodPlan, Plan
 from streams.wire.batch_tags import sealer
 from streams.wire.cells import decode_cell, encode_cell
 from streams.wire.impressions import encode_impression_batch
@@ -37,7 +37,7 @@ PLAN = Plan(
     pairs=((CLICK, SPENT),),
     by_period=PeriodPlan(CLICK, ARMS),
     floors={SPENT: 0},
-    accepted={CLICK: Accepted(0, MICRO, is_whole=True)},
+    accepted={CLICK: AcceptedValues(0, MICRO, is_whole=True)},
     declared=frozenset({CLICK, SPENT, SEEN_AT}),
     n_variants=ARMS,
     windows={CLICK: 300, SPENT: 300},

@@ -15,7 +15,7 @@ from streams.fold.segments import Piece
 from streams.model.events import Observation, ObservationBatch
 from streams.model.quantities import MICRO, VALUE_LIMIT
 from streams.model.receipts import CLOCK_SKEW_MS, Keyring, Receipt
-from streams.tallies.plan import PLAIN, Accepted, PeriodPlan, Plan, plain
+from streams.tallies.plan import PLAIN, AcceptedValues, PeriodPlan, Plan, plain
 from streams.wire.observations import encode_observation, encode_observation_batch
 from streams.wire.plain_observations import read_plain_observations
 from streams.wire.records import SINGLE_OBJECT, TIME_LIMIT_MS
@@ -150,7 +150,7 @@ def meaning(changes):
 BOUNDED = Plan(
     {"click": 100},
     floors={"click": 0, "m" * 63: 0},
-    accepted={"click": Accepted(0, 10**6), "m" * 63: Accepted(most=200)},
+    accepted={"click": AcceptedValues(0, 10**6), "m" * 63: AcceptedValues(most=200)},
     declared=frozenset({"click"}),
 )
 plans = st.fixed_dictionaries(

@@ -9,7 +9,7 @@ from streams.model.events import ImpressionBatch, ImpressionGroup, Observation, 
 from streams.model.quantities import MICRO, PROPENSITY_ONE
 from streams.model.variant_weights import overlap_weights
 from streams.tallies.pair_sums import pack_pairs
-from streams.tallies.plan import Accepted, Plan
+from streams.tallies.plan import AcceptedValues, Plan
 from tests.streams.fold.batches import fold_batch
 from tests.streams.fold.builders import (
     HALF,
@@ -53,9 +53,9 @@ def test_a_value_that_is_declared_impossible_is_refused_and_the_rest_counts():
         {"click": MICRO},
         floors={"click": 0},
         accepted={
-            "click": Accepted(0, MICRO, is_whole=True),
-            "visits": Accepted(is_whole=True),
-            "spent": Accepted(least=-10 * MICRO, most=200 * MICRO),
+            "click": AcceptedValues(0, MICRO, is_whole=True),
+            "visits": AcceptedValues(is_whole=True),
+            "spent": AcceptedValues(least=-10 * MICRO, most=200 * MICRO),
         },
     )
     fold = ObservationFold(0, KEYRING, plan_of=lambda _: plan)

@@ -29,7 +29,7 @@ from streams.tallies.cell import (
     merge,
 )
 from streams.tallies.pair_sums import pack_pairs, unpack_pairs
-from streams.tallies.plan import Accepted, PeriodPlan, Plan, SlicePlan
+from streams.tallies.plan import AcceptedValues, PeriodPlan, Plan, SlicePlan
 from streams.wire.batch_tags import sealer
 from streams.wire.cells import decode_cell, encode_cell
 from streams.wire.impressions import encode_impression_batch
@@ -47,7 +47,7 @@ PLAN = Plan(
     pairs=((CLICK, SPENT),),
     by_period=PeriodPlan(CLICK, 3),
     floors={SPENT: 0},
-    accepted={CLICK: Accepted(0, MICRO, is_whole=True)},
+    accepted={CLICK: AcceptedValues(0, MICRO, is_whole=True)},
     declared=frozenset({CLICK, SPENT, LEFT}),
     n_variants=3,
     windows={CLICK: 300, SPENT: 300},

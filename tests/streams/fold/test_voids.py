@@ -20,7 +20,7 @@ from streams.tallies.bins import QUANTILES, WINSORIZED
 from streams.tallies.cell import Cell, MetricTally, ProductTally, VariantTally, merge
 from streams.tallies.cohorts import Cohort
 from streams.tallies.periods import PeriodTally
-from streams.tallies.plan import PLAIN, Accepted, PeriodPlan, Plan
+from streams.tallies.plan import PLAIN, AcceptedValues, PeriodPlan, Plan
 from streams.wire.observations import encode_observation
 from streams.wire.records import SINGLE_OBJECT
 from tests.streams.fold.batches import ONE_BY_ONE, vectorized_from
@@ -45,7 +45,7 @@ FULL = replace(
 PLANS = [
     PLAIN,
     CAPPED,
-    Plan(accepted={"click": Accepted(0, 3 * MICRO)}, by_period=PeriodPlan("click", 2)),
+    Plan(accepted={"click": AcceptedValues(0, 3 * MICRO)}, by_period=PeriodPlan("click", 2)),
     FULL,
 ]
 

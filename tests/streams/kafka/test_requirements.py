@@ -6,7 +6,7 @@ import pytest
 
 from schemas.catalogue import topic_configs
 from streams.kafka.requirements import deviations, missing_rights
-from streams.kafka.topics import Described, TopicState
+from streams.kafka.topics import TopicDescriptions, TopicState
 
 REQUIRED = topic_configs(prefix="p-", partitions=4, replication_factor=3, min_insync_replicas=2)
 AS_WANTED = {
@@ -18,7 +18,8 @@ AS_WANTED = {
 def found(name, **changes):
     topics = AS_WANTED | {name: replace(AS_WANTED[name], **changes)}
     return [
-        (each.setting, each.is_refused) for each in deviations(REQUIRED, Described(topics, (), ()))
+        (each.setting, each.is_refused)
+        for each in deviations(REQUIRED, TopicDescriptions(topics, (), ()))
     ]
 
 
@@ -27,8 +28,8 @@ def with_setting(name, setting, value):
 
 
 def test_what_is_as_created_deviates_in_nothing():
-    assert deviations(REQUIRED, Described(AS_WANTED, (), ())) == []
-    assert deviations(REQUIRED, Described({}, tuple(AS_WANTED), ())) == []
+    assert deviations(REQUIRED, TopicDescriptions(AS_WANTED, (), ())) == []
+    assert deviations(REQUIRED, TopicDescriptions({}, tuple(AS_WANTED), ())) == []
 
 
 def test_settings_that_may_not_be_seen_deviate_in_nothing():
@@ -79,7 +80,7 @@ def test_partitions_and_copies_are_compared():
 
 
 def test_missing_rights_are_named_with_their_topic():
-    described = Described(
+    described = TopicDescriptions(
         {
             "a": replace(AS_WANTED["p-commands"], operations=frozenset({"READ", "DESCRIBE"})),
             "b": AS_WANTED["p-commands"],  # the broker does not say

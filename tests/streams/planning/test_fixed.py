@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.model.errors import InvalidParameterError
-from streams.planning.assumed import Assumed, ValueKind
+from streams.planning.assumed import Assumption, ValueKind
 from streams.planning.fixed import Design, detectable_lift, units_per_variant
 
 BINARY, COUNT, CONTINUOUS = ValueKind
@@ -30,7 +30,7 @@ BINARY, COUNT, CONTINUOUS = ValueKind
     ],
 )
 def test_rates_need_what_statsmodels_and_r_say(baseline, lift, alpha, power, expected):
-    found = units_per_variant(Assumed(BINARY, baseline, lift), Design(2, alpha, power))
+    found = units_per_variant(Assumption(BINARY, baseline, lift), Design(2, alpha, power))
 
     assert found == math.ceil(expected)
 
@@ -44,23 +44,23 @@ def test_rates_need_what_statsmodels_and_r_say(baseline, lift, alpha, power, exp
     ],
 )
 def test_means_need_what_statsmodels_says(effect, alpha, power, expected):
-    assumed = Assumed(CONTINUOUS, 10.0, effect / 10.0, deviation=1.0)
+    assumed = Assumption(CONTINUOUS, 10.0, effect / 10.0, deviation=1.0)
 
     assert units_per_variant(assumed, Design(2, alpha, power)) == math.ceil(expected)
 
 
 def test_several_variants_share_the_error():
-    assumed = Assumed(BINARY, 0.05, 0.1)
+    assumed = Assumption(BINARY, 0.05, 0.1)
 
     assert units_per_variant(assumed, Design(3, 0.05)) == 37_824
     assert units_per_variant(assumed, Design(2, 0.025)) == 37_824
 
 
 assumptions = st.one_of(
-    st.builds(Assumed, st.just(BINARY), st.floats(1e-3, 0.4), st.floats(0.01, 0.9)),
-    st.builds(Assumed, st.just(COUNT), st.floats(1e-3, 100), st.floats(0.01, 2)),
+    st.builds(Assumption, st.just(BINARY), st.floats(1e-3, 0.4), st.floats(0.01, 0.9)),
+    st.builds(Assumption, st.just(COUNT), st.floats(1e-3, 100), st.floats(0.01, 2)),
     st.builds(
-        Assumed,
+        Assumption,
         st.just(CONTINUOUS),
         st.floats(0.1, 1e3),
         st.floats(0.05, 2),
@@ -89,19 +89,23 @@ def test_the_lift_that_a_size_finds_is_the_one_it_is_the_size_for(assumed, desig
 
     assert lift is not None
     assert lift <= assumed.lift * (1 + 1e-9)
-    again = Assumed(assumed.kind, assumed.baseline, lift * (1 + 1e-9), assumed.deviation)
+    again = Assumption(assumed.kind, assumed.baseline, lift * (1 + 1e-9), assumed.deviation)
     assert units_per_variant(again, design) * design.n_variants <= units
 
 
 def test_a_size_may_find_nothing_or_everything():
-    assert detectable_lift(Assumed(BINARY, 0.5, 0.1), Design(), 4) is None
-    assert detectable_lift(Assumed(CONTINUOUS, 1e6, 0.1, 1e-9), Design(), 100) == 1e-6
+    assert detectable_lift(Assumption(BINARY, 0.5, 0.1), Design(), 4) is None
+    assert detectable_lift(Assumption(CONTINUOUS, 1e6, 0.1, 1e-9), Design(), 100) == 1e-6
 
 
 @pytest.mark.statistical
 @pytest.mark.parametrize(
     "assumed",
-    [Assumed(BINARY, 0.05, 0.2), Assumed(COUNT, 0.7, 0.1), Assumed(CONTINUOUS, 20.0, 0.1, 40.0)],
+    [
+        Assumption(BINARY, 0.05, 0.2),
+        Assumption(COUNT, 0.7, 0.1),
+        Assumption(CONTINUOUS, 20.0, 0.1, 40.0),
+    ],
 )
 def test_a_test_of_that_size_has_that_power(assumed):
     """2,000 z-tests: 80 % +- 0.9 find the lift; four standard errors, a false alarm in 15,000."""
@@ -123,14 +127,14 @@ def test_a_test_of_that_size_has_that_power(assumed):
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: Assumed(BINARY, 0.0, 0.1),
-        lambda: Assumed(BINARY, 0.6, 0.7),
-        lambda: Assumed(BINARY, 0.5, 0.0),
-        lambda: Assumed(BINARY, 0.5, 0.1, 1.0),
-        lambda: Assumed(CONTINUOUS, 0.5, 0.1),
-        lambda: Assumed(CONTINUOUS, 0.5, 0.1, math.inf),
-        lambda: Assumed(COUNT, 2e6, 0.1),
-        lambda: Assumed(COUNT, math.nan, 0.1),
+        lambda: Assumption(BINARY, 0.0, 0.1),
+        lambda: Assumption(BINARY, 0.6, 0.7),
+        lambda: Assumption(BINARY, 0.5, 0.0),
+        lambda: Assumption(BINARY, 0.5, 0.1, 1.0),
+        lambda: Assumption(CONTINUOUS, 0.5, 0.1),
+        lambda: Assumption(CONTINUOUS, 0.5, 0.1, math.inf),
+        lambda: Assumption(COUNT, 2e6, 0.1),
+        lambda: Assumption(COUNT, math.nan, 0.1),
         lambda: Design(1),
         lambda: Design(2, 0.0),
         lambda: Design(2, 0.05, 1.0),

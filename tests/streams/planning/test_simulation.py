@@ -12,23 +12,23 @@ from scipy import stats
 
 from streams.model.errors import InputError, InvalidParameterError
 from streams.model.quantities import MICRO
-from streams.planning.assumed import Assumed, ValueKind, Values, poisson
+from streams.planning.assumed import Assumption, ValueKind, Values, poisson
 from streams.planning.fixed import Design
 from streams.planning.plan import lost_by_fixed_size, outlook, simulated
 from streams.planning.runs import Run, looks, planned_experiment, run
 
 BINARY, COUNT, CONTINUOUS = ValueKind
-CLEAR = Assumed(BINARY, 0.1, 4.0)
+CLEAR = Assumption(BINARY, 0.1, 4.0)
 
 
 @pytest.mark.statistical
 @pytest.mark.parametrize(
     ("assumed", "mean"),
     [
-        (Assumed(BINARY, 0.3, 0.1), 0.3),
-        (Assumed(COUNT, 1.5, 0.1), 1.5),
-        (Assumed(COUNT, 2_000.0, 0.1), 2_000.0),
-        (Assumed(CONTINUOUS, 3.0, 0.1, 5.0), 3.0),
+        (Assumption(BINARY, 0.3, 0.1), 0.3),
+        (Assumption(COUNT, 1.5, 0.1), 1.5),
+        (Assumption(COUNT, 2_000.0, 0.1), 2_000.0),
+        (Assumption(CONTINUOUS, 3.0, 0.1, 5.0), 3.0),
     ],
 )
 def test_draws_have_the_moments_that_are_supposed(assumed, mean):
@@ -56,16 +56,16 @@ def test_counts_are_drawn_as_scipy_has_their_distribution(mean):
 def test_values_are_exact_where_they_are_whole():
     random = np.random.default_rng(2)
 
-    ones = Assumed(BINARY, 0.3, 0.1).draw(random, 0.3, 1_000)
-    counts = Assumed(COUNT, 1.0, 0.1).draw(random, 1.0, 1_000)
+    ones = Assumption(BINARY, 0.3, 0.1).draw(random, 0.3, 1_000)
+    counts = Assumption(COUNT, 1.0, 0.1).draw(random, 1.0, 1_000)
 
     assert ones.total == ones.units * MICRO
     assert ones.total_squared == ones.total * MICRO
     assert counts.total % MICRO == counts.total_squared % MICRO**2 == 0
     assert 550 < counts.units < 720  # 632 +- 15 are not zero
-    for kind in (Assumed(BINARY, 0.3, 0.1), Assumed(CONTINUOUS, 1.0, 0.1, 1.0)):
+    for kind in (Assumption(BINARY, 0.3, 0.1), Assumption(CONTINUOUS, 1.0, 0.1, 1.0)):
         assert kind.draw(random, 0.3, 0) == Values(0, 0, 0, 0)
-    assert Assumed(CONTINUOUS, 1.0, 0.1, 1.0).draw(random, 1.0, 1).units == 1
+    assert Assumption(CONTINUOUS, 1.0, 0.1, 1.0).draw(random, 1.0, 1).units == 1
 
 
 @given(st.integers(1, 10**9))
@@ -113,7 +113,7 @@ def test_before_its_minimum_sample_nobody_wins():
 def test_a_bandit_loses_less_and_one_run_is_that_of_its_seed():
     bandit = planned_experiment(Design(), "thompson_sampling", {"minAllocation": 0.05})
     even = planned_experiment(Design(), "bayesian_ab", {})
-    close = Assumed(BINARY, 0.1, 0.3)
+    close = Assumption(BINARY, 0.1, 0.3)
 
     moved, split = (simulated(each, close, 2_000, 5, seed=3) for each in (bandit, even))
 
@@ -150,7 +150,7 @@ def test_many_runs_are_told_by_their_shares():
 
 def test_what_a_fixed_size_loses_by_hand():
     # 400 of 600 units share the two others, which lose 0.1 each; of 400 after, a fifth does.
-    lost = lost_by_fixed_size(Assumed(BINARY, 0.2, 0.5), Design(3), 600, 1_000)
+    lost = lost_by_fixed_size(Assumption(BINARY, 0.2, 0.5), Design(3), 600, 1_000)
 
     assert lost == pytest.approx((400 + 80) * 0.1)
 
@@ -175,6 +175,6 @@ def test_without_a_difference_that_matters_few_are_named():
     """
     experiment = planned_experiment(Design(), "bayesian_ab", {})
 
-    runs = simulated(experiment, Assumed(BINARY, 0.1, 1e-4), 20_000, 40, seed=5)
+    runs = simulated(experiment, Assumption(BINARY, 0.1, 1e-4), 20_000, 40, seed=5)
 
     assert sum(each.units is not None for each in runs) < 9

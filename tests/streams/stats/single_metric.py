@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from streams.stats.bayes.lift import Lift, lifts_vs_control
 from streams.stats.direction import Direction
-from streams.stats.numerics.tabulated import Tabulated
+from streams.stats.numerics.tabulated import TabulatedPosteriors
 from streams.stats.posteriors.base import Posteriors
 
 
@@ -16,6 +16,6 @@ def lift_vs_control(
     level: float = 0.95,
 ) -> Lift:
     """Return how every arm compares with the control."""
-    table = Tabulated.of(posteriors)
+    table = TabulatedPosteriors.of(posteriors)
     (lift,) = lifts_vs_control(table, control, directions=[direction], level=level)
     return lift

@@ -22,8 +22,8 @@ from streams.worker.last_snapshots import LastSnapshots
 from streams.worker.logged_decisions import LoggedDecisions
 from streams.worker.outbox import Outgoing
 from streams.worker.pacing import TimeBudget
-from streams.worker.publisher import Logged, Publisher
-from streams.worker.snapshot_delivery import Outlets
+from streams.worker.publisher import LogReaders, Publisher
+from streams.worker.snapshot_delivery import PublisherTopics
 from tests.streams.worker.publishing import (
     CONCLUDE,
     EXPERIMENT,
@@ -56,7 +56,7 @@ def world(monkeypatch) -> World:
     follower, projected, log = GenerationFollower(), Projected(), MemoryLog()
     framing = Framing(SINGLE_OBJECT)
     topics: list[Any] = ["posteriors", "decisions", "commands"]
-    outlets = Outlets(*topics)
+    outlets = PublisherTopics(*topics)
     publisher = Publisher(
         stage,
         outlets,
@@ -64,7 +64,7 @@ def world(monkeypatch) -> World:
         SINGLE_OBJECT,
         1.0,
         cast(Any, follower),
-        Logged(
+        LogReaders(
             LoggedDecisions(log, framing),
             LastSnapshots(log, "posteriors", framing),
         ),

@@ -18,7 +18,7 @@ from streams.tallies.plan import Plan
 from streams.wire.commands import decode_command
 from streams.wire.records import SINGLE_OBJECT
 from streams.worker import ticks
-from streams.worker.ticks import GRACE_MS, Ticks, due_tick
+from streams.worker.ticks import GRACE_MS, DueCommandLogger, due_tick
 from tests.streams.analysis.test_evaluate import experiment
 from tests.streams.fold.batches import fold_batch
 
@@ -75,7 +75,7 @@ def test_a_worker_logs_it_once(monkeypatch):
     now_ms = [START_MS]
     stage: Any = SimpleNamespace(all_known=lambda: [(0, known)])
     unused: Any = None
-    loop = Ticks(
+    loop = DueCommandLogger(
         stage,
         unused,
         SINGLE_OBJECT,

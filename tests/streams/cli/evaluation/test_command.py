@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from streams.cli.evaluation.command import own_run, shares_of
-from streams.cli.evaluation.views import Asked, evaluation_json, evaluation_view
+from streams.cli.evaluation.views import EvaluationQuery, evaluation_json, evaluation_view
 from streams.experiments.definition import parse_definition
 from streams.experiments.lifecycle import Experiment, Status
 from streams.model.errors import InputError
@@ -70,7 +70,9 @@ def text_of(
 ) -> str:
     console = Console(width=400)
     with console.capture() as capture:
-        console.print(evaluation_view(Asked(experiment, 100, is_fixed, own), evaluation, unmatched))
+        console.print(
+            evaluation_view(EvaluationQuery(experiment, 100, is_fixed, own), evaluation, unmatched)
+        )
     return capture.get()
 
 
@@ -106,7 +108,7 @@ def test_what_is_wrong_with_the_weights_is_told(experiment):
 def test_json_has_null_for_what_is_not_known(experiment):
     evaluation = replace(found((0.2, 0.2), (0.5, 0.5)), dm=UNKNOWN, means=(0.2, math.nan))
 
-    shown = evaluation_json(Asked(experiment, 100, False, False), evaluation, 0)
+    shown = evaluation_json(EvaluationQuery(experiment, 100, False, False), evaluation, 0)
 
     assert shown["estimates"]["dm"] == {
         "value": None,

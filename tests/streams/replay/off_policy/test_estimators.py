@@ -29,7 +29,7 @@ from streams.replay.off_policy.estimators import (
     switch_dr,
     variant_means,
 )
-from streams.replay.off_policy.intervals import UNKNOWN, Bounded, Estimate, estimate
+from streams.replay.off_policy.intervals import UNKNOWN, BoundedSample, Estimate, estimate
 
 # Four units: variants 0, 1, 0, 1 by even chances; the target gives variant 1 three quarters.
 WEIGHTS = np.array([0.5, 1.5, 0.5, 1.5])
@@ -97,7 +97,7 @@ def test_a_target_that_is_the_logging_policy_gains_exactly_nothing():
 
 
 def test_bounds_of_an_estimate_outside_its_range_contain_it():
-    found = estimate(-0.1, np.array([0.0, 0.0]), bounded=Bounded(1.0, 10.0))
+    found = estimate(-0.1, np.array([0.0, 0.0]), bounded=BoundedSample(1.0, 10.0))
 
     assert found.lower <= -0.1 < 0.2 < found.upper
 

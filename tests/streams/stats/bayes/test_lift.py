@@ -8,7 +8,7 @@ from streams.model.errors import InvalidParameterError
 from streams.stats.bayes.best import best
 from streams.stats.bayes.lift import Lift, _Lines, _Pairs, lifts_vs_control
 from streams.stats.direction import Direction
-from streams.stats.numerics.tabulated import Tabulated
+from streams.stats.numerics.tabulated import TabulatedPosteriors
 from streams.stats.posteriors.base import Posteriors
 from streams.stats.posteriors.beta import BetaPosterior
 from streams.stats.posteriors.gamma import GammaPosterior
@@ -216,7 +216,7 @@ def test_nothing_is_said_in_per_cent_of_a_control_that_may_be_zero():
 def test_line_that_does_not_rise_asks_for_the_arm_alone():
     """P(arm <= 0 * control + d) is the arm's distribution function, and 0 or 1 beyond it."""
     arms, _, arm = students((10, 1, 30), (11, 2, 50))
-    pairs = _Pairs(Tabulated.of(arms), 0)
+    pairs = _Pairs(TabulatedPosteriors.of(arms), 0)
     shifts = np.array([-1e9, 10.0, 1e9])
 
     zeros, ones = np.zeros(3, dtype=int), np.ones(3, dtype=int)
@@ -252,7 +252,7 @@ def test_several_metrics_at_once_have_what_each_has_alone():
     """Their grids may be finer in company, so digits beyond the stated error may differ."""
     directions = [Direction.INCREASE, Direction.DECREASE] * 3
 
-    together = lifts_vs_control(Tabulated.of(*METRICS), 1, directions=directions)
+    together = lifts_vs_control(TabulatedPosteriors.of(*METRICS), 1, directions=directions)
 
     for found, posteriors, direction in zip(together, METRICS, directions, strict=True):
         alone = lift_vs_control(posteriors, 1, direction=direction)
@@ -271,7 +271,7 @@ def test_order_of_the_metrics_does_not_matter_to_the_bit(order):
     directions = [Direction.INCREASE] * len(METRICS)
 
     plain, permuted = (
-        lifts_vs_control(Tabulated.of(*metrics), 0, directions=directions)
+        lifts_vs_control(TabulatedPosteriors.of(*metrics), 0, directions=directions)
         for metrics in (METRICS, [METRICS[index] for index in order])
     )
 

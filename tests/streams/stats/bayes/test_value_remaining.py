@@ -11,7 +11,7 @@ from streams.stats.bayes.value_remaining import (
     value_remaining,
 )
 from streams.stats.direction import Direction
-from streams.stats.numerics.tabulated import Tabulated
+from streams.stats.numerics.tabulated import TabulatedPosteriors
 from streams.stats.posteriors.beta import BetaPosterior
 from streams.stats.posteriors.gamma import GammaPosterior
 from streams.stats.posteriors.normal import NormalPosterior
@@ -19,7 +19,7 @@ from tests.streams.stats.single_metric import lift_vs_control
 
 
 def remaining(posteriors, arm, **arguments):
-    return value_remaining(Tabulated.of(posteriors), arm, **arguments)
+    return value_remaining(TabulatedPosteriors.of(posteriors), arm, **arguments)
 
 
 def betas(*pairs):
@@ -35,7 +35,8 @@ def test_three_uniform_arms_worked_by_hand():
     assert result.absolute == pytest.approx(expected, abs=1e-5)
     assert result.relative == pytest.approx(40 / 3 - 1, rel=1e-4)
     assert (
-        relative_value_remaining(Tabulated.of(betas((1, 1), (1, 1), (1, 1))), 0) == result.relative
+        relative_value_remaining(TabulatedPosteriors.of(betas((1, 1), (1, 1), (1, 1))), 0)
+        == result.relative
     )
 
 
@@ -111,7 +112,9 @@ def test_value_of_negative_means_is_over_their_size():
 
 def test_line_that_does_not_rise_asks_for_the_others_alone():
     """P(two uniforms <= 0.6) = 0.36."""
-    largest = _LargestOther(Tabulated.of(betas((3, 4), (1, 1), (1, 1))), 0, Direction.INCREASE)
+    largest = _LargestOther(
+        TabulatedPosteriors.of(betas((3, 4), (1, 1), (1, 1))), 0, Direction.INCREASE
+    )
 
     assert largest.below(0.0, 0.6) == pytest.approx(0.36, abs=1e-6)
 

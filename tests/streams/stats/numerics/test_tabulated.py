@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import integrate, special, stats
 
-from streams.stats.numerics.tabulated import Tabulated
+from streams.stats.numerics.tabulated import TabulatedPosteriors
 from streams.stats.posteriors.beta import BetaPosterior
 from streams.stats.posteriors.gamma import GammaPosterior
 from streams.stats.posteriors.mirrored import mirrored
@@ -51,7 +51,7 @@ CASES = [
 
 @pytest.mark.parametrize(("arms", "reference"), CASES)
 def test_distribution_functions_are_those_of_scipy(arms, reference):
-    table, values = Tabulated.of(arms), reference.ppf(LEVELS)
+    table, values = TabulatedPosteriors.of(arms), reference.ppf(LEVELS)
 
     below = table.below_values(np.array([0]), values[None, :])[0]
 
@@ -60,7 +60,7 @@ def test_distribution_functions_are_those_of_scipy(arms, reference):
 
 @pytest.mark.parametrize(("arms", "reference"), CASES)
 def test_excess_is_the_integral_of_the_distribution_function(arms, reference):
-    table, values = Tabulated.of(arms), reference.ppf([0.01, 0.5, 0.99])
+    table, values = TabulatedPosteriors.of(arms), reference.ppf([0.01, 0.5, 0.99])
     scale = reference.std()
 
     below, excess = table.below_and_excess(np.array([0]), values[None, :])
@@ -75,7 +75,7 @@ def test_excess_is_the_integral_of_the_distribution_function(arms, reference):
 
 
 def test_outside_the_support_all_or_nothing_lies_below():
-    table = Tabulated.of(BetaPosterior.observed([10], [90]))
+    table = TabulatedPosteriors.of(BetaPosterior.observed([10], [90]))
 
     assert table.below_values(np.array([0]), np.array([[-1.0, 0.0, 1.0, 2.0]])).tolist() == [
         [0.0, 0.0, 1.0, 1.0]
@@ -86,8 +86,8 @@ def test_mirrored_arms_have_the_mirrored_function():
     arms = BetaPosterior.observed([10, 3], [90, 5])
     rows, values = np.array([0, 1]), np.array([[0.05, 0.1], [0.3, 0.5]])
 
-    below = Tabulated.of(arms).below_values(rows, values)
-    above = Tabulated.of(mirrored(arms)).below_values(rows, -values)
+    below = TabulatedPosteriors.of(arms).below_values(rows, values)
+    above = TabulatedPosteriors.of(mirrored(arms)).below_values(rows, -values)
 
     assert above == pytest.approx(1.0 - below, abs=1e-6)
 
@@ -95,7 +95,7 @@ def test_mirrored_arms_have_the_mirrored_function():
 @settings(max_examples=50)
 @given(st.floats(0.5, 1e8), st.floats(0.5, 1e8))
 def test_functions_rise_from_nothing_to_all(a, b):
-    table = Tabulated.of(beta(a, b)[0])
+    table = TabulatedPosteriors.of(beta(a, b)[0])
 
     assert np.all(np.diff(table.below[0]) >= -1e-6)
     assert table.below[0, 0] == 0.0
@@ -104,7 +104,7 @@ def test_functions_rise_from_nothing_to_all(a, b):
 
 @pytest.mark.parametrize("pair", [(2e6, 0.06), (0.001, 0.001), (1e-3, 1e9)])
 def test_means_too_near_an_end_for_a_machine_number_still_have_a_table(pair):
-    table = Tabulated.of(beta(*pair)[0])
+    table = TabulatedPosteriors.of(beta(*pair)[0])
 
     assert np.isfinite(table.below).all()
     assert table.below_values(np.array([0]), np.array([[-1.0, 2.0]])).tolist() == [[0.0, 1.0]]
@@ -135,11 +135,11 @@ def test_several_families_stand_one_below_the_other():
     families = beta(50, 3_000)[0], gamma(50, 3_000)[0], student(3_000, 5, 0.1)[0]
     values = np.array([[0.016, 0.018], [0.015, 0.017], [4.9, 5.05]])
 
-    table = Tabulated.of(*families)
+    table = TabulatedPosteriors.of(*families)
     together = table.below_values(np.array([0, 1, 2]), values)
 
     for index, (row, family, found) in enumerate(zip(values, families, together, strict=True)):
-        for one in (Tabulated.of(family), table.of_family(index)):
+        for one in (TabulatedPosteriors.of(family), table.of_family(index)):
             assert one.below_values(np.array([0]), row[None, :])[0].tolist() == found.tolist()
 
 
@@ -147,7 +147,7 @@ def test_one_family_with_a_long_tail_makes_the_tables_of_all_finer():
     (bell, reference), tail = beta(50, 3_000), student(3)[0]
     values = reference.ppf(LEVELS)[None, :]
 
-    alone, beside = Tabulated.of(bell), Tabulated.of(bell, tail).of_family(0)
+    alone, beside = TabulatedPosteriors.of(bell), TabulatedPosteriors.of(bell, tail).of_family(0)
 
     assert beside.below.shape[1] > alone.below.shape[1]
     assert beside.below_values(np.array([0]), values) == pytest.approx(
@@ -159,7 +159,7 @@ def test_rough_quantiles_are_near_the_quantiles():
     arms, reference = beta(50, 3_000)
     levels = np.array([0.001, 0.025, 0.5, 0.975, 0.999])
 
-    rough = Tabulated.of(arms).roughly(levels)[0]
+    rough = TabulatedPosteriors.of(arms).roughly(levels)[0]
 
     z = special.ndtri(reference.cdf(rough)) - special.ndtri(levels)
     assert z == pytest.approx(np.zeros(5), abs=0.01)
@@ -168,10 +168,10 @@ def test_rough_quantiles_are_near_the_quantiles():
 def test_families_of_one_class_are_one_law_in_which_each_is_what_it_is_alone():
     families = beta(50, 3_000)[0], beta(200, 90)[0], gamma(50, 3_000)[0], beta(30, 3_000)[0]
 
-    table = Tabulated.of(*families)
+    table = TabulatedPosteriors.of(*families)
 
     assert [len(law.means) for law in table.laws] == [2, 1, 1]
     for index, family in enumerate(families):
-        found, alone = table.of_family(index), Tabulated.of(family)
+        found, alone = table.of_family(index), TabulatedPosteriors.of(family)
         assert found.below.tolist() == alone.below.tolist()
         assert found.values.tolist() == alone.values.tolist()

@@ -15,7 +15,7 @@ from streams.stats.sequential.comparison import (
     NARROWEST,
     PLANNED_SHARE,
     UNPLANNED,
-    Shared,
+    ReadingShare,
     both_sides,
     intervals,
     p_values,
@@ -95,7 +95,7 @@ def test_planned_interval_worked_by_hand():
 def test_the_sequence_beside_a_plan_is_narrow_beyond_it():
     """Its share is a fiftieth; it alone speaks where nothing is Gaussian."""
     compared = binary(30, 2)  # 32 conversions
-    alone = (Shared(ConfidenceSequence(NARROWEST * 4_000.0), 1.0),)
+    alone = (ReadingShare(ConfidenceSequence(NARROWEST * 4_000.0), 1.0),)
 
     result = intervals(compared, (1 - PLANNED_SHARE) * 0.05, alone)
 

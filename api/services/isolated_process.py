@@ -22,7 +22,7 @@ TIMEOUT_S = 60.0
 RETRY_AFTER_S = 2
 
 
-class ApartProcess:
+class IsolatedProcess:
     """One child process, started by the first request, that runs one function at a time."""
 
     def __init__(self) -> None:

@@ -16,7 +16,7 @@ KEPT = 256
 """Forms whose answer is kept: far more than are sent while a user waits for one."""
 
 
-class Resending:
+class SubmittedForms:
     """The forms of this process, with the answer to each."""
 
     def __init__(self) -> None:

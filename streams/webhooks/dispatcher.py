@@ -88,7 +88,7 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-class Courier:
+class WebhookDispatcher:
     """A webhook at work.
 
     Attributes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-class Watcher:
+class ExportObserver:
     """Observer of an export's progress; this one ignores it."""
 
     def begin(self, offsets: int) -> None:

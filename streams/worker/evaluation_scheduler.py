@@ -45,7 +45,7 @@ Place = tuple[int, int]
 """Partition and number of an experiment."""
 
 
-class Turns:
+class EvaluationScheduler:
     """Turns of changed experiments, and the time of the next step.
 
     Args:

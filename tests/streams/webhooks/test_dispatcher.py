@@ -9,10 +9,10 @@ from collections.abc import Iterator
 import orjson
 from standardwebhooks.webhooks import Webhook as Verifier
 
-from streams.webhooks import courier as module
+from streams.webhooks import dispatcher as module
 from streams.webhooks.addresses import AddressPolicy, networks
-from streams.webhooks.courier import DELIVERIES_AT_ONCE, Courier, Rules
 from streams.webhooks.definition import Format, WebhookDefinition
+from streams.webhooks.dispatcher import DELIVERIES_AT_ONCE, Rules, WebhookDispatcher
 from streams.webhooks.event_types import EventType
 from streams.webhooks.events import Event
 from streams.webhooks.progress import Progress
@@ -54,20 +54,24 @@ def event(offset: int) -> Event:
     return Event(f"msg_{offset}", EventType.STARTED, offset, 1, {"experiment": experiment})
 
 
-def courier_of(url: str, sender: Sender, progress=None, retries_s=(1, 1), **changes) -> Courier:
+def courier_of(
+    url: str, sender: Sender, progress=None, retries_s=(1, 1), **changes
+) -> WebhookDispatcher:
     definition = WebhookDefinition(host="h", since_ms=0, **changes)
     webhook = Webhook("wh_" + "a" * 26, definition, b"")
     confidential = Confidential(url, (SECRET,))
-    return Courier(webhook, confidential, progress or Progress(), sender, Rules(POLICY, retries_s))
+    return WebhookDispatcher(
+        webhook, confidential, progress or Progress(), sender, Rules(POLICY, retries_s)
+    )
 
 
 @contextlib.asynccontextmanager
-async def delivering(courier: Courier, decisions: Decisions):
-    task = asyncio.create_task(courier.deliver(decisions))
+async def delivering(dispatcher: WebhookDispatcher, decisions: Decisions):
+    task = asyncio.create_task(dispatcher.deliver(decisions))
     try:
         yield
     finally:
-        await courier.stop(0.0)
+        await dispatcher.stop(0.0)
         await task
 
 
@@ -82,43 +86,43 @@ def faster(monkeypatch) -> Iterator[None]:
 
 async def test_every_event_is_delivered_and_signed_and_none_twice():
     async with receiving() as receiver, Sender(POLICY, PATIENCE_S) as sender:
-        courier = courier_of(receiver.url(), sender)
-        async with delivering(courier, Decisions(300)):
-            await until_true(lambda: courier.progress.state.delivered == 300)
+        dispatcher = courier_of(receiver.url(), sender)
+        async with delivering(dispatcher, Decisions(300)):
+            await until_true(lambda: dispatcher.progress.state.delivered == 300)
 
         assert sorted(receiver.ids()) == sorted(f"msg_{offset}" for offset in range(300))
         _, headers, body = receiver.received[0]
         assert Verifier(SECRET).verify(body, headers) == orjson.loads(body)
-        assert courier.progress.positions == {0: 300}
+        assert dispatcher.progress.positions == {0: 300}
 
 
 async def test_a_failed_event_is_sent_again_under_the_same_id(monkeypatch):
     with faster(monkeypatch):
         async with receiving() as receiver, Sender(POLICY, PATIENCE_S) as sender:
             receiver.answers["/"] = FAILED
-            courier = courier_of(receiver.url(), sender, retries_s=(1,) * 5)
-            async with delivering(courier, Decisions(1)):
+            dispatcher = courier_of(receiver.url(), sender, retries_s=(1,) * 5)
+            async with delivering(dispatcher, Decisions(1)):
                 await until_true(lambda: len(receiver.received) >= 3)
                 del receiver.answers["/"]
-                await until_true(lambda: courier.progress.state.delivered == 1)
+                await until_true(lambda: dispatcher.progress.state.delivered == 1)
 
     assert set(receiver.ids()) == {"msg_0"}
-    assert courier.status == "active"
+    assert dispatcher.status == "active"
 
 
 async def test_one_that_never_answers_is_disabled_and_goes_on_when_it_is_enabled(monkeypatch):
     with faster(monkeypatch):
         async with receiving() as receiver, Sender(POLICY, PATIENCE_S) as sender:
             receiver.answers["/"] = FAILED
-            courier = courier_of(receiver.url(), sender)
+            dispatcher = courier_of(receiver.url(), sender)
             async with patience():  # it ends as it is disabled
-                await courier.deliver(Decisions(2))
-            assert courier.status == "disabled"
+                await dispatcher.deliver(Decisions(2))
+            assert dispatcher.status == "disabled"
             sent = len(receiver.received)
             del receiver.answers["/"]
-            courier.webhook = courier_of("", sender, activation=2, is_from_since=False).webhook
-            async with delivering(courier, Decisions(2)):
-                await until_true(lambda: courier.progress.state.delivered == 2)
+            dispatcher.webhook = courier_of("", sender, activation=2, is_from_since=False).webhook
+            async with delivering(dispatcher, Decisions(2)):
+                await until_true(lambda: dispatcher.progress.state.delivered == 2)
 
         assert sent <= 2 * 3
         assert set(receiver.ids()[sent:]) == {"msg_0", "msg_1"}
@@ -127,14 +131,14 @@ async def test_one_that_never_answers_is_disabled_and_goes_on_when_it_is_enabled
 async def test_gone_ends_it_at_once():
     async with receiving() as receiver, Sender(POLICY, PATIENCE_S) as sender:
         receiver.answers["/"] = b"HTTP/1.1 410 Gone\r\nContent-Length: 0\r\n\r\n"
-        courier = courier_of(receiver.url(), sender)
+        dispatcher = courier_of(receiver.url(), sender)
 
         async with patience():
-            await courier.deliver(Decisions(1))
+            await dispatcher.deliver(Decisions(1))
 
         assert len(receiver.received) == 1
-        assert courier.progress.state.disabled_because == "GONE"
-        assert courier.progress.waiting.keys() == {(0, 0)}
+        assert dispatcher.progress.state.disabled_because == "GONE"
+        assert dispatcher.progress.waiting.keys() == {(0, 0)}
 
 
 async def test_one_that_hangs_delays_no_other_and_has_few_connections():
@@ -160,13 +164,13 @@ async def test_one_that_hangs_delays_no_other_and_has_few_connections():
 
 async def test_a_test_is_sent_once_also_while_it_is_disabled():
     async with receiving() as receiver, Sender(POLICY, PATIENCE_S) as sender:
-        courier = courier_of(
+        dispatcher = courier_of(
             receiver.url(), sender, is_enabled=False, test_id="t1", format=Format.SLACK
         )
-        courier.start_test()
-        courier.start_test()
-        await until_true(lambda: courier.progress.state.test is not None)
-        courier.start_test()
+        dispatcher.start_test()
+        dispatcher.start_test()
+        await until_true(lambda: dispatcher.progress.state.test is not None)
+        dispatcher.start_test()
         await asyncio.sleep(0)
 
         assert receiver.ids() == ["msg_t1"]
@@ -177,22 +181,22 @@ async def test_no_more_events_wait_than_there_is_room_for(monkeypatch):
     monkeypatch.setattr("streams.webhooks.progress.MAX_WAITING", 10)
     async with receiving() as receiver, Sender(POLICY, PATIENCE_S) as sender:
         receiver.answers["/"] = None
-        courier = courier_of(receiver.url(), sender)
-        async with delivering(courier, Decisions(100)):
+        dispatcher = courier_of(receiver.url(), sender)
+        async with delivering(dispatcher, Decisions(100)):
             await until_true(lambda: len(receiver.received) == DELIVERIES_AT_ONCE)
 
-        assert len(courier.progress.waiting) == 10
-        assert courier.progress.positions == {0: 10}
+        assert len(dispatcher.progress.waiting) == 10
+        assert dispatcher.progress.positions == {0: 10}
 
 
 async def test_a_url_that_is_not_allowed_any_more_is_not_sent_to():
     async with receiving() as receiver, Sender(AddressPolicy(), PATIENCE_S) as sender:
-        courier = courier_of(receiver.url(), sender, retries_s=())
-        courier._rules = Rules(AddressPolicy(), ())
+        dispatcher = courier_of(receiver.url(), sender, retries_s=())
+        dispatcher._rules = Rules(AddressPolicy(), ())
 
         async with patience():
-            await courier.deliver(Decisions(1))
+            await dispatcher.deliver(Decisions(1))
 
-        assert courier.progress.state.attempt_error == "ADDRESS_NOT_ALLOWED"
+        assert dispatcher.progress.state.attempt_error == "ADDRESS_NOT_ALLOWED"
         assert isinstance(receiver, Receiver)
         assert receiver.received == []
