@@ -21,7 +21,7 @@ Key = tuple[str | None, str]
 
 @dataclass(frozen=True, slots=True)
 class FeedState:
-    """An experiment as last heard of.
+    """The last known state of an experiment.
 
     Attributes:
         number: Counts the moments of a feed, from 1.

@@ -17,7 +17,7 @@ KEPT = 256
 
 
 class SubmittedForms:
-    """The forms of this process, with the answer to each."""
+    """The forms submitted to this process, with the answer to each."""
 
     def __init__(self) -> None:
         self._tasks: OrderedDict[tuple[str, str], asyncio.Task[Resent]] = OrderedDict()

@@ -59,7 +59,7 @@ _MAX_VALUE = 80
 
 @dataclass(frozen=True, slots=True)
 class HistoryRow:
-    """Something that happened.
+    """An entry of the history, as a page shows it.
 
     Attributes:
         at_ms: When, in milliseconds since the epoch.

@@ -21,7 +21,7 @@ _BY_VERB = {
 
 @dataclass(frozen=True, slots=True)
 class UndoView:
-    """A way back.
+    """The command that undoes a history entry, as a page shows it.
 
     Attributes:
         label: Its link.
@@ -33,7 +33,7 @@ class UndoView:
 
 
 def undo_view(item: HistoryItem) -> UndoView | None:
-    """Return the way back from an entry; None if it cannot be undone any more.
+    """Return the undo of an entry; None if it can no longer be undone.
 
     It leads to the page of a command where there is one that does it; to one that restores the
     values of before otherwise.

@@ -91,7 +91,7 @@ class GroupPlan:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ComparedUnits:
-    """The units by which a metric is compared.
+    """The units that comparisons of a metric include.
 
     Attributes:
         window_s: Conversion window of the metric, in seconds: they are those whose window is over.

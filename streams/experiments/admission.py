@@ -108,7 +108,7 @@ def admission_of(definition: ExperimentDefinition) -> Admission | None:
 
 
 class HeldOutRequest(NamedTuple):
-    """A request that is kept out of an experiment.
+    """A request that a holdout keeps out of an experiment.
 
     Attributes:
         holdout: The holdout.

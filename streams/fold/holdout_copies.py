@@ -33,7 +33,7 @@ _CHANGING = frozenset({CommandKind.CONCLUDE, CommandKind.ARCHIVE})
 
 @dataclass(frozen=True, slots=True)
 class _CoveredExperiment:
-    """An experiment, as far as holdouts must know it.
+    """The properties of an experiment that holdouts depend on.
 
     Attributes:
         unit: Its unit.

@@ -18,7 +18,7 @@ from streams.wire.commands import decode_command
 
 
 class StartedPlans:
-    """Plans of the experiments that commands have started, and the drafts beside them."""
+    """Plans of started experiments, and the current drafts."""
 
     def __init__(self) -> None:
         self._plans: dict[int, Plan] = {}

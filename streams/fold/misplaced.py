@@ -15,7 +15,7 @@ from streams.model.events import Observation
 
 @dataclass(frozen=True, slots=True)
 class MisplacedObservation:
-    """An observation that was read in another partition than its own.
+    """An observation that was read from a partition other than its receipt's.
 
     Attributes:
         partition: Where it belongs.

@@ -138,7 +138,7 @@ def _by_timer(pause_s: float, function: Callable[[], None]) -> None:
 
 @dataclass
 class _Outage:
-    """An outage of a dependency, for all who need it.
+    """A current outage of a dependency, shared by all its callers.
 
     Attributes:
         first_s: First failure, by the filter's clock.
@@ -153,7 +153,7 @@ class _Outage:
 
 @dataclass
 class _LoggedRecord:
-    """The last record of a place that was logged.
+    """The last logged record of a source line.
 
     Attributes:
         at_s: When, by the filter's clock.

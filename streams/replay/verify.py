@@ -18,7 +18,7 @@ from streams.tallies.cell import Source
 
 
 class ReplayObserver:
-    """Observer of a replay's progress; this one ignores it."""
+    """Observer of a replay's progress; the base class ignores it."""
 
     def begin(self, offsets: int) -> None:
         """Take note that so many offsets are to be folded."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class ExportObserver:
-    """Observer of an export's progress; this one ignores it."""
+    """Observer of an export's progress; the base class ignores it."""
 
     def begin(self, offsets: int) -> None:
         """Take note that so many offsets are to be exported."""

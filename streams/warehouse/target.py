@@ -68,7 +68,7 @@ class PartitionChanges:
 
 @dataclass(frozen=True, slots=True)
 class ReplacedRows:
-    """Rows of a table that says what holds now.
+    """Rows of a table of current values, which replace the former ones.
 
     Attributes:
         rows: All rows of it.

@@ -89,7 +89,7 @@ def now_ms() -> int:
 
 
 class WebhookDispatcher:
-    """A webhook at work.
+    """Delivery of the events of one webhook.
 
     Attributes:
         webhook: As the log has it.

@@ -1,4 +1,4 @@
-"""Turns of changed experiments: which are evaluated now, at what they cost.
+"""Scheduling of evaluations: which changed experiments are evaluated now, by their cost.
 
 Evaluations take a share of the processor time. If more has changed than fits, the experiment that
 was evaluated longest ago comes first. A busy experiment changes again before it is due; an idle one
@@ -46,7 +46,7 @@ Place = tuple[int, int]
 
 
 class EvaluationScheduler:
-    """Turns of changed experiments, and the time of the next step.
+    """The order of changed experiments, and the time of the next step.
 
     Args:
         clock: Monotonic seconds.

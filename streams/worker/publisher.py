@@ -131,7 +131,7 @@ class Publisher:
         self._read_at = -1, -1
         self._failing: dict[int, Snapshot | None] = {}
         self._is_taking_over = False
-        self._turns = EvaluationScheduler()
+        self._scheduler = EvaluationScheduler()
         self._large: set[int] = set()
         self._large_task: asyncio.Task[None] | None = None
         self.delivery = SnapshotDelivery(
@@ -145,7 +145,7 @@ class Publisher:
     def _wait_s(self) -> float | None:
         """Return the seconds until a step is due; None if nothing has changed."""
         stage = self._stage
-        return 0.0 if stage.answers or stage.ended else self._turns.wait_s(stage.dirty)
+        return 0.0 if stage.answers or stage.ended else self._scheduler.wait_s(stage.dirty)
 
     async def take_over(self) -> None:
         """Log what is due after every take-over, indefinitely."""
@@ -172,8 +172,8 @@ class Publisher:
         answers, stage.answers = stage.answers, []
         self._remove_ended()
         commanded = {answer.experiment for answer in answers}
-        turns = self._turns
-        due = turns.take_due(stage.dirty, commanded)
+        scheduler = self._scheduler
+        due = scheduler.take_due(stage.dirty, commanded)
         dirty = dict.fromkeys(due)
         took_s = 0.0
         clock = asyncio.get_running_loop().time
@@ -190,7 +190,7 @@ class Publisher:
             if not self._has_turn(place, is_large=is_large, is_commanded=number in commanded):
                 waiting.append(place)
                 continue
-            budget = turns.begin(place, is_large=is_large)
+            budget = scheduler.begin(place, is_large=is_large)
             if known is not None and is_large:
                 own = [answer for answer in answers if answer.experiment == number]
                 begun.add(number)
@@ -222,15 +222,15 @@ class Publisher:
 
     def _has_turn(self, place: Place, *, is_large: bool, is_commanded: bool) -> bool:
         if is_large and self._large_task is not None:
-            self._turns.refuse(place)
+            self._scheduler.refuse(place)
             return False
         # Commands are few, and do not wait for a time budget.
-        return is_commanded or self._turns.has_turn(place, is_large=is_large)
+        return is_commanded or self._scheduler.has_turn(place, is_large=is_large)
 
     def _restore(self, dirty: Mapping[Place, None]) -> None:
         """Have experiments evaluated again, of which the results could not be published."""
         self._stage.dirty = {**dirty, **self._stage.dirty}
-        self._turns.restore(dirty)
+        self._scheduler.restore(dirty)
 
     def _is_large(self, known: ExperimentState) -> bool:
         if known.number in self._large:
@@ -255,7 +255,7 @@ class Publisher:
         try:
             published: list[Evaluated] = []
             failed: list[tuple[int, ExperimentState, Exception]] = []
-            with self._turns.large_share.spent() as spent:  # includes the work of other tasks
+            with self._scheduler.large_share.spent() as spent:  # includes the work of other tasks
                 computed = await asyncio.to_thread(_attempted, known.copy(), self._codec)
             if stage.known(partition, known.number) is not known or known.is_ended:
                 # Another worker has it, it was restored and is evaluated again, or it has ended.
@@ -335,7 +335,7 @@ class Publisher:
         elif number not in self._large:
             self._large.add(number)
             budget.charge(-cost_s)
-            self._turns.large_share.charge(cost_s)
+            self._scheduler.large_share.charge(cost_s)
 
     async def _without_statistics(
         self, failed: Sequence[tuple[int, ExperimentState, Exception]]

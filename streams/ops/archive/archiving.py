@@ -14,7 +14,7 @@ from streams.ops.archive.partition import AppendedRecords, PartitionArchive
 
 
 class ArchiveObserver:
-    """Observer of a run's progress; this one ignores it."""
+    """Observer of a run's progress; the base class ignores it."""
 
     def begins(self, topic: str, records: int) -> None:
         """Take that about so many records of a topic are to be archived."""

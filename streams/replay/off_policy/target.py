@@ -168,7 +168,7 @@ def _always(means: Sequence[float]) -> Callable[[Vector], Sequence[float]]:
 
 
 class _TargetRows:
-    """The rows of a target in the making."""
+    """The rows of a target under construction."""
 
     def __init__(self, log: UnitLog) -> None:
         self._log = log

@@ -18,7 +18,7 @@ _FIRST_EDGES = np.linspace(0.0, 1.0, 5)  # of panels; most arms need more of the
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BestArm:
-    """Result of a search for the best arm.
+    """P(best) and expected loss of each arm.
 
     Attributes:
         probability: Probability of each arm to have the largest mean; shape (n_arms,), sums to 1.

@@ -71,8 +71,8 @@ def world(monkeypatch) -> World:
         cast(Any, Points()),
     )
     # However slow the machine is:
-    publisher._turns.share = TimeBudget(0.5, 3_600.0, cost_clock=time.thread_time)
-    publisher._turns.cadence = Cadence(0.0)  # what is to be seen here is what a step does
+    publisher._scheduler.share = TimeBudget(0.5, 3_600.0, cost_clock=time.thread_time)
+    publisher._scheduler.cadence = Cadence(0.0)  # what is to be seen here is what a step does
     world = World(stage, follower, publisher, projected, log)
 
     async def deliver(topic: str, records: list[Outgoing], _timeout: float) -> None:

@@ -9,7 +9,7 @@ from streams.model.events import Answer, Command, CommandKind
 from streams.model.ids import experiment_id
 from streams.process.cadence import Cadence
 from streams.wire.commands import encode_command
-from streams.worker import turns
+from streams.worker import evaluation_scheduler
 from streams.worker.pacing import TimeBudget
 from tests.streams.worker.publishing import EXPERIMENT, PARTITION, World, command, snapshots
 from tests.streams.worker.test_experiment_stage import DEFINITION, Record
@@ -49,8 +49,8 @@ async def test_what_does_not_fit_waits_its_turn_and_its_answers_with_it(world):
         now_s[0] += 0.06  # between beginning and end of an evaluation, too
         return now_s[0]
 
-    world.publisher._turns.idle_share = used_up()
-    world.publisher._turns.share = TimeBudget(0.01, 0.1, clock)
+    world.publisher._scheduler.idle_share = used_up()
+    world.publisher._scheduler.share = TimeBudget(0.01, 0.1, clock)
     await world.publisher._step()
 
     first, second, third, last = names
@@ -88,7 +88,7 @@ async def test_an_idle_experiment_is_evaluated_before_busy_ones_that_changed_bef
 
 async def test_one_that_was_evaluated_a_moment_ago_is_left_until_its_interval_is_over(world):
     now_s = [100.0]
-    world.publisher._turns.cadence = Cadence(5.0, lambda: now_s[0])
+    world.publisher._scheduler.cadence = Cadence(5.0, lambda: now_s[0])
     await world.step()
     now_s[0] += 2.0
     await world.step()
@@ -105,11 +105,11 @@ async def test_one_that_was_evaluated_a_moment_ago_is_left_until_its_interval_is
 async def test_busy_ones_without_a_share_are_gathered_and_an_idle_one_has_its_own(world):
     """An interval of an hour, at a share that is used up when the first has changed again."""
     stage, publisher, now_s = world.stage, world.publisher, [100.0]
-    publisher._turns._interval_s = 3_600.0
-    publisher._turns.cadence = Cadence(5.0, lambda: now_s[0])
+    publisher._scheduler._interval_s = 3_600.0
+    publisher._scheduler.cadence = Cadence(5.0, lambda: now_s[0])
     await world.step()
     await world.step()  # it has changed before it is due
-    publisher._turns.share = used_up()
+    publisher._scheduler.share = used_up()
     now_s[0] += 5.0
     await publisher._step()
     assert list(stage.dirty) == [(PARTITION, EXPERIMENT)]
@@ -126,11 +126,11 @@ async def test_busy_ones_without_a_share_are_gathered_and_an_idle_one_has_its_ow
 async def test_an_idle_one_comes_before_busy_ones_that_were_evaluated_longer_ago(world):
     """But not before one that has waited for longer than its head start."""
     publisher, now_s = world.publisher, [100.0]
-    publisher._turns.cadence = Cadence(5.0, lambda: now_s[0])
+    publisher._scheduler.cadence = Cadence(5.0, lambda: now_s[0])
     for number in (1, 2):
         appears(world, number)
     await world.step()
-    now_s[0] += 0.9 * turns.HEAD_START_S
+    now_s[0] += 0.9 * evaluation_scheduler.HEAD_START_S
     appears(world, 3)
     await publisher._step()
     for number in (1, 2):
@@ -145,9 +145,9 @@ async def test_an_idle_one_comes_before_busy_ones_that_were_evaluated_longer_ago
     for number in (1, 2):
         world.stage.dirty[PARTITION, number] = None
     await publisher._step()
-    now_s[0] += 1.1 * turns.HEAD_START_S
+    now_s[0] += 1.1 * evaluation_scheduler.HEAD_START_S
     world.stage.dirty[PARTITION, 3] = None
-    publisher._turns.cadence.handled((PARTITION, 3))
+    publisher._scheduler.cadence.handled((PARTITION, 3))
     now_s[0] += 5.0
     given = len(world.projected.given)
     await publisher._step()
@@ -156,8 +156,8 @@ async def test_an_idle_one_comes_before_busy_ones_that_were_evaluated_longer_ago
 
 async def test_an_idle_one_that_finds_no_share_waits_with_the_busy_ones(world):
     publisher = world.publisher
-    publisher._turns._interval_s = 3_600.0
-    publisher._turns.share = publisher._turns.idle_share = used_up()
+    publisher._scheduler._interval_s = 3_600.0
+    publisher._scheduler.share = publisher._scheduler.idle_share = used_up()
     world.stage.touch_all()
     await publisher._step()
     assert world.projected.given == []
@@ -165,7 +165,7 @@ async def test_an_idle_one_that_finds_no_share_waits_with_the_busy_ones(world):
 
 
 async def test_a_command_waits_for_no_interval(world):
-    world.publisher._turns.cadence = Cadence(3_600.0)
+    world.publisher._scheduler.cadence = Cadence(3_600.0)
     await world.step()
     command(world, 10, CommandKind.PAUSE, {})
 
@@ -177,7 +177,7 @@ async def test_a_command_waits_for_no_interval(world):
 
 
 async def test_a_step_that_takes_long_publishes_what_it_has_and_leaves_the_rest(world, monkeypatch):
-    monkeypatch.setattr(turns, "STEP_S", 0.0)
+    monkeypatch.setattr(evaluation_scheduler, "STEP_S", 0.0)
     create: list[Any] = [
         Record(10 + n, encode_command(Command(f"{n:032x}", n, CommandKind.CREATE, n, DEFINITION)))
         for n in (1, 2)
@@ -197,7 +197,7 @@ async def test_a_command_waits_for_no_share_and_its_answer_follows_its_snapshot(
     world.stage.touch_all()
     answer = Answer(f"{1:032x}", EXPERIMENT, accepted=True, version=2)
     world.stage.answers = [answer]
-    world.publisher._turns.share = world.publisher._turns.idle_share = used_up()
+    world.publisher._scheduler.share = world.publisher._scheduler.idle_share = used_up()
 
     await world.publisher._step()
 

@@ -31,9 +31,9 @@ async def test_a_large_experiment_is_evaluated_rarely_and_delays_no_small_one(wo
         return evaluated(known)
 
     monkeypatch.setattr(module, "_evaluated", slow)
-    world.publisher._turns.share = TimeBudget(0.25, 0.1, lambda: now_s[0])
-    world.publisher._turns.idle_share = TimeBudget(0.1, 0.05, lambda: now_s[0])
-    world.publisher._turns.large_share = TimeBudget(0.1, 0.1, lambda: now_s[0])
+    world.publisher._scheduler.share = TimeBudget(0.25, 0.1, lambda: now_s[0])
+    world.publisher._scheduler.idle_share = TimeBudget(0.1, 0.05, lambda: now_s[0])
+    world.publisher._scheduler.large_share = TimeBudget(0.1, 0.1, lambda: now_s[0])
 
     for _ in range(200):
         now_s[0] += 0.1
