@@ -247,7 +247,7 @@ class Delivery:
             _log.error("the producer is broken and will be replaced: %s", error.str())
 
     def _quarantine(self, position: SpoolPosition, reason: str) -> None:
-        # Delivery of the rest goes on; the file it is in is kept.
+        # Delivery of the rest continues; the file it is in is kept.
         self._spool.quarantine(position.segment, position.offset, reason)
 
     def _replace_producer(self) -> None:

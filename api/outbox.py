@@ -159,7 +159,7 @@ class Outbox:
         self._sealed += records
 
     def add_outside(self, counts: Iterable[OutsideRequests]) -> None:
-        """Take counts of requests that took no part; they are safe when `written` returns."""
+        """Take counts of requests that did not take part; they are safe when `written` returns."""
         self._outside.extend(counts)
 
     def written(self) -> asyncio.Future[None]:
@@ -184,7 +184,7 @@ class Outbox:
             records = list(self._records())
             positions = self._spool.append(records)
         except Exception as error:  # noqa: BLE001 - it belongs to those who wait
-            self._sequences = before  # a gap would be remembered by the workers for ever
+            self._sequences = before  # a gap would be remembered by the workers forever
             if written is not None and not written.done():
                 written.set_exception(error)
                 written.exception()  # seen, even if all who waited have gone

@@ -5,8 +5,8 @@
 
 Every row is seeded, and kept under benchmarks/results/calibration as soon as it is done; the page
 and its plots are made of what is there. As many rows run at once as there are processors. Rows that
-the same code has measured already are left out, so an interrupted run goes on where it stopped;
-`--again` measures them anew. `--scale 0.2` repeats all a fifth as often, and the page says how
+the same code has measured already are left out, so an interrupted run continues where it stopped;
+`--again` measures them again. `--scale 0.2` repeats all a fifth as often, and the page says how
 often. `--quick` runs fewer repetitions and looks and only says whether a claim fails: it keeps
 nothing and ends with 1 if one does. `--render` runs nothing and writes the page again.
 """

@@ -152,7 +152,7 @@ async def send(target: Target, name: str, sent: bytes) -> None:
 
 
 async def new_paths(target: Target) -> None:
-    """Ask with an id, fields and a key that were never seen: caches must not grow for ever."""
+    """Ask with an id, fields and a key that were never seen: caches must not grow forever."""
     number = time.monotonic_ns()
     path = f"/experiments/exp_{number:013d}"[:30]
     await send(target, "ever new paths", target.head("GET", path))

@@ -1,8 +1,8 @@
 """Durable observations per second of workers, over full topics: `python -m benchmarks.throughput`.
 
-Every round starts the servers anew, fills a topic, and then starts the workers. The clock runs from
-the first progress record in the changelog to the last, so neither the start of a process nor the
-forming of the group is in it. 100 experiments run, and are evaluated and written to Redis
+Every round starts the servers again, fills a topic, and then starts the workers. The clock runs
+from the first progress record in the changelog to the last, so neither the start of a process nor
+the forming of the group is in it. 100 experiments run, and are evaluated and written to Redis
 meanwhile. Then the same log is replayed. Other programs read the same topic in the same round,
 since the speed of a machine drifts. Quix Streams has a separate environment (pip 25.1 or later):
 

@@ -1,7 +1,7 @@
 """Virtual clock of one process: its processor time, plus the time that its timers wait.
 
 Importing this module replaces the clocks of `time`, so it comes before all that binds one. Timers
-take no time: when nothing is left to do, the clock goes on to the next one.
+take no time: when nothing is left to do, the clock continues to the next one.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def run_in_executor(  # type: ignore[override]
         self, executor: Executor | None, func: Callable[..., Any], *args: Any
     ) -> asyncio.Future[Any]:
-        """Run in a thread, until the end of which the clock does not go on."""
+        """Run in a thread, until the end of which the clock does not continue."""
         self._virtual.in_threads += 1
         running = super().run_in_executor(executor, func, *args)
         running.add_done_callback(self._back)

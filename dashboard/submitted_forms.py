@@ -27,7 +27,7 @@ class SubmittedForms:
     ) -> Resent:
         """Return the answer to a form, whose call is made at the first time alone.
 
-        A call goes on when the browser does not wait for it.
+        A call continues when the browser does not wait for it.
 
         Args:
             session_id: Session of the form.

@@ -68,7 +68,7 @@ def read_plain_observation(value: bytes, at: int) -> dict[str, Any] | None:
     except (IndexError, UnicodeDecodeError):
         return None
     # A slice past the end is short in silence, but then `at` has passed the end too. An odd size is
-    # a negative one, and one with the top bit set goes on in the next byte.
+    # a negative one, and one with the top bit set continues in the next byte.
     if at != len(value) or (size | metric_size | event_size) & 1:
         return None
     if size >> 14 or (metric_size | event_size) & _MORE:

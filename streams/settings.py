@@ -388,7 +388,7 @@ class Settings(KafkaSettings):
 
     @property
     def sealing_keys(self) -> str | None:
-        """Keys of webhooks in clear, separated by commas or in lines; None for none.
+        """Keys of webhooks in clear, separated by commas or in lines; None without one.
 
         Raises:
             ConfigurationError: their file cannot be read, or they are given twice.

@@ -19,7 +19,7 @@ PATIENCE_S = 100.0
 
 
 def until(condition: Callable[[], T], timeout_s: float = PATIENCE_S) -> T:
-    """Return the first truthy value of `condition`, and let threads and processes go on."""
+    """Return the first truthy value of `condition`, and let threads and processes continue."""
     deadline = time.monotonic() + timeout_s
     while not (value := condition()):
         assert time.monotonic() < deadline, f"not within {timeout_s} s"
@@ -28,7 +28,7 @@ def until(condition: Callable[[], T], timeout_s: float = PATIENCE_S) -> T:
 
 
 async def until_true(condition: Callable[[], T]) -> T:
-    """Return the first truthy value of `condition`, and let tasks go on."""
+    """Return the first truthy value of `condition`, and let tasks continue."""
     async with patience():
         while not (value := condition()):  # noqa: ASYNC110 - conditions of values without events
             await asyncio.sleep(0.002)

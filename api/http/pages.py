@@ -133,7 +133,7 @@ async def stats_page(snapshot: Snapshot, dimension: str | None = None) -> bytes:
 
     Args:
         snapshot: Its snapshot.
-        dimension: The dimension of which the values are in it; None for none.
+        dimension: The dimension of which the values are in it; None without one.
     """
     budget = _TimeBudget()
     ids = snapshot.variant_ids

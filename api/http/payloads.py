@@ -106,7 +106,7 @@ def stats_of(snapshot: Snapshot, dimension: str | None = None) -> Stats:
 
     Args:
         snapshot: Its snapshot.
-        dimension: The dimension of which the values are in it; None for none.
+        dimension: The dimension of which the values are in it; None without one.
     """
     experiment = snapshot.experiment
     config = experiment.definition.config

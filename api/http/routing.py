@@ -75,8 +75,8 @@ class Endpoint:
         scopes: Scopes of which an API key needs one; empty where no key is needed.
         response: Model of a successful answer, or several; None for what is no JSON.
         status: HTTP status of a successful answer.
-        body: The body it takes; None for none.
-        query: Model of its query parameters; None for none.
+        body: The body it takes; None without one.
+        query: Model of its query parameters; None without one.
         further_answers: Documented answers, by status; None for one without a body.
         is_ofrep: Whether its errors have the form of OFREP, and any query parameter is taken.
         traffic: Latency histogram of an endpoint that `FastPathApp` answers itself, without

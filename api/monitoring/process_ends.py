@@ -1,4 +1,4 @@
-"""Ends of the processes of this installation that could not go on."""
+"""Ends of the processes of this installation that could not continue."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class ProcessEnds:
         self.counts: Mapping[str, int] = dict.fromkeys(KINDS, 0)
 
     async def follow(self) -> None:
-        """Read for ever; without Redis, later."""
+        """Read forever; without Redis, later."""
         while True:
             with suppress(DependencyError):  # readiness says so
                 self.counts = await self._read()

@@ -84,8 +84,8 @@ class ReadinessMonitor:
         """Return what is missing now.
 
         Redis, a worker and the right to write commands are needed once: after that, assignment
-        goes on without them. Kafka is not needed while the spool has room. A background
-        task that restarts do not heal is missing.
+        continues without them. Kafka is not needed while the spool has room. A background task that
+        restarts do not heal is missing.
         """
         missing: list[str] = []
         degraded: list[str] = []

@@ -224,7 +224,7 @@ class AssignmentService:
         return running.rendering.outside(decision.reason, decision.variant)
 
     def take_outside(self) -> list[OutsideRequests]:
-        """Return how many requests took no part since the last call, by experiment and reason."""
+        """Return counts of excluded requests since the last call, by experiment and reason."""
         counts, self._outside_counts = self._outside_counts, {}
         return [
             OutsideRequests(number, reason.value, count)

@@ -341,7 +341,7 @@ def _edited(edit: DraftEdit) -> dict[str, Any]:
 
 
 class KafkaCommandLog:
-    """The topic of commands. A producer that failed for good is replaced with the next command.
+    """The topic of commands. A producer that failed permanently is replaced with the next command.
 
     Args:
         config: Addresses and credentials, as librdkafka names them.

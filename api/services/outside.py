@@ -1,4 +1,4 @@
-"""Logging of how many requests took no part, and why; of each of them nothing is logged."""
+"""Logging of how many requests did not take part, and why; of each of them nothing is logged."""
 
 from __future__ import annotations
 

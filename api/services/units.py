@@ -179,7 +179,7 @@ class UnitResolver:
                 if found is not None:
                     return found
         if trial.assigner.is_remembered and self._is_read(trial):
-            # It took no part in the trial, so if it takes part it has since the conclusion.
+            # It did not take part in the trial, so if it takes part it has since the conclusion.
             return None if is_kept_now or not is_since else self._by_hash(running, observed)
         found = self._by_hash(running if is_since else trial, observed)
         if found is None or not (is_since or has_sets):

@@ -101,7 +101,7 @@ def entries(
 def intact_entries(data: bytes) -> tuple[list[SpoolRecord], int]:
     """Return the entries with which the bytes of a file begin, and where the first other begins.
 
-    It takes a quarter of the time of `entries`, which goes on behind a damaged entry.
+    It takes a quarter of the time of `entries`, which continues behind a damaged entry.
     """
     found: list[SpoolRecord] = []
     place, limit = 0, len(data) - HEAD_BYTES

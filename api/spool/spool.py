@@ -49,7 +49,7 @@ class Segment:
         size: Bytes in it.
         unacknowledged: Records that were handed out of it and are not acknowledged.
         is_handed_out: Whether all of its records were handed out and no more will be appended.
-        damaged_at: Offsets of entries that were passed by; with any, the file is kept.
+        damaged_at: Offsets of entries that were skipped; with any, the file is kept.
     """
 
     __slots__ = ("damaged_at", "is_handed_out", "path", "size", "unacknowledged")
@@ -99,7 +99,7 @@ class Spool:
     Attributes:
         size_bytes: Bytes in all segments.
         max_bytes: Most there may be.
-        quarantined: Places in files that could not be read or sent and were passed by.
+        quarantined: Places in files that could not be read or sent and were skipped.
     """
 
     def __init__(
@@ -265,7 +265,7 @@ class Spool:
             segment.path.unlink(missing_ok=True)
 
     def quarantine(self, segment: Segment, offset: int, reason: str) -> None:
-        """Pass by what is at `offset`, and keep the file when all else in it is acknowledged."""
+        """Skip what is at `offset`, and keep the file when all else in it is acknowledged."""
         if offset in segment.damaged_at:
             return
         segment.damaged_at.add(offset)
@@ -358,7 +358,7 @@ class Spool:
         full = self._file
         try:
             self._file, self._active = self._new_segment()
-        except OSError as error:  # the full one goes on growing, up to the bound of the spool
+        except OSError as error:  # the full one continues growing, up to the bound of the spool
             _log.warning("the spool cannot begin a new file: %s", error)
             return
         os.close(full)

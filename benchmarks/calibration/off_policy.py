@@ -49,7 +49,7 @@ class World:
         mean: Mean value of a unit; that of a variant is up to half as much more or less.
         spread: Deviation of the logarithm of a value; 0 for values 0 and 1.
         converting: Share of the units that have a value, if it is not 0 or 1.
-        cap: Largest value of a unit, in means; None for none.
+        cap: Largest value of a unit, in means; None without one.
     """
 
     n_arms: int

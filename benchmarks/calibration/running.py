@@ -73,7 +73,7 @@ def run_rows(
     """Run rows and keep their results.
 
     A row that the same code has measured at this size or a larger one is left as it is, so a run
-    that was interrupted goes on where it stopped. The longest rows start first. Rows that measure
+    that was interrupted continues where it stopped. The longest rows start first. Rows that measure
     time run alone, at the end.
 
     Args:

@@ -33,8 +33,8 @@ class _World:
         weights: How the traffic is shared.
         looks: How often everything is looked at.
         lift: How many more units of the first variant have an amount, relative.
-        cap: Declared largest amount; None for none.
-        winsorize: Percentile at which amounts are capped; None for none.
+        cap: Declared largest amount; None without one.
+        winsorize: Percentile at which amounts are capped; None without one.
         repetitions: How often it is repeated.
         is_claimed: Whether at most 5 % of the experiments may name a winner wrongly.
     """

@@ -107,7 +107,7 @@ def declared_in_drift(
     """Return the look at which a winner was first declared, from 1 on, and that winner.
 
     Args:
-        experiment, environment, generator: As of `simulate_drift`; the run ends with that look.
+        experiment, environment, generator: As in `simulate_drift`; the run ends with that look.
 
     Returns:
         (0, None) if none ever was.

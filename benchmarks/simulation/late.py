@@ -82,7 +82,7 @@ def _values(
 
 
 class LateCounts:
-    """Counts of units that are all there at the first look, and go on for as long as it lasts."""
+    """Counts of units that are all there at the first look, and then continue."""
 
     def __init__(self, late: Late) -> None:
         self._late = late

@@ -60,7 +60,7 @@ class Promoted:
 
     Attributes:
         look: Look of the promotion, from 1 on; 0 for never.
-        winner: Index of the variant; None for none.
+        winner: Index of the variant; None without one.
         units: Units of all variants until then.
     """
 

@@ -38,7 +38,7 @@ class SimulatedRun:
     Attributes:
         arrived: Units and clicks of each interval; arrays of shape (1, n_variants).
         actions: Recommended actions at its end.
-        winners: Index of the winning variant; None for none.
+        winners: Index of the winning variant; None without one.
         promoted_at: First look without an obstacle to a promotion, from 1 on; 0 for never.
     """
 

@@ -53,7 +53,8 @@ class Traffic:
             the experiment, as days and weeks do.
         amounts: None if a success counts 1; otherwise what it counts in each variant.
         cap: Largest amount, which is declared; None for no cap.
-        winsorize: Percentile at which amounts are capped, under even shares alone; None for none.
+        winsorize: Percentile at which amounts are capped, under even shares alone; None without
+            one.
     """
 
     rates: tuple[float, ...]

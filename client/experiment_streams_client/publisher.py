@@ -80,7 +80,7 @@ class ObservationPublisher(Publisher):
 
         Args:
             assignment_id: `Assignment.id`, of an experiment whose `exposure` is `event`.
-            event_id, observed_at_ms: As of `publish`.
+            event_id, observed_at_ms: As in `publish`.
         """
         self.publish(assignment_id, EXPOSURE, EXPOSED / MICRO, event_id, observed_at_ms)
 

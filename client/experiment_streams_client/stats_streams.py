@@ -23,7 +23,7 @@ class StatsEvent:
     """A change of an experiment's statistics.
 
     Attributes:
-        id: Where to go on after a lost connection: `last_event_id` of the next stream.
+        id: Where to continue after a lost connection: `last_event_id` of the next stream.
         stats: The statistics from then on.
     """
 

@@ -25,7 +25,7 @@ class Bar:
     Attributes:
         x, width: Where it begins and how long it is, in percent.
         end: Where it ends, in percent.
-        is_cut_left, is_cut_right: Whether it goes on beyond the chart.
+        is_cut_left, is_cut_right: Whether it continues beyond the chart.
     """
 
     x: str

@@ -47,7 +47,7 @@ class PlanQuestion:
         baseline, lift, variants, metric_kind, deviation, alpha, daily_units: As of a plan.
         unit: Who is randomized.
         notes: What is taken for granted, in words.
-        planned: Units of each variant that the form has; None for none.
+        planned: Units of each variant that the form has; None without one.
     """
 
     baseline: float

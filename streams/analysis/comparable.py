@@ -63,7 +63,7 @@ def policy_samples(
         traffic: Split of the units.
         weighting: How the sums of the metric allow them to count.
         by_overlap: Returns its means under overlap weights.
-        plain, family: As of `reported_samples`.
+        plain, family: As in `reported_samples`.
     """
     is_by_model = traffic.is_by_context and not traffic.has_excluded
     if weighting is not Weighting.OVERLAP or is_by_model or not traffic.has_moved:

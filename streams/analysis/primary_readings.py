@@ -46,7 +46,7 @@ def planned_reading(config: ExperimentConfig) -> PlannedInformation | None:
     information, plan = information_in_use(config), config.plan
     if information is None or plan is None:
         return None
-    # Impressions go on coming while others convert. Users and sessions may all be there on the
+    # Impressions continue coming while others convert. Users and sessions may all be there on the
     # first day, unless they are compared once their window is over, each with all of its value.
     primary = config.primary_metric
     is_over = config.unit is UnitKind.IMPRESSION or config.maturity_s(primary) > 0

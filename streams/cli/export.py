@@ -69,9 +69,9 @@ def export(
     """Export experiments, assignments, observations, exposures and test results to a warehouse.
 
     Each event that counts is one row, once, however often the command is killed: rows and the
-    place up to which the log was read are one transaction. A later call goes on from there.
-    The sums of the rows are those of `experiment stats`; the views of schemas/warehouse.sql take
-    voids, exposures, floors and caps into account.
+    place up to which the log was read are one transaction. A later call continues from there. The
+    sums of the rows are those of `experiment stats`; the views of schemas/warehouse.sql take voids,
+    exposures, floors and caps into account.
 
     Ends with 1 where the target has other columns, was filled from another log, or is written by
     another export. Needs the extra `warehouse` of the package. Kafka and the receipt keys come from

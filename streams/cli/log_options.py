@@ -152,7 +152,7 @@ def until_of(text: str | None, option: str = "--until") -> int | None:
     """Return a time as milliseconds since the epoch; one without a zone is UTC.
 
     Args:
-        text: ISO 8601, or milliseconds; None for none.
+        text: ISO 8601, or milliseconds; None without one.
         option: Option that it is the value of.
 
     Raises:

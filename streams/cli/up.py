@@ -73,7 +73,7 @@ def up(
 
     Prints `ready http://HOST:PORT` once an experiment can be created and assigned, and then
     `dashboard http://HOST:PORT`. A stack that is
-    started again goes on with all experiments, counts and receipts, unless it is --ephemeral.
+    started again continues with all experiments, counts and receipts, unless it is --ephemeral.
     """
     plan = planned(
         host=host,

@@ -1,4 +1,4 @@
-"""Admission: requests that take no part in an experiment, decided before enrollment."""
+"""Admission: exclusion of requests from an experiment, decided before enrollment."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Exclusion(NamedTuple):
     """The answer to a request that does not take part; nothing of it is logged.
 
     Attributes:
-        reason: Why.
+        reason: Reason of the exclusion.
         variant: Index of the variant that it sees.
     """
 
@@ -27,11 +27,11 @@ class Exclusion(NamedTuple):
 
 
 class Admission:
-    """Compiled demands of an experiment on a request.
+    """Compiled conditions of an experiment on a request.
 
-    Decided in this order: override, targeting, layer; holdouts, which are decided after the
-    override, are other experiments and no part of it (`kept_out`). The layer is of experiments that
-    assign: what everybody is served takes nothing from others.
+    The order is: override, targeting, layer. Holdouts are separate experiments and are checked
+    after the override (`kept_out`). A layer only applies to experiments that assign: serving one
+    variant to all units takes no units from other experiments.
     """
 
     __slots__ = ("_control", "_forced", "_ignored", "_is_of_impressions", "_layer", "_targeting")
@@ -57,13 +57,13 @@ class Admission:
     def exclusion(
         self, unit_key: str | None, former_key: str | None, request: RequestAttributes
     ) -> Exclusion | None:
-        """Return how a request that does not take part is answered; None for one that may.
+        """Return the answer to a request that is excluded; None if it may take part.
 
         Args:
-            unit_key: Id of its unit; None where every request is one. There the layer goes by the
-                user, and a request without one is in no part of it.
-            former_key: Id that the unit had before; None for none. The layer goes by it, so that a
-                unit stays where it was.
+            unit_key: Id of its unit; None if the unit is the impression. The layer then uses the
+                user id, and excludes a request without one.
+            former_key: Id that the unit had before; None without one. The layer uses it, so that a
+                unit keeps its part.
             request: The request.
         """
         excluded = self.exclusion_of_served(unit_key, request)
@@ -77,13 +77,13 @@ class Admission:
         return None
 
     def _ignores(self, unit_key: str) -> bool:
-        """Return whether the id of a request stands for no unit; of others that is known."""
+        """Return whether the unit id of a request is an ignored one."""
         return self._is_of_impressions and comparable(unit_key) in self._ignored
 
     def exclusion_of_served(
         self, unit_key: str | None, request: RequestAttributes
     ) -> Exclusion | None:
-        """Return who does not get what everybody is served; arguments are those of `exclusion`."""
+        """Return the exclusion from a served variant; arguments are those of `exclusion`."""
         if self._forced and (forced := self.override(unit_key, request)) is not None:
             return forced
         if self._targeting is not None and not self._targeting.matches(request):
@@ -91,7 +91,7 @@ class Admission:
         return None
 
     def override(self, unit_key: str | None, request: RequestAttributes) -> Exclusion | None:
-        """Return the variant that an override gives a request; None for none."""
+        """Return the variant that an override gives a request; None without one."""
         if not self._is_of_impressions:
             return None if unit_key is None else self._forced.get(unit_key)
         for each in (request.user_id, request.session_id):
@@ -101,7 +101,7 @@ class Admission:
 
 
 def admission_of(definition: ExperimentDefinition) -> Admission | None:
-    """Return what an experiment demands of a request; None where it is for every one."""
+    """Return the admission of an experiment; None if it admits every request."""
     config = definition.config
     demands = config.overrides, config.targeting, config.layer
     return Admission(definition) if any(demands) else None
@@ -112,7 +112,7 @@ class HeldOutRequest(NamedTuple):
 
     Attributes:
         holdout: The holdout.
-        lasting: The id by which it holds the unit of the request.
+        lasting: The id by which the unit of the request is held out.
     """
 
     holdout: Holdout
@@ -126,7 +126,7 @@ def kept_out(
     request: RequestAttributes,
     ignores: Callable[[str], bool],
 ) -> HeldOutRequest | None:
-    """Return which holdout keeps a request out of an experiment; None if none does.
+    """Return the holdout that keeps a request out of an experiment; None without one.
 
     Each holdout uses the id that the request has for the unit of the holdout, even if the unit of
     the experiment is the impression. A request without that id is not held out.
@@ -134,7 +134,7 @@ def kept_out(
     Args:
         admission: Of the experiment; an override precedes a holdout.
         holdouts: Those that cover the experiment.
-        former_key: Id that the unit had before, by which they go; None for none.
+        former_key: Id that the unit had before, which holdouts use; None without one.
         request: The request.
         ignores: Returns whether an id stands for no unit.
     """

@@ -34,10 +34,11 @@ from streams.policies.contextual.scoring import Scorer
 from streams.policies.draw_tables import DrawTable, DrawTables, draw_table
 
 SLOTS_PER_WINDOW = 8
-"""A receipt that is not remembered loses at most this part of its window."""
+"""A receipt that is not remembered loses at most one slot of its window."""
 
 ALLOCATION_SLOT_MS = 3_600_000
-"""Processes that hold different snapshots of one hour give out receipts of one time: an hour."""
+"""Slot of receipt times, one hour: processes with different snapshots of the same hour issue equal
+receipts."""
 
 _new_tuple = tuple.__new__  # half the time of calling the class
 
@@ -60,10 +61,10 @@ class Assignment(NamedTuple):
 def is_remembered(experiment: Experiment, phase: Phase) -> bool:
     """Return whether the first receipt of a unit must be kept in a phase of an experiment.
 
-    It must where the unit comes again and the receipt would then be another one: because the
-    allocation moves or variants have changed, because an attribution or conversion window begins at
-    the first assignment, or because the covariates are those of before it: what is sent later may
-    follow from the variant; and so may the values of dimensions.
+    It must if a later request of the unit would get a different receipt: because the allocation
+    moves or variants have changed, because an attribution or conversion window begins at the first
+    assignment, or because covariates and dimensions must precede the assignment, since later values
+    may depend on the variant.
     """
     if experiment.definition.config.unit is UnitKind.IMPRESSION:
         return False
@@ -92,10 +93,10 @@ def _windows_from_assignment(config: ExperimentConfig) -> tuple[int, ...]:
 
 
 class Assigner:
-    """An experiment that assigns, compiled: everything that does not depend on the unit is done.
+    """A compiled experiment that assigns: all that does not depend on the unit is precomputed.
 
     Attributes:
-        admission: Decides whom the experiment is not for; None where it is for everyone.
+        admission: Decides which requests are excluded; None if none are.
         counts_assignments: Whether a unit counts from its assignment, and not from an exposure.
         control: Index of the control.
         number: The experiment as a 64-bit integer.
@@ -201,8 +202,8 @@ class Assigner:
             DimensionSpace(config.dimensions) if config.dimensions and self._is_trial else None
         )
         self._allocation_version = snapshot.allocation.version
-        # A unit under fixed weights and without a window has the same receipt for ever, and nothing
-        # is stored for that.
+        # A unit under fixed weights and without a window always has the same receipt, so none is
+        # stored.
         since_ms = experiment.started_at_ms if promotion is None else promotion.began_at_ms
         is_fixed = is_repeated and not has_moving and self._contextual is None
         self.fixed_time_ms = since_ms if is_fixed else None
@@ -214,7 +215,7 @@ class Assigner:
 
     @property
     def unknown_dimensions(self) -> bytes:
-        """Values in its dimensions of a unit of which nothing is known."""
+        """Dimension values of a unit without known attributes."""
         return b"" if self._dimensions is None else self._dimensions.unknown
 
     def unit(self, unit_key: str) -> int:
@@ -223,12 +224,12 @@ class Assigner:
         return unit
 
     def standby_time_ms(self, now_ms: int) -> int:
-        """Return the time of a receipt that is given out where none can be remembered.
+        """Return the time of a receipt that is issued while receipts cannot be stored.
 
         It is the same for all requests of a unit, in every process: without a window, the hour of
         the newest event that the allocation in force knows, which stands still without Redis. With
-        one, the beginning of the current eighth of a window, so that the rest of the window is
-        there for observations, however long Redis is away.
+        a window, the beginning of its current eighth, so that the rest of the window remains for
+        observations, however long Redis is unavailable.
         """
         if self.fixed_time_ms is not None:
             return self.fixed_time_ms
@@ -239,8 +240,8 @@ class Assigner:
     def counts(self, eligible: int) -> bool:
         """Return whether a unit can be counted for which only these variants are eligible.
 
-        After a conclusion only requests are counted that could get the winner as well as the
-        control: their weights are then those that were declared.
+        After a conclusion, only requests that could get both the winner and the control are
+        counted: their weights are the declared ones.
 
         Args:
             eligible: As for `draw_table`.
@@ -248,18 +249,18 @@ class Assigner:
         return self._is_trial or not self._tables.served & ~eligible
 
     def ignores(self, unit_key: str) -> bool:
-        """Return whether an id stands for no unit; it is the first thing to be decided of one."""
+        """Return whether an id is an ignored one; this is checked first."""
         return comparable(unit_key) in self._ignored
 
     def is_in(self, unit_key: str) -> bool:
-        """Return whether a unit takes part by its hash, under the share in force."""
+        """Return whether the hash of a unit is within the traffic share in force."""
         _, enrolment, _ = self._draw(unit_key)
         return is_enrolled(enrolment, self._traffic)
 
     def may_be_in(self, unit_key: str) -> bool:
         """Return whether a unit that is not enrolled may have been, before the share was lowered.
 
-        It takes part if it was assigned then, as its first receipt says.
+        It takes part if it was assigned then, according to its first receipt.
         """
         if self._peak <= self._traffic:
             return False
@@ -278,10 +279,10 @@ class Assigner:
     def assign_before(self, unit_key: str, now_ms: int, *, was_in: bool = False) -> Assignment:
         """Return the variant that a unit had if it was assigned before the variants changed.
 
-        Its receipt is the same as then: the hash gives it again.
+        Its receipt is the same as then, recomputed from the hash.
 
         Args:
-            unit_key, now_ms, was_in: As of `assign`.
+            unit_key, now_ms, was_in: As in `assign`.
         """
         assert self._before is not None  # noqa: S101 - of a unit under fixed weights (`has_before`)
         table, version = self._before
@@ -320,11 +321,11 @@ class Assigner:
             features, device, location: Context of the request; for contextual policies and
                 dimensions, and `features` for covariates.
             eligible: The variants that can be shown, as for `draw_table`.
-            was_in: Whether it is taken to have been in before the share was lowered.
+            was_in: Whether it is assumed to have taken part before the share was lowered.
 
         Raises:
-            InputError: a declared feature or covariate cannot be used, with its path; also
-                for a unit that is not enrolled, so that a mistake does not wait to be noticed.
+            InputError: a declared feature or covariate is invalid, with its path; also for a unit
+                that is not enrolled, so that mistakes are noticed early.
         """
         vector = None
         if self._contextual is not None:
@@ -365,12 +366,12 @@ class Assigner:
         device: str | None = None,
         location: str | None = None,
     ) -> tuple[int, int]:
-        """Return a variant for a unit whose own one is not eligible, and its propensity.
+        """Return a variant for a unit whose assigned variant is not eligible, and its propensity.
 
-        It does not depend on which one that is, and is the same each time among the same variants.
+        It does not depend on the assigned variant, and is the same for the same eligible set.
 
         Args:
-            unit_key, features, device, location, eligible: As of `assign`.
+            unit_key, features, device, location, eligible: As in `assign`.
         """
         vector = None
         if self._contextual is not None:
@@ -391,10 +392,10 @@ class Assigner:
 
 
 def _before(experiment: Experiment) -> tuple[DrawTable, int] | None:
-    """Return the table of fixed weights of before the variants changed, and its version.
+    """Return the table of fixed weights before the variants changed, and its version.
 
-    None where no unit is to be looked up: nothing has changed, or receipts were kept from the
-    start on.
+    None if no unit has to be looked up: nothing has changed, or receipts were stored from the
+    start.
     """
     roster = experiment.roster
     is_kept = has_moving_receipts(experiment, Phase.TRIAL)
@@ -402,6 +403,6 @@ def _before(experiment: Experiment) -> tuple[DrawTable, int] | None:
     if roster is None or not experiment.has_changed or is_kept or not is_repeated:
         return None
     table = draw_table(roster.weights)
-    if all(roster.weights):  # receipts of before say no weights
+    if all(roster.weights):  # earlier receipts do not carry weights
         table = replace(table, packed=b"")
     return table, experiment.started_version

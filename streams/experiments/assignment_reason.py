@@ -9,15 +9,15 @@ class Reason(StrEnum):
     """Reason for the variant of an assignment."""
 
     ASSIGNED = "ASSIGNED"
-    """By its hash, on the allocation in force."""
+    """Assigned by the hash of the unit, under the allocation in force."""
     STICKY = "STICKY"
     """The unit was assigned before, and keeps its variant."""
     STICKY_UNAVAILABLE = "STICKY_UNAVAILABLE"
-    """The store of first receipts does not answer, or has not been rebuilt: by its hash, or as
-    this process has decided before, and kept as soon as that is possible."""
+    """The store of first receipts is unavailable or not rebuilt: assigned by the hash, or as this
+    process decided before, and stored as soon as possible."""
     REDRAWN = "REDRAWN"
-    """The variant that the unit keeps is not eligible for this request: another one was drawn,
-    which is not remembered. What the unit does still counts for its own variant."""
+    """The assigned variant of the unit is not eligible for this request: another one was drawn and
+    is not stored. Observations of the unit still count for its assigned variant."""
     NOT_ENROLLED = "NOT_ENROLLED"
     """The unit does not take part; it sees the control, and nothing is logged."""
     NOT_TARGETED = "NOT_TARGETED"
@@ -34,4 +34,4 @@ class Reason(StrEnum):
     SHIPPED = "SHIPPED"
     """The experiment is concluded and serves this variant to everybody; nothing is logged."""
     INVALID_UNIT = "INVALID_UNIT"
-    """Its id stands for no unit (`ignoredUnits`); it sees the control, and nothing is logged."""
+    """Its id is an ignored one (`ignoredUnits`); it sees the control, and nothing is logged."""

@@ -133,23 +133,23 @@ class ExperimentConfig(InputModel):
     Attributes:
         name: Name for people.
         key: Name for programs, by which ad servers ask; the experiment's number is its hash, so it
-            is unique for good and fixed when the experiment is created. None for none.
+            is unique permanently and fixed when the experiment is created. None without one.
         description: Description for people.
-        owner: Person or team that answers for it; None for none.
+        owner: Person or team responsible for it; None without one.
         tags: Words by which people find it.
-        type: Policy that shares the traffic: a key of `POLICIES`.
-        primary_metric: Metric that decides.
-        secondary_metrics: Metrics that are compared besides.
+        type: Policy that allocates the traffic: a key of `POLICIES`.
+        primary_metric: Metric that decides the experiment.
+        secondary_metrics: Metrics that are also compared.
         guardrail_metrics: Metrics that must not be harmed.
         metrics: Declarations of these metrics, by name.
-        periods: Weights of units of different times; None for all alike. Fixed when the experiment
-            is created, as what is kept of the units follows from it.
+        periods: Weights of units by assignment time (non-stationarity); None for equal weights.
+            Fixed when the experiment is created, since it determines the stored sums.
         covariates: Numbers that are sent with a unit's assignment and explain part of its values;
             not under a contextual policy. Fixed when the experiment is created.
         dimensions: Attributes of a request by whose values the statistics are broken down. Fixed
             when the experiment is created.
-        plan: Lift that is to be found, and planned size; None for none. Fixed when the experiment
-            is created.
+        plan: Lift to detect, and planned size; None without one. Fixed when the experiment is
+            created.
         negligible_difference: Difference from the leader, as a share of its mean, below which it is
             negligible; in (0, 1]. None: half the planned lift, and without a plan
             `NEGLIGIBLE_DIFFERENCE`.
@@ -182,20 +182,20 @@ class ExperimentConfig(InputModel):
             count, of metrics that state nothing else; 0 for none. Comparisons count the units whose
             window is over. None: the attribution window for users and sessions, none for
             impressions. Fixed when the experiment is created.
-        ignored_units: Ids that are no unit of an experiment on users or sessions, compared without
-            capitals and blanks around them: they get the control, and nothing is logged.
-        overrides: Name of the variant that a unit gets whatever else holds, by its id: for people
-            who test. Nothing is logged of them. Of impressions, by the id of user or session.
-        holdout: Holdout that this is; None for an experiment on variants.
+        ignored_units: Ids that do not identify a user or session, compared without case and
+            surrounding blanks: they get the control, and nothing is logged.
+        overrides: Name of the variant that a unit always gets, by its id, for testing; nothing is
+            logged. With impressions, by the id of the user or session.
+        holdout: The holdout, if this experiment is one; None otherwise.
         layer: Part of the units of a layer: experiments of one layer have no unit in common. None
             for all units. Of users or sessions. Fixed when the experiment is created.
-        schedule: Start, ramp and end by time; None for by hand.
+        schedule: Start, ramp and end by time; None for manual.
         targeting: Rule over the attributes of a request; one that does not match it gets the
             control, and nothing is logged. None for no rule. Fixed when the experiment is created.
         value_field: Field of the variants' configurations that is the value of the experiment as a
             feature flag; None for the whole configuration.
-        receipt_key: Id of the key that signs its receipts, noted when it starts; None before, and
-            where that is not known.
+        receipt_key: Id of the key that signs its receipts, recorded at the start; None before it or
+            if unknown.
         parameters: Parameters of the policy.
     """
 
@@ -247,7 +247,7 @@ class ExperimentConfig(InputModel):
         if not isinstance(data, Mapping):
             return data
         if not isinstance(data.get("type"), str):
-            # Which parameters there are is not known, so none of them can be looked at.
+            # The parameters depend on the type, so they cannot be checked.
             return {**data, "parameters": None}
         policy = POLICIES.get(data["type"])
         if policy is None:
@@ -303,7 +303,7 @@ class ExperimentConfig(InputModel):
         return self
 
     def _check_ratios(self) -> frozenset[str]:
-        """Return the metrics that ratios are of."""
+        """Return the numerators and denominators of ratios."""
         if self.spec(self.primary_metric).components and isinstance(
             self.parameters, ContextualPolicy
         ):
@@ -436,11 +436,11 @@ class ExperimentConfig(InputModel):
                 return stated
         if self.unit is UnitKind.IMPRESSION or not self.attribution_window:
             return 0
-        # No later observation counts, so a window that is longer than it waits and loses nothing.
+        # No later observation counts, so a longer window only waits.
         return max(self.attribution_window, MIN_CONVERSION_WINDOW_S)
 
     def maturity_s(self, name: str) -> int:
-        """Return the seconds after which a unit is compared by a metric; 0 for at once."""
+        """Return the seconds after which comparisons of a metric include a unit; 0 for at once."""
         spec = self.spec(name)
         if spec.components is not None:
             return self.maturity_s(spec.components[0])
@@ -463,7 +463,7 @@ class ExperimentConfig(InputModel):
         return self.conversion_window_s(name), self.maturity_s(name)
 
     def role(self, name: str) -> MetricRole:
-        """Return what a metric is for."""
+        """Return the role of a metric."""
         if name == self.primary_metric:
             return MetricRole.PRIMARY
         if name in self.guardrail_metrics:
@@ -472,7 +472,7 @@ class ExperimentConfig(InputModel):
 
     @property
     def planned_information(self) -> float | None:
-        """Planned variance of the sum that is compared; None without a plan."""
+        """Planned information: variance of the compared sum; None without a plan."""
         spec = self.spec(self.primary_metric)
         return None if self.plan is None else self.plan.information(spec.model_kind, spec.direction)
 
@@ -491,7 +491,7 @@ class ExperimentConfig(InputModel):
         return DEFAULT_CONTROL_SHARE if self.auto_promote_winner else 0.0
 
     def spec(self, name: str) -> MetricSpec:
-        """Return what is declared of a metric; defaults if nothing is."""
+        """Return the declaration of a metric; defaults if it is undeclared."""
         return self.metrics.get(name, _UNDECLARED)
 
 

@@ -1,4 +1,4 @@
-"""Weights of an experiment and, under a contextual policy, the model that gives those of a request.
+"""Weights of an experiment and, under a contextual policy, the model for weights per request.
 
 The worker fits and publishes the model; assignment compiles it into a `Scorer`.
 """
@@ -30,19 +30,18 @@ def weigh(
     *,
     is_mirrored: bool = False,
 ) -> tuple[tuple[int, ...], PublishedModel | None]:
-    """Return the weights of the variants, and the model a contextual policy decides by.
+    """Return the weights of the variants, and the model of a contextual policy.
 
     Args:
         policy: The policy of the experiment.
         variants: Tallies, in the order of the definition.
-        metric: Name of the metric that decides.
+        metric: Name of the primary metric.
         arms: The arms as the policy sees them.
-        is_mirrored: Whether the arms are mirrored, because the metric is to fall.
+        is_mirrored: Whether the arms are mirrored, because the metric should decrease.
 
     Returns:
-        The integer weights, which sum to 65,536, and the model; None under a policy that does not
-        look at the request. Under one that does, the weights are those of a request of which
-        nothing is known.
+        The integer weights, which sum to 65,536, and the model; None under a policy without
+        context. Under a contextual policy, the weights are those of a request without features.
     """
     if not isinstance(policy, ContextualPolicy):
         return allocate(policy, arms), None
@@ -67,11 +66,11 @@ def weigh(
 
 
 def feature_uses(policy: Policy, variants: Sequence[VariantTally]) -> tuple[FeatureUse, ...]:
-    """Return how often the features of a contextual policy had a value that they know.
+    """Return how often the features of a contextual policy had a declared value.
 
     A text adds to a vector one entry of plus or minus 1, so the diagonal of the sum of
-    x x^T counts the units that had it, and no event is looked up. Of a text that is not declared,
-    as `Mobile` for `mobile`, nothing is added, as if nothing had been said.
+    x x^T counts the units that had it, and no event is looked up. An undeclared text, such as
+    `Mobile` for `mobile`, adds nothing, like a missing value.
     """
     if not isinstance(policy, ContextualPolicy):
         return ()

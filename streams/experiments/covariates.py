@@ -1,4 +1,4 @@
-"""Covariates: numbers known of a unit before its assignment, which explain part of its values."""
+"""Covariates: numbers known about a unit before its assignment that explain its values."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ assert 1 + _WIDTH * MAX_COVARIATES <= MAX_DIMENSION  # noqa: S101 - of two const
 
 
 class Covariate(InputModel):
-    """A number that is known of a unit before its assignment, such as what it spent before.
+    """A number that is known about a unit before its assignment, such as its earlier spending.
 
     Attributes:
         name: Its key in `features` of a request.
-        minimum: Smallest number; what is below counts as it.
-        maximum: Largest number, above `minimum`; what is above counts as it.
+        minimum: Smallest number; smaller ones are clipped to it.
+        maximum: Largest number, above `minimum`; larger ones are clipped to it.
     """
 
     name: FeatureName
@@ -91,7 +91,7 @@ class CovariateSpace:
 
 
 def missing_entry(place: int) -> int:
-    """Return the entry of a vector that says that the covariate at a place is missing."""
+    """Return the index of the entry that flags the covariate at `place` as missing."""
     return 2 + _WIDTH * place
 
 

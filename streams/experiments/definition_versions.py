@@ -1,4 +1,4 @@
-"""Fields that definitions got later: left out where they say nothing, refused until all read them.
+"""Later fields of definitions: omitted at their default, refused until all processes read them.
 
 A definition travels as JSON in commands, snapshots and table entries, and a reader refuses a field
 that it does not know. So a field that comes with a later version carries that version,
@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel
 
 DEFINITION = "definition"
-"""Name that stands for definitions among the schemas."""
+"""Name of definitions among the schemas."""
 
 DEFINITION_VERSION = 1
 """Newest version of definitions: the largest that a field carries. The first release has 1."""

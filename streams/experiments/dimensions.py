@@ -97,7 +97,7 @@ class DimensionSpace:
         dimensions: Checked by `check_dimensions`.
 
     Attributes:
-        unknown: The values of a request of which nothing is known.
+        unknown: The values of a request without known attributes.
     """
 
     __slots__ = ("_readers", "unknown")
@@ -120,8 +120,8 @@ class DimensionSpace:
     ) -> bytes:
         """Return the values of a request, one byte each, in the order of the declaration.
 
-        A byte is the place of the value among the declared ones, from 1, or `OTHER`. Nothing that a
-        request can hold is an error.
+        A byte is the 1-based index of the value among the declared ones, or `OTHER`. No value of a
+        request is an error.
         """
         request = _Request(device, location, features)
         texts = [(index, _text(read(request))) for read, index in self._readers]
@@ -129,7 +129,7 @@ class DimensionSpace:
 
 
 def _text(value: Any) -> str | None:
-    """Return a value as JSON writes it; None of what is no text, number or truth value.
+    """Return a value as JSON writes it; None unless it is a text, number or boolean.
 
     >>> _text("a"), _text(True), _text(3), _text(3.0), _text(0.5), _text([])
     ('a', 'true', '3', '3', '0.5', None)

@@ -1,4 +1,4 @@
-"""Effects of a command, before it is given: what would change for units and statistics."""
+"""Effects of a command, predicted: changes for units and statistics."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ class EffectCode(StrEnum):
     """Effect of a command."""
 
     DRAFT_CREATED = "DRAFT_CREATED"
-    """There is one draft more; it assigns nothing."""
+    """A draft is created; it assigns nothing."""
     DEFINITION_CHANGED = "DEFINITION_CHANGED"
-    """The draft has another definition."""
+    """The definition of the draft changes."""
     ASSIGNMENT_STARTS = "ASSIGNMENT_STARTS"
     """Units are assigned from now on."""
     ASSIGNMENT_STOPS = "ASSIGNMENT_STOPS"
@@ -39,11 +39,11 @@ class EffectCode(StrEnum):
     WINNER_PROMOTED = "WINNER_PROMOTED"
     """The winner is assigned beside a share of the control."""
     WINNER_TAKEN_BACK = "WINNER_TAKEN_BACK"
-    """Everybody gets the control; that cannot be taken back."""
+    """All units get the control; this cannot be undone."""
     NOTHING_SERVED = "NOTHING_SERVED"
     """Callers get an error, and use their default."""
     ARCHIVED = "ARCHIVED"
-    """Callers get an error, and use their default; it cannot be taken back."""
+    """Callers get an error, and use their default; this cannot be undone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +51,10 @@ class Effect:
     """An effect of a command.
 
     Attributes:
-        code: Which.
-        variant: Index of the variant that it is of; None of the experiment.
-        units: Units that are assigned so far and are affected; None if that does not apply.
-        before, after: Share of the traffic, or of the control; None if that does not apply.
+        code: Kind of effect.
+        variant: Index of the affected variant; None for the experiment.
+        units: Affected units among those assigned so far; None if not applicable.
+        before, after: Share of the traffic, or of the control; None if not applicable.
     """
 
     code: EffectCode

@@ -1,4 +1,4 @@
-"""Variants that a request names as those it can show."""
+"""Eligible variants: those that a request can show."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from streams.model.errors import InputError, quoted
 from streams.model.ids import variant_index
 
 MAX_KEPT = 4_096
-"""Lists that have been read and are kept; when there are more, all are forgotten."""
+"""Cached lists; when there are more, the cache is cleared."""
 
 _NO_EXPERIMENTS: frozenset[str] = frozenset()
 
@@ -19,7 +19,7 @@ class EligibleSet(NamedTuple):
     """The variants that a request can show.
 
     Attributes:
-        first: Index of the one that it names first, of those that are not stopped.
+        first: Index of the first named variant that is not stopped.
         bits: Bit k is set for variant k, as for `streams.policies.draw_tables.draw_table`.
     """
 
@@ -64,12 +64,12 @@ class EligibleVariants:
 
         Args:
             named: Ids and names.
-            others: Ids of the experiments that are asked for at once: ids of variants of the others
-                do not concern this one.
+            others: Ids of the experiments in the same request: variant ids of other experiments are
+                ignored.
 
         Raises:
-            InputError: one is neither (`UNKNOWN_VARIANT`), or is named twice (`DUPLICATE_VARIANT`),
-                with its path; or none is named that is not stopped (`NONE_ELIGIBLE`).
+            InputError: a name is unknown (`UNKNOWN_VARIANT`) or repeated (`DUPLICATE_VARIANT`),
+                with its path; or all named variants are stopped (`NONE_ELIGIBLE`).
         """
         kept = self._kept.get(named)
         if kept is not None:

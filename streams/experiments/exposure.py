@@ -1,4 +1,4 @@
-"""Event with which a unit of an experiment begins to count."""
+"""Event from which a unit of an experiment counts."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from their first exposure: one up to the exposure, and one from there."""
 
 
 class Exposure(StrEnum):
-    """Event with which a unit begins to count."""
+    """Event from which a unit counts."""
 
     ASSIGNMENT = "assignment"
     EVENT = "event"
-    """Its first exposure, which the caller reports: an assignment alone counts nothing."""
+    """Its first exposure, reported by the caller: an assignment alone does not count."""
 
     def windows(self, metric: str) -> int:
         """Return within how many attribution windows an event of a metric may count."""

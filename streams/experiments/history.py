@@ -17,7 +17,7 @@ MAX_ENTRIES = 200
 """Entries that are kept of the commands of an experiment; the log of decisions has all of them."""
 
 MAX_REFUSALS = 20
-"""Entries of refused commands among them, so that they push no others out."""
+"""Entries of refused commands among them, so that they do not displace others."""
 
 MAX_ACTIONS = 50
 """Entries that are kept of its recommended actions."""
@@ -60,15 +60,15 @@ class HistoryEntry:
 
     Attributes:
         id: 32 hex digits: the id of the command, or a hash that names the action.
-        at_ms: When.
+        at_ms: Time of the entry.
         kind: Kind of the command, or `RECOMMENDATION`.
-        author: Who, as of `Origin`; empty where it is not known.
-        reason: Why, as the author put it; empty for none.
-        reason_code: Code of the reason of what was not given by a person; empty for none.
+        author: Author, as in `Origin`; empty if unknown.
+        reason: Reason in the author's words; empty without one.
+        reason_code: Code of the reason of an automatic entry; empty without one.
         version: Version of the experiment after a command, of the snapshot of an action.
         code: Code of the refusal of a command; empty if it took effect.
-        changes: What it has changed, in order of the paths.
-        n_omitted: Changes that are not among them.
+        changes: Changed values, in order of the paths.
+        n_omitted: Number of changes that are not in `changes`.
     """
 
     id: str
@@ -160,7 +160,7 @@ def _compact(entry: HistoryEntry) -> dict[str, Any]:
 
 
 def changes_between(before: Experiment, after: Experiment) -> Iterator[Change]:
-    """Yield what differs between two states of an experiment, the lifecycle first."""
+    """Yield the differences between two states of an experiment, the lifecycle first."""
     yield from _differences(_lifecycle(before), _lifecycle(after))
     if before.definition is not after.definition:
         yield from _differences(_values(before.definition), _values(after.definition))
@@ -179,7 +179,7 @@ def _differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterato
 
 
 def _lifecycle(experiment: Experiment) -> dict[str, Any]:
-    """Return what the lifecycle has of an experiment, by path."""
+    """Return the lifecycle values of an experiment, by path."""
     winner, promotion, served = experiment.winner, experiment.promotion, experiment.shipped
     return {
         "status": experiment.status.value,

@@ -1,9 +1,9 @@
-"""Holdouts: experiments on experiments, which keep a share of the units out of them.
+"""Holdouts: experiments that keep a share of the units out of other experiments.
 
 A holdout is an experiment with two variants. Units that are held out have the first one, its
-control, and get the control of every experiment that the holdout covers. Which one a unit has, and
-its receipt, follow from the holdout and the hash of the unit, which is the same in all experiments:
-so every receipt of a unit names its receipt of the holdout.
+control, and get the control of every experiment that the holdout covers. The variant and the
+receipt of a unit depend only on the holdout and the hash of the unit, which is the same in all
+experiments: so the receipt of the holdout follows from any receipt of the unit.
 """
 
 from __future__ import annotations
@@ -28,13 +28,14 @@ HELD_OUT, NOT_HELD_OUT = 0, 1
 VARIANT_NAMES = ("held out", "not held out")
 
 ALL = "*"
-"""Stands for every experiment by the unit of the holdout."""
+"""Matches every experiment with the unit of the holdout."""
 
 MAX_EXPERIMENTS = 100
 """Experiments that a holdout names at most: they are part of every snapshot of it."""
 
 MIN_SHARE, MAX_SHARE = 0.0001, 0.5
-"""Bounds of a share: weights are integers that sum to 65,536, so a smaller one would be none."""
+"""Bounds of a share: weights are integers that sum to 65,536, so a smaller share would round to
+0."""
 
 _PERSON = b"holdout"
 _DRAW_BYTES = 4
@@ -59,10 +60,10 @@ Covered = Annotated[
 
 
 class HoldoutSpec(InputModel):
-    """Holdout that an experiment is.
+    """Settings of an experiment that is a holdout.
 
     Attributes:
-        key: Its key; of the keys of holdouts, which are apart from those of experiments.
+        key: Its key; keys of holdouts and of experiments are separate.
         share: Share of the units that are held out, 0.0001 to 0.5.
         experiments: Keys and ids of the experiments that it covers, or `*` alone for all.
     """
@@ -83,12 +84,12 @@ class HoldoutSpec(InputModel):
 
     @property
     def number(self) -> ExperimentNumber:
-        """Number of the experiment that the holdout is."""
+        """Number of the holdout's experiment."""
         return holdout_number(self.key)
 
 
 def variants_of(share: float) -> tuple[dict[str, Any], ...]:
-    """Return the variants of a holdout as its definition has them."""
+    """Return the variants in the definition of a holdout."""
     return tuple(
         {"name": name, "isControl": index == HELD_OUT, "weight": weight}
         for index, (name, weight) in enumerate(
@@ -98,11 +99,11 @@ def variants_of(share: float) -> tuple[dict[str, Any], ...]:
 
 
 class Holdout:
-    """A holdout that holds units out, compiled for many requests.
+    """A running holdout, compiled for many requests.
 
     Args:
-        number: Number of the experiment that it is.
-        spec: What it is.
+        number: Number of its experiment.
+        spec: Its settings.
         version: Version of the experiment when it started.
         started_at_ms: When it started.
         unit_kind: Its unit, a user or a session.
@@ -147,7 +148,7 @@ class Holdout:
         )
 
     def covers(self, experiment: int) -> bool:
-        """Return whether it covers an experiment, if that has such a unit.
+        """Return whether it covers an experiment, apart from the unit.
 
         Args:
             experiment: The experiment as a 64-bit number.
@@ -180,7 +181,7 @@ class Holdout:
         """Return the receipt of a unit, which is the same at any time.
 
         Args:
-            unit: As of `holds`.
+            unit: As in `holds`.
         """
         is_held = self.holds(unit)
         return Receipt(

@@ -1,4 +1,4 @@
-"""Ids that stand for no unit: what programs send when they do not know who asks.
+"""Ignored ids: placeholders that programs send if they do not know the user.
 
 A thousand devices with the zeroed advertising id would be one unit with a thousand times the events
 of any other, and all of them would see one variant.
@@ -51,7 +51,7 @@ DEFAULT_IGNORED_UNITS = (
 advertising id of a device whose owner does not allow tracking."""
 
 DEFAULTS = "$default"
-"""Entry of a list that stands for all of `DEFAULT_IGNORED_UNITS`."""
+"""Entry of a list that expands to `DEFAULT_IGNORED_UNITS`."""
 
 _AROUND = " \t\r\n\v\f\"'`{}"
 _OF_ZEROS = "0-:."
@@ -64,10 +64,10 @@ IgnoredUnits = Annotated[
 
 
 def comparable(unit_id: str) -> str:
-    """Return an id as it is compared with the ignored ones.
+    """Return the normalised form of an id for the comparison with ignored ones.
 
-    Blanks, quotes and braces around it make no difference, nor do capitals; ids of several
-    zeros are one, whatever stands between the zeros.
+    Surrounding blanks, quotes and braces and the case are ignored; all ids of several zeros are
+    equal, whatever separates the zeros.
 
     >>> comparable(" NULL "), comparable("'null'"), comparable("0")
     ('null', 'null', '0')
@@ -81,7 +81,7 @@ def comparable(unit_id: str) -> str:
 
 
 def comparable_all(unit_ids: Iterable[str]) -> frozenset[str]:
-    """Return ids as a set that `comparable` ids are looked up in, with those of `DEFAULTS`."""
+    """Return ids as a set of `comparable` ids, with `DEFAULTS` expanded."""
     found = set(unit_ids)
     if DEFAULTS in found:
         found = (found - {DEFAULTS}).union(DEFAULT_IGNORED_UNITS)

@@ -1,4 +1,4 @@
-"""Owner and tags of an experiment, by which people find it."""
+"""Owner and tags of an experiment, for searching."""
 
 from __future__ import annotations
 

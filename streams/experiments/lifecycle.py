@@ -27,7 +27,7 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Experiment:
-    """An experiment as the commands have left it.
+    """State of an experiment after its commands.
 
     Attributes:
         number: The experiment as a 64-bit integer.
@@ -40,16 +40,16 @@ class Experiment:
         started_at_ms: Time of `start`; None before.
         started_version: `version` right after `start`; 0 before. Fixed allocations carry it.
         concluded_at_ms: Time of `conclude`; None before.
-        winner: Index of the variant it was concluded with; the control after a roll-back; None for
-            none.
+        winner: Index of the variant it was concluded with; the control after a roll-back; None
+            without a winner.
         promotion: Assignment after the conclusion; None before, and if it assigns nothing.
         served: Variant that all units get after the conclusion; None before it, and if no variant
             is served or units are still assigned.
-        clock_ms: Time of the newest `tick`: conversion windows end by it, too; 0 before.
-        history: What the schedule in force has done, oldest first.
-        peak_traffic: Largest share of the units that took part since the start; 0 before it.
-        lowered_version: `version` when that share was lowered first; 0 if it never was.
-        roster: What changed among its variants since the start; None for nothing.
+        clock_ms: Time of the newest `tick`, which also ends conversion windows; 0 before the first.
+        history: Events of the schedule in force, oldest first.
+        peak_traffic: Largest traffic share since the start; 0 before it.
+        lowered_version: `version` when the traffic share was first lowered; 0 if it never was.
+        roster: Changes of its variants since the start; None without changes.
     """
 
     number: int
@@ -77,12 +77,12 @@ class Experiment:
 
     @property
     def key(self) -> str | None:
-        """The key that its author gave it; None for none."""
+        """The key given by its author; None without one."""
         return self.definition.config.key
 
     @property
     def n_started(self) -> int:
-        """Variants at the start, or of a draft; those that are added later come after them."""
+        """Number of variants at the start, or of a draft; later ones have larger indices."""
         return len(self.definition.variants) if self.roster is None else self.roster.n_started
 
     @property
@@ -97,7 +97,7 @@ class Experiment:
 
     @property
     def holdout(self) -> Holdout | None:
-        """The holdout that it is, while it holds units out; None for every other experiment."""
+        """Its holdout settings, while it holds units out; None for every other experiment."""
         spec = self.definition.config.holdout
         if spec is None or self.status is not Status.RUNNING or self.started_at_ms is None:
             return None
@@ -122,7 +122,7 @@ class Experiment:
         return self.served if self.status is Status.CONCLUDED else None
 
     def logged_index(self, variant: int, phase: Phase) -> int:
-        """Return the index that a variant has in the receipts and tallies of a phase."""
+        """Return the index of a variant in the receipts and tallies of a phase."""
         return phase * MAX_VARIANTS + variant
 
     def variant_id(self, index: int) -> str:
@@ -141,5 +141,5 @@ _ENDED = parse(
 
 
 def ended(number: int, status: Status, version: int, created_at_ms: int) -> Experiment:
-    """Return what is kept of an archived experiment that has ended: every command is refused."""
+    """Return the reduced state of an archived experiment that has ended."""
     return Experiment(number, _ENDED, status, version, created_at_ms)

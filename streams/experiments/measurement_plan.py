@@ -1,4 +1,4 @@
-"""From what is declared of the metrics to what is kept of the units."""
+"""Measurement plan: the sums to keep of the units, from the declared metrics."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from streams.tallies.plan import AcceptedValues, PeriodPlan, Plan, pair_of
 def plan_of(definition: ExperimentDefinition, n_started: int | None = None) -> Plan:
     """Return the measurement plan of a definition.
 
-    No update changes it: `ExperimentUpdate` has no field that it depends on.
+    No update changes it: it depends on no field of `ExperimentUpdate`.
 
     Args:
         definition: The definition.
         n_started: Variants at the start of the experiment (`Experiment.n_started`); None for all.
-            Those that were added since are not in its plan: their receipts say enough.
+            Variants added later are not in its plan: their receipts carry all that is needed.
     """
     config = definition.config
     ratios = (spec.components for spec in config.metrics.values())
@@ -70,7 +70,7 @@ def plan_of(definition: ExperimentDefinition, n_started: int | None = None) -> P
 
 
 def accepted_of(config: ExperimentConfig, metric: str) -> AcceptedValues | None:
-    """Return which single values of a metric are counted; None for all that can be sent."""
+    """Return the accepted single values of a metric; None if all are."""
     spec = config.spec(metric)
     family = spec.family
     if family is not None and family.largest is not None:
@@ -105,7 +105,7 @@ def floor_of(config: ExperimentConfig, metric: str) -> int | None:
 
 def _cap(spec: MetricSpec) -> int | None:
     if spec.model_kind is not None and (largest := FAMILIES[spec.model_kind].largest) is not None:
-        return largest  # of a binary metric: a second click of a unit is no second conversion
+        return largest  # of a binary metric: a second click of a unit does not convert it again
     return None if spec.cap is None else round(spec.cap * MICRO)
 
 

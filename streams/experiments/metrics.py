@@ -45,18 +45,18 @@ class Counting(StrEnum):
     """Meaning of several observations of a binary metric by one unit."""
 
     UNIQUE = "unique"
-    """As good as one: a unit has the value 1 if one of its observations is 1."""
+    """Any: a unit has the value 1 if one of its observations is 1."""
     SUM = "sum"
-    """Counts: a unit has as many as its observations of 1, and the metric is read as a count."""
+    """Sum: the value of a unit is its number of observations of 1, modelled as a count."""
 
 
 class GuardrailMode(StrEnum):
     """Requirement of a guardrail before a promotion."""
 
     HARM = "harm"
-    """No harm beyond the tolerated one is certain."""
+    """No harm beyond the tolerated harm is certain."""
     NON_INFERIORITY = "non_inferiority"
-    """Besides, harm of the margin or more is ruled out."""
+    """In addition, harm of the margin or more is ruled out."""
 
 
 DEFAULT_MARGIN = 0.25
@@ -67,15 +67,15 @@ class PriorSpec(InputModel):
     """Prior of a metric; fields left out are weak.
 
     Attributes:
-        alpha: Pseudo-units with a value (`binary`, `revenue`); as all weights of a prior in
-            [0.01, 1e9].
+        alpha: Pseudo-units with a value (`binary`, `revenue`); in [0.01, 1e9], like all weights of
+            a prior.
         beta: Pseudo-units without (`binary`, `revenue`).
         events: Pseudo-events of a rate (`count`).
         event_units: Pseudo-units of a rate (`count`).
         mean: Expected mean of the values (`continuous`), or of those units have (`revenue`).
         variance: Expected variance of those values, > 0; stated together with the mean.
-        units: Units that this mean weighs; 1 unless stated.
-        degrees: Units that this variance weighs, in [2.1, 1e9]; 3 unless stated. At 2 and below
+        units: Weight of this mean, in units; 1 unless stated.
+        degrees: Weight of this variance, in units, in [2.1, 1e9]; 3 unless stated. At 2 and below
             the mean has no variance.
     """
 
@@ -104,7 +104,7 @@ class PriorSpec(InputModel):
 
     @property
     def priors(self) -> Priors:
-        """The same as the posteriors take it."""
+        """The prior in the form that posteriors take."""
         stated = self.model_dump(include=set(PRIOR_OF_VALUES), exclude_none=True)
         values = NormalPrior(**stated) if stated else None
         return Priors(self.alpha, self.beta, self.events, self.event_units, values)
@@ -117,17 +117,18 @@ MAX_HALF_LIFE_S = 366 * 86_400
 
 
 class PeriodSpec(InputModel):
-    """Weights of units that were assigned at different times.
+    """Weights of units by their assignment time (non-stationarity).
 
     They apply to the policy and to the posteriors of the primary metric. The comparisons that
     decide an experiment weigh all units alike.
 
     Attributes:
-        half_life: Seconds after which a unit counts half, for rates that drift; None for no
-            forgetting.
-        delayed: Whether a unit counts for the share of its observations that can have arrived.
-        stratified: Whether variants are compared within periods, so that a base rate which drifts
-            while the weights move favours none of them.
+        half_life: Seconds after which the weight of a unit has halved, for drifting rates; None for
+            no decay.
+        delayed: Whether a unit is weighted by the expected share of its observations that have
+            arrived (delayed conversions).
+        stratified: Whether variants are compared within periods, so that a drifting base rate under
+            moving weights favours none of them.
     """
 
     half_life: int | None = Field(default=None, ge=MIN_HALF_LIFE_S, le=MAX_HALF_LIFE_S)
@@ -143,7 +144,7 @@ class PeriodSpec(InputModel):
 
     @property
     def time_weights(self) -> TimeWeights:
-        """The same as the tallies are read."""
+        """The weights in the form that tallies are read with."""
         return TimeWeights(
             half_life_s=None if self.half_life is None else float(self.half_life),
             is_delayed=self.delayed,
@@ -160,7 +161,7 @@ class MetricSpec(InputModel):
         tolerated_harm: By how much a variant may be worse than the control before a guardrail
             trips, as a share of the control's mean, in [0, 1]. Of guardrails alone; 0 unless
             stated.
-        mode: What is asked of a guardrail before a promotion: `non_inferiority` where a margin is
+        mode: Requirement of a guardrail before a promotion: `non_inferiority` where a margin is
             stated or the experiment has automatic promotion, else `harm`, unless stated. Of
             guardrails alone.
         margin: Harm that a promotion under `non_inferiority` must rule out, as a share of the
@@ -171,13 +172,13 @@ class MetricSpec(InputModel):
             more has this value (winsorisation). None for no cap; a binary metric has none, and that
             of counts is a whole number.
         winsorize: Percentile of the values above 0 of all variants' units, in (0.5, 1), at which
-            they are capped; None for none. Not of a binary metric or of part of a ratio.
+            they are capped; None without one. Not of a binary metric or of part of a ratio.
         floor: Smallest value of a unit, in units of the metric: a unit whose observations sum to
             less has this value. 0 for `binary`, `count` and `revenue` unless stated, and never less
             there; None for no floor. Without one, a single unit can move a mean down without bound.
         min_value, max_value: Bounds of single observations; others are refused. Those of a binary
             metric are 0 and 1. None for +-10**9.
-        counting: Meaning of several observations of a unit, of a binary metric alone; `unique`
+        counting: Meaning of several observations of a unit, for binary metrics only; `unique`
             unless stated.
         conversion_window: Seconds after the assignment of a unit during which its observations
             count; 0 for no limit. Comparisons count the units whose window is over. That of the
@@ -213,18 +214,18 @@ class MetricSpec(InputModel):
 
     @property
     def model_kind(self) -> MetricKind | None:
-        """The kind that the values of its units are declared to have; None if none is."""
+        """The kind by which its values are modelled; None if undeclared."""
         is_count = self.kind is MetricKind.BINARY and self.counting is Counting.SUM
         return MetricKind.COUNT if is_count else self.kind
 
     @property
     def family(self) -> Family | None:
-        """The family of the declared kind; None if none is declared."""
+        """The family of the declared kind; None if undeclared."""
         return None if self.kind is None else FAMILIES[self.kind]
 
     @property
     def components(self) -> tuple[str, str] | None:
-        """Numerator and denominator; None of what is no ratio."""
+        """Numerator and denominator; None unless it is a ratio."""
         if self.numerator is None or self.denominator is None:
             return None
         return self.numerator, self.denominator
@@ -330,7 +331,7 @@ class MetricSpec(InputModel):
         if family is not None and family.is_whole and not floor.is_integer():
             message = f"floor == {floor}, must be a whole number, as counts are"
             raise problem("FLOOR_NOT_WHOLE", message, "floor")
-        # In micro-units, as values are counted: two numbers may round to the same one.
+        # In micro-units, the unit of counted values: two numbers may round to the same one.
         if self.cap is not None and round(floor * MICRO) >= round(self.cap * MICRO):
             message = f"floor == {floor}, must be below the cap"
             raise problem("OUT_OF_RANGE", message, "floor")
@@ -356,5 +357,5 @@ class MetricSpec(InputModel):
 
     @property
     def priors(self) -> Priors:
-        """The declared priors; weak ones for what is not declared."""
+        """The declared priors, weak by default."""
         return WEAK_PRIORS if self.prior is None else self.prior.priors

@@ -1,4 +1,4 @@
-"""Plan of an experiment: the lift it is to find, declared before the first unit."""
+"""Plan of an experiment: the lift to detect, declared before the first unit."""
 
 from __future__ import annotations
 
@@ -17,20 +17,19 @@ _SMALLEST = 1e-9
 _LARGEST_SHARE = 1.0 - 1e-9  # of a deviation that rounding would make 0 beside the mean
 
 _OF_MEAN = (MetricKind.BINARY, MetricKind.COUNT)
-"""Kinds of which the mean gives the variance."""
+"""Kinds whose mean determines the variance."""
 
 
 class PlanSpec(InputModel):
-    """Planned size of an experiment: what `experiment plan` is asked.
+    """Planned size of an experiment: the input of `experiment plan`.
 
-    It is fixed when the experiment is created. Information is measured against it: the variance of
-    the sum that is compared, and not the units, which may come long before their values.
+    It is fixed when the experiment is created. Progress is measured in information, the variance of
+    the compared sum, and not in units, which may arrive long before their values.
 
     Attributes:
         baseline: Mean of the primary metric per unit in the control, as far as is known; not 0, of
             a binary metric in (0, 1), of a count and of revenue > 0.
-        lift: Lift that is to be found, relative to the baseline, in the direction of the metric;
-            > 0.
+        lift: Lift to detect, relative to the baseline, in the direction of the metric; > 0.
         units: Units of each variant, in 1..10**12.
         deviation: Standard deviation of the value of a unit, > 0, units without a value counting
             as 0; of a ratio, that of numerator - baseline * denominator. A binary metric has none,
@@ -50,11 +49,11 @@ class PlanSpec(InputModel):
         return self
 
     def refusal(self, kind: MetricKind | None, direction: Direction) -> tuple[str, str, str] | None:
-        """Return code, message and path of what does not suit the primary metric; None if all does.
+        """Return code, message and path of a conflict with the primary metric; None without one.
 
         Args:
-            kind: Its declared kind; None if none is.
-            direction: Where it should go.
+            kind: Its declared kind; None if undeclared.
+            direction: Its direction of improvement.
         """
         stated, best = self.deviation is not None, self.best(direction)
         is_rate = kind is MetricKind.BINARY or (kind is None and not stated)
@@ -93,9 +92,9 @@ class PlanSpec(InputModel):
         """Return the variance of the value of a unit, the mean of control and better variant.
 
         Args:
-            kind: Declared kind of the primary metric; None if none is: then a deviation says that
-                it is continuous, and none that it is binary.
-            direction: Where it should go.
+            kind: Declared kind of the primary metric; None if undeclared: it is then continuous
+                with a deviation, and binary without.
+            direction: Its direction of improvement.
         """
         if self.deviation is not None:
             return self.deviation**2
@@ -105,7 +104,7 @@ class PlanSpec(InputModel):
         return sum(mean * (1.0 - mean) for mean in means) / 2.0
 
     def rate(self, kind: MetricKind | None) -> float:
-        """Return the planned rate, that of equal variants; 0 of what is no rate."""
+        """Return the planned rate under equal variants; 0 unless the metric is a rate."""
         is_rate = kind is MetricKind.BINARY or (kind is None and self.deviation is None)
         return self.baseline if is_rate else 0.0
 
@@ -133,11 +132,11 @@ class PlanSpec(InputModel):
         return min(square / (square + self.deviation * self.deviation), _LARGEST_SHARE)
 
     def rates(self, kind: MetricKind | None, direction: Direction) -> PlannedRates | None:
-        """Return the two planned rates; None of what is no rate.
+        """Return the two planned rates; None unless the metric is a rate.
 
         Args:
-            kind: Declared kind of the primary metric; None if none is.
-            direction: Where it should go.
+            kind: Declared kind of the primary metric; None if undeclared.
+            direction: Its direction of improvement.
         """
         if not self.rate(kind):
             return None

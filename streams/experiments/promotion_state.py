@@ -1,10 +1,10 @@
-"""A winner that was promoted: nearly everybody sees it, and the control keeps a small share.
+"""State of a promoted winner: nearly all units get it, and the control keeps a small share.
 
-Assignments after the conclusion are counted apart from the experiment that they follow. In
-receipts and tallies, variant v has the index 256 + v while the winner is promoted, and 512 + v
-after a roll-back (`MAX_VARIANTS`), however many variants there are. So the statistics of the
-experiment stay those of the experiment, values that come late count where their units belong, and
-what has come since the conclusion is known exactly, by whatever way the units and values arrive.
+Assignments after the conclusion are counted separately from those of the trial. In receipts and
+tallies, variant v has the index 256 + v while the winner is promoted, and 512 + v after a roll-back
+(`MAX_VARIANTS`), however many variants there are. So the statistics of the trial stay unchanged,
+late values count in the phase of their unit, and the counts since the conclusion are exact, in
+whatever order units and values arrive.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ from streams.model.published import Int32, Published, VariantIndex
 from streams.model.quantities import ALLOCATION_TOTAL
 
 DEFAULT_CONTROL_SHARE = 0.05
-"""Share that the control keeps after an automatic promotion: one unit in twenty
-pays for seeing whether the winner goes on doing no harm."""
+"""Share that the control keeps after an automatic promotion: one unit in twenty is the price of
+monitoring the winner for harm."""
 
 MAX_CONTROL_SHARE = 0.5
 
 
 class Phase(IntEnum):
-    """Which part of its life an experiment assigns in; times 256, the offset of its indices."""
+    """Phase of an experiment; 256 times its value is the offset of variant indices."""
 
     TRIAL = 0
     """Its variants are compared."""
     PROMOTED = 1
     """Concluded with a winner, beside which the control keeps a share."""
     ROLLED_BACK = 2
-    """The winner was taken back: everybody sees the control."""
+    """The winner was rolled back: all units get the control."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +39,11 @@ class Promotion(Published):
 
     Attributes:
         variant: Index of the variant it was concluded with; not the control.
-        control_weight: Weight of the control while that stands, out of 65,536; in 1..32,768.
+        control_weight: Weight of the control before a roll-back, out of 65,536; in 1..32,768.
         is_automatic: Whether the promotion was automatic, and its roll-back may be.
-        is_rolled_back: Whether it was taken back.
-        began_at_ms: Time of the command since which the weights are what they are: the conclusion,
-            or the roll-back.
+        is_rolled_back: Whether it was rolled back.
+        began_at_ms: Time of the command that set the current weights: the conclusion or the
+            roll-back.
         version: Version of the experiment right after that command. Its receipts carry it.
     """
 

@@ -13,10 +13,10 @@ from streams.policies.weights import allocate
 
 @dataclass(frozen=True, slots=True)
 class Roster(Published):
-    """Beginnings of an experiment of which a variant was added, stopped or reactivated.
+    """Initial state of an experiment whose variants have changed since.
 
-    Receipts say since then which variants could be assigned; what was assigned before follows from
-    this.
+    Receipts issued after a change carry the weights of all variants; earlier weights follow from
+    this value.
 
     Attributes:
         n_started: Variants at the start: those that its measurement plan knows.
@@ -83,7 +83,7 @@ def changed_roster(
 
 
 def initial_roster(definition: ExperimentDefinition, version: int) -> Roster | None:
-    """Return the roster of an experiment that starts; None where all of its variants do.
+    """Return the roster of an experiment that starts; None if all of its variants are active.
 
     Args:
         definition: The definition.

@@ -1,7 +1,7 @@
 """Schedule of an experiment: start, ramp and end by time, and holds of the ramp.
 
-Nothing here reads a clock: a command that a worker logs says which time it is, and what is due by
-then follows from the experiment.
+Nothing here reads a clock: a command logged by a worker carries the time, and what is due by then
+follows from the experiment.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class HoldOn(StrEnum):
 
 
 class RampStep(InputModel):
-    """A share of the units from a time on.
+    """A traffic share from a given time on.
 
     Attributes:
         after: Seconds after the start.
@@ -48,8 +48,8 @@ class ScheduleSpec(InputModel):
     """Times at which an experiment starts, ramps and ends.
 
     Attributes:
-        start_at: When a draft starts, in milliseconds since the epoch; None for by hand.
-        end_at: When it is concluded, without a winner; None for by hand.
+        start_at: When a draft starts, in milliseconds since the epoch; None for manual.
+        end_at: When it is concluded, without a winner; None for manual.
         ramp: Shares of the units, in order of time.
         hold_on: Findings that hold the ramp: no further step is taken.
     """
@@ -87,19 +87,19 @@ class ScheduleAction(StrEnum):
     START = "start"
     RAMP = "ramp"
     HOLD = "hold"
-    """A step of the ramp was due, and was not taken, nor will be any later one."""
+    """A due step of the ramp was skipped; no later step is taken either."""
     END = "end"
 
 
 @dataclass(frozen=True, slots=True)
 class ScheduleEvent(Published):
-    """Something that a schedule has done.
+    """An executed event of a schedule.
 
     Attributes:
-        action: What.
+        action: Kind of the event.
         due_at_ms: When it was due.
-        at_ms: When it was done; later, if no worker ran.
-        traffic_allocation: Share of the units from then on, of a step of the ramp; else None.
+        at_ms: When it was executed; later than due if no worker ran.
+        traffic_allocation: Traffic share from then on, for a step of the ramp; else None.
         because: Finding that holds the ramp; else None.
     """
 
@@ -120,7 +120,7 @@ def is_held(history: History) -> bool:
 
 
 def held_by(history: History) -> HoldOn | None:
-    """Return what holds the ramp; None if nothing does."""
+    """Return the finding that holds the ramp; None without one."""
     for event in history:
         if event.action is ScheduleAction.HOLD and event.because is not None:
             return event.because
@@ -134,11 +134,11 @@ def due_events(
     now_ms: int,
     hold: HoldOn | None = None,
 ) -> Iterator[ScheduleEvent]:
-    """Yield what is due, in the order in which it is to be done.
+    """Yield due events in the order of execution.
 
     Args:
         schedule: The schedule.
-        history: What it has done.
+        history: Its executed events.
         started_at_ms: Start of the experiment; None for a draft.
         now_ms: The time.
         hold: Finding that holds the ramp, if a step of it is due now.
@@ -163,7 +163,7 @@ def due_events(
 
 
 def next_at_ms(schedule: ScheduleSpec, history: History, started_at_ms: int | None) -> int | None:
-    """Return when the schedule does something next; None if it has nothing left to do."""
+    """Return the time of the next event of the schedule; None if none is left."""
     if started_at_ms is None:
         return schedule.start_at
     times = [] if schedule.end_at is None else [schedule.end_at]

@@ -1,7 +1,7 @@
-"""Variant that everybody is served after a conclusion, without an experiment on it.
+"""Variant that is served to all units after a conclusion, without an experiment.
 
-Nothing is drawn, so there is no receipt and nothing is logged, and no unit is needed. Who is
-excluded goes on being excluded: an override, a holdout and a targeting rule are decided before.
+The variant is constant, so there is no receipt, nothing is logged, and no unit is needed.
+Exclusions stay in force: overrides, holdouts and the targeting rule are checked first.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Served(Published):
 
     Attributes:
         variant: Its index.
-        since_ms: Time of the command since which it is served: the conclusion, or the roll-back.
+        since_ms: Time of the command that began it: the conclusion or the roll-back.
     """
 
     variant: VariantIndex

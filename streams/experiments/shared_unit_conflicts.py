@@ -19,14 +19,14 @@ def check_shared_units(
     """Refuse an experiment that would share units of its layer with another one.
 
     Args:
-        number: The experiment; it is no conflict with itself.
+        number: The experiment; it does not conflict with itself.
         definition: Its definition.
         others: All experiments that are known.
         created_at_ms: When it was created, if it is to be started now: of two drafts that were
             created at the same time, the later one waits. None: it is to be created.
 
     Raises:
-        InputError: another experiment that is not over has an overlapping range in the layer
+        InputError: another experiment that has not ended has an overlapping range in the layer
             (`LAYER_OVERLAP`) or another unit (`LAYER_UNITS_DIFFER`). The message names it.
     """
     if definition.config.layer is None:
@@ -40,7 +40,7 @@ def check_shared_units(
             and (other.created_at_ms, other.number) > (created_at_ms, number)
         ):
             continue
-        if other.shipped is None:  # what everybody is served takes no unit from others
+        if other.shipped is None:  # serving one variant takes no units from others
             _check_layer(definition, other)
 
 
@@ -48,9 +48,9 @@ def refused_in_layers(experiments: Iterable[Experiment]) -> dict[int, Experiment
     """Return the experiments that may not assign, each with the one that has its units.
 
     Two API processes may create and start overlapping experiments of a layer in the same moment,
-    before either knows of the other one. Of those the one that started first assigns, by the
-    numbers where that is the same millisecond. It follows from their commands alone, so all
-    processes that know both agree.
+    before either knows of the other one. Of those the one that started first assigns, with ties
+    broken by their numbers. This depends on their commands only, so all processes that know both
+    agree.
 
     Args:
         experiments: All that are known.
@@ -89,7 +89,7 @@ def _overlap(one: Experiment, other: Experiment) -> bool:
 
 
 def is_over(experiment: Experiment) -> bool:
-    """Return whether an experiment assigns no unit any more, and serves no variant."""
+    """Return whether an experiment neither assigns units nor serves a variant."""
     return experiment.status is Status.ARCHIVED or (
         experiment.status is Status.CONCLUDED
         and not experiment.is_assigning

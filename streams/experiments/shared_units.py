@@ -1,4 +1,4 @@
-"""Layers: parts of the units on which several experiments agree by a hash."""
+"""Layers: hash ranges of units, shared by several experiments."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ SharedKey = Annotated[str, StringConstraints(pattern=KEY_PATTERN)]
 
 
 def _numerator(share: float) -> int:
-    """Return a share as a numerator over 2**32: ends that are equal stay equal."""
+    """Return a share as a numerator over 2**32: equal ends stay equal."""
     return round(share * PROPENSITY_ONE)
 
 
 class SharedPart:
-    """Part of the units on which several experiments agree, compiled for many requests."""
+    """A hash range of units, compiled for many requests."""
 
     __slots__ = ("_begin", "_end", "_state")
 

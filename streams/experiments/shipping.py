@@ -1,4 +1,4 @@
-"""Variant of a request to a concluded experiment, which serves one to everybody."""
+"""Variant of a request to a concluded experiment that serves one variant to all units."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from streams.targeting.attributes import RequestAttributes
 class Shipping:
     """Compiled decisions of a concluded experiment.
 
-    Overrides, holdouts and targeting are decided as while it was running. Layer, enrollment and
-    unit do not matter: an id that stands for no unit, or none, gets what is served.
+    Overrides, holdouts and targeting apply as while it was running. Layer, enrollment and unit do
+    not matter: a request with an ignored id, or none, gets the served variant.
 
     Attributes:
         variants: Reads the variants that a request can show.
@@ -52,11 +52,11 @@ class Shipping:
         fallback_unit_id: str | None = None,
         holdouts: Sequence[Holdout] = (),
     ) -> Exclusion:
-        """Return the variant that a request gets, and why.
+        """Return the variant of a request, and the reason.
 
         Args:
             request: The request.
-            fallback_unit_id: Another id of its unit, by which holdouts go; None for none.
+            fallback_unit_id: Another id of its unit, which holdouts use; None without one.
             holdouts: Those that cover the experiment.
         """
         if self._admission is None and not holdouts:
@@ -74,7 +74,7 @@ class Shipping:
         return self._shipped if excluded is None else excluded
 
     def _unit(self, key: str | None) -> str | None:
-        """Return an id, or None for one that stands for no unit."""
+        """Return an id, or None for an ignored one."""
         return None if key is None or self._ignores(key) else key
 
     def _ignores(self, key: str) -> bool:

@@ -1,4 +1,4 @@
-"""From the dimensions of an experiment to what is kept of their values."""
+"""Slices to keep for the dimensions of an experiment."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from streams.tallies.plan import SlicePlan, pair_of
 
 
 def sliced(config: ExperimentConfig, control: int = 0) -> SlicePlan:
-    """Return what is kept by value of a dimension.
+    """Return the plan of the slices to keep.
 
     Args:
         config: Configuration of an experiment that has dimensions.

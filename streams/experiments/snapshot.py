@@ -16,7 +16,7 @@ from streams.model.published import Int32, Published, VariantIndex
 
 @dataclass(frozen=True, slots=True)
 class Allocation(Published):
-    """Integer weights that sum to 65,536, one per variant, with the version that decided them."""
+    """Integer weights that sum to 65,536, one per variant, with the version that computed them."""
 
     version: int
     weights: tuple[Int32, ...]
@@ -24,7 +24,7 @@ class Allocation(Published):
 
 @dataclass(frozen=True, slots=True)
 class CellPlace(Published):
-    """Position of a cell: the last offset it has folded of its source partition."""
+    """Position of a cell: the last folded offset of its source partition."""
 
     source: str
     partition: Int32
@@ -42,7 +42,7 @@ def _as_they_are(rows: Any) -> Any:
 _Rows = Annotated[
     tuple[tuple[float, ...], ...], PlainValidator(_rows), PlainSerializer(_as_they_are)
 ]
-"""Up to 33,000 numbers, which are neither checked nor copied one by one."""
+"""Up to 33,000 numbers, neither validated nor copied individually."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +51,8 @@ class PublishedModel(Published):
 
     Attributes:
         noise: Standard deviation of the unit values within the variants.
-        units: Units of all variants in it.
-        coefficients: Of each active variant, in the order of the definition.
+        units: Units of all variants in the fit.
+        coefficients: Coefficients of each active variant, in the order of the definition.
         triangles: Covariance of each, packed as `LinearModel.triangles` does.
     """
 
@@ -73,7 +73,7 @@ class Snapshot(Statistics):
         variants: Reports, in the order of the definition.
         winner: Index of the declared winner; None without a winner. Once concluded, the one that
             was chosen.
-        cells: Cells it was made from, in order of source and partition.
+        cells: Cells it was computed from, in order of source and partition.
         model: Parameters of a contextual policy; None under every other one.
     """
 

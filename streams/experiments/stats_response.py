@@ -13,7 +13,7 @@ from streams.model.published import Published, from_json, json_value
 
 @dataclass(frozen=True, slots=True)
 class Winner(Published):
-    """The variant that is certain enough to win, or the one the experiment was concluded with."""
+    """The declared winner, or the variant that the experiment was concluded with."""
 
     id: str
     name: str
@@ -40,8 +40,8 @@ class VariantResult(Published):
         is_control: Whether it is the control.
         stats: Its statistics.
         config: Its configuration, as its author wrote it.
-        is_active: Whether it is not stopped; a stopped one is compared with the control alone, and
-            nothing is concluded about it.
+        is_active: Whether it is not stopped; a stopped variant is compared with the control only,
+            and cannot win.
     """
 
     id: str
@@ -70,7 +70,7 @@ class MisspeltMetric(Published):
     Attributes:
         metric: Name that is declared.
         observed: Name that is observed.
-        observations: How often, in all variants.
+        observations: Number of its observations, in all variants.
     """
 
     metric: str
@@ -86,14 +86,14 @@ class Stats(Statistics):
 
     Attributes:
         experiment_id: Id of the experiment.
-        key: Its key; None for none.
+        key: Its key; None without one.
         name, type, unit, status, primary_metric: Of the experiment.
         total_assignments, total_observations: Of all variants.
         total_exposures: Of all variants; None where a unit counts from its assignment.
         variants: The variants, in the order of the definition.
-        winner: The variant that is certain enough to win, or was chosen; None without a winner.
+        winner: The declared or chosen winner; None without one.
         reason: One sentence for `reason_code`, with the numbers of the evidence.
-        evidence: What the recommendation follows from; None if it was never evaluated.
+        evidence: Evidence for the recommendation; None if it was never evaluated.
         misspelt: Declared metrics that are probably observed under another name.
     """
 

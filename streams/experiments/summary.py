@@ -32,9 +32,9 @@ class Health(StrEnum):
 
     OK = "ok"
     WARNING = "warning"
-    """They can, but something is not as it was meant."""
+    """They can, but something is unexpected."""
     ERROR = "error"
-    """They cannot, or a variant does harm."""
+    """They cannot, or a variant is harmful."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +42,13 @@ class Headline:
     """Subject of the recommendation, by its reason code; fields that do not apply are None.
 
     Attributes:
-        variant: Index of the variant that it names: the harmful one, the one whose units deviate
-            most from the split, the one with the fewest units, else the leader.
-        metric: The metric that it names.
+        variant: Index of the variant concerned: the harmful one, the one whose units deviate most
+            from the split, the one with the fewest units, or else the leader.
+        metric: The metric concerned.
         value: Of a sample ratio units over the expected ones, of a guardrail the harm, of a winner
             the smallest lead over another variant, of too few units their number, of a probability
             that of the leader.
-        limit: What the value is compared with.
+        limit: Threshold for the value.
     """
 
     variant: int | None = None
@@ -64,11 +64,11 @@ class Summary:
     Attributes:
         urgency: Its rank.
         health: Whether its statistics can be used.
-        health_codes: Why not, and what else is not as it was meant.
-        headline: What the recommendation is about.
-        lead: Index of the variant that is most probably the best; None before a unit came.
+        health_codes: Codes of errors and warnings.
+        headline: Subject of the recommendation.
+        lead: Index of the variant that is most probably the best; None before the first unit.
         units: Units that count, of all variants.
-        planned_units: Units that are planned, of all active variants; None without a plan.
+        planned_units: Planned units of all active variants; None without a plan.
         progress: Share of the planned information; None without a plan.
     """
 

@@ -2,8 +2,8 @@
 
 A point stands for the *slot* of its time, a second. At a span of time, slots are grouped to buckets
 of 2^e of them, with the smallest e that gives at most so many buckets, and the first point of each
-bucket stays. Buckets are aligned to the epoch, so those of e + 1 are pairs of those of e: whether
-points are thinned as they come or all at once, and in which order, the same ones are left. The
+bucket stays. Buckets are aligned to the epoch, so those of e + 1 are pairs of those of e: the
+result does not depend on the order of points, or on whether they are thinned incrementally. The
 first point of a series always stays, so the remaining points show the span.
 """
 
@@ -15,7 +15,7 @@ SLOT_MS = 1_000
 """Width of a slot in milliseconds: the finest resolution of a series."""
 
 MOST_POINTS = 400
-"""Points of a series at most: from 200 on, half of them go whenever there would be more."""
+"""Points of a series at most: when they exceed it, half of them are dropped."""
 
 
 def width_at(first: int, last: int, most: int = MOST_POINTS) -> int:
@@ -31,7 +31,7 @@ def width_at(first: int, last: int, most: int = MOST_POINTS) -> int:
         (1, 2, 1)
     """
     width = 1
-    # Of one bucket there may be two halves on either side of a border, however wide they are.
+    # A span may cross a bucket border, however wide the buckets are.
     while last // width - first // width >= max(most, 2):
         width *= 2
     return width

@@ -1,4 +1,4 @@
-"""A point of the time series of an experiment: what was known at one time."""
+"""A point of the time series of an experiment: its statistics at one time."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from streams.experiments.thinning import SLOT_MS
 from streams.model.published import Int32, Open, Published
 
 MOST_COMPARED = 128
-"""Variants times declared metrics up to which a point has all of these metrics; beyond, the primary
-one. So a point has 13 kB up to there with names of 10 letters, and 30 kB with 256 variants."""
+"""Variants times declared metrics up to which a point has all of these metrics; beyond, only the
+primary one. A point has up to 13 kB at this limit with names of 10 letters, and 30 kB with 256
+variants."""
 
 _DECLARED = (MetricRole.PRIMARY, MetricRole.SECONDARY, MetricRole.GUARDRAIL)
 
@@ -64,14 +65,14 @@ class TimePoint(Published):
 
     Attributes:
         experiment: Number of the experiment.
-        at_ms: Time of the newest event in it, in milliseconds since the epoch, > 0.
-        version: Version of the snapshot that it is of.
-        experiment_version: Version of the experiment in that.
-        generation: Whose snapshot it was: of others, the same cells may say something else.
+        at_ms: Time of the newest included event, in milliseconds since the epoch, > 0.
+        version: Version of its snapshot.
+        experiment_version: Version of the experiment in that snapshot.
+        generation: Generation of the snapshot: other generations may have different cells.
         status: Status of the experiment.
         recommended_action, reason_code: Recommendation, and its reason.
-        variants: The variants that there were, in the order of the definition.
-        cells: Cells that the snapshot was made from, by which a replay makes it again.
+        variants: The variants at that time, in the order of the definition.
+        cells: Cells that the snapshot was computed from, for replays.
     """
 
     experiment: int
@@ -92,7 +93,7 @@ class TimePoint(Published):
 
 
 def has_point(snapshot: Snapshot) -> bool:
-    """Return whether a snapshot has a point: it was evaluated, and there are events."""
+    """Return whether a snapshot has a point: it was evaluated and includes events."""
     return (
         snapshot.failure is None
         and snapshot.as_of_ms > 0
@@ -106,7 +107,7 @@ def point_of(snapshot: Snapshot, generation: int) -> TimePoint:
 
     Args:
         snapshot: One that `has_point`.
-        generation: Whose snapshot it is.
+        generation: Generation of the snapshot.
     """
     names = metrics_of_points(snapshot)
     return TimePoint(
@@ -134,7 +135,7 @@ def point_of(snapshot: Snapshot, generation: int) -> TimePoint:
 
 
 def metrics_of_points(snapshot: Snapshot) -> list[str]:
-    """Return the names of the metrics that the point of a snapshot has."""
+    """Return the names of the metrics in the point of a snapshot."""
     primary = snapshot.experiment.definition.config.primary_metric
     others = [
         name

@@ -59,11 +59,11 @@ class SeriesPoint(Published):
     """Statistics at a time.
 
     Attributes:
-        at: Time of the newest event in it, in milliseconds since the epoch.
+        at: Time of the newest included event, in milliseconds since the epoch.
         version: Version of the statistics.
         status: Status of the experiment.
         recommended_action, reason_code: Recommendation, and its reason.
-        variants: The variants that there were.
+        variants: The variants at that time.
     """
 
     at: int
@@ -81,9 +81,10 @@ class Timeseries(Published):
     Attributes:
         experiment_id: Id of the experiment.
         metric: The metric.
-        direction: Where it should go.
+        direction: Its direction of improvement.
         control_id: Id of the control.
-        width: Seconds of event time of which each point, but for the last one, is the first.
+        width: Bucket width in seconds of event time; each point but the last is the first of its
+            bucket.
         points: The points, in order of their time; the last one is the newest of the span.
     """
 

@@ -1,6 +1,6 @@
 """Transitions of an experiment: draft -> running <-> paused -> concluded -> archived.
 
-One that was concluded serves one variant to everybody (`Served`), or goes on assigning its winner
+A concluded experiment serves one variant to all units (`Served`), or continues assigning its winner
 beside a control share (`Promotion`), and the winner may be taken back; its status stays `concluded`
 until it is archived.
 """
@@ -74,8 +74,8 @@ class _Scheduled(InputModel):
     """Payload of `schedule`.
 
     Attributes:
-        receipt_key: As of `start`, if a start is due.
-        hold: Finding that holds the ramp; None for none.
+        receipt_key: As in `start`, if a start is due.
+        hold: Finding that holds the ramp; None without one.
     """
 
     receipt_key: int | None = Field(default=None, ge=0, le=MAX_KEY_ID)
@@ -86,7 +86,7 @@ class _Conclusion(InputModel):
     """Payload of `conclude`.
 
     Attributes:
-        winner_variant_id: Variant it is concluded with; None for none.
+        winner_variant_id: Variant it is concluded with; None without one.
         control_share: Share that the control keeps beside a winner; 0 for no promotion.
         serve: What is served until it is archived; the winner unless given, or without one the
             control.
@@ -163,7 +163,7 @@ def _check_version(experiment: Experiment, seen: int | None, path: str) -> None:
 
 
 def _applied(experiment: Experiment, after: Experiment, command: Command) -> Experiment:
-    """Return `after`, the experiment of the next version, as a command changes it."""
+    """Return `after`, the experiment of the next version, changed by a command."""
     match command.kind:
         case CommandKind.START:
             key = parse(_Start, command.payload).receipt_key
@@ -193,7 +193,7 @@ def _applied(experiment: Experiment, after: Experiment, command: Command) -> Exp
 
 
 def _with_traffic_noted(after: Experiment) -> Experiment:
-    """Return an experiment that knows how large a share of the units has taken part."""
+    """Return an experiment with its peak traffic share updated."""
     if after.started_at_ms is None:
         return after
     traffic = after.definition.config.traffic_allocation
@@ -206,7 +206,7 @@ def _with_traffic_noted(after: Experiment) -> Experiment:
 
 
 def _started(after: Experiment, at_ms: int, receipt_key: int | None) -> Experiment:
-    """Return an experiment that runs and notes the key of its receipts."""
+    """Return a running experiment that records the key of its receipts."""
     return replace(
         after,
         definition=_with(after.definition, receipt_key=receipt_key),
@@ -220,7 +220,7 @@ def _started(after: Experiment, at_ms: int, receipt_key: int | None) -> Experime
 def _redefined(experiment: Experiment, after: Experiment, command: Command) -> Experiment:
     """Return a draft with another definition, or an experiment with other variants.
 
-    One that has started knows which variants it had at its start.
+    A started experiment keeps the variants of its start in its roster.
 
     Raises:
         TransitionError: a draft has changed since it was read (`VERSION_CONFLICT`).
@@ -252,7 +252,7 @@ def _with(definition: ExperimentDefinition, **changes: Any) -> ExperimentDefinit
 
 
 def _scheduled(after: Experiment, command: Command) -> Experiment:
-    """Return an experiment after all that is due."""
+    """Return an experiment after all due events of its schedule."""
     scheduled = parse(_Scheduled, command.payload)
     schedule = after.definition.config.schedule
     due = (
@@ -369,11 +369,11 @@ def _concluded(after: Experiment, command: Command) -> Experiment:
 
 
 def _check_serve(conclusion: _Conclusion, winner: int | None) -> None:
-    """Refuse what is to be served if it contradicts the rest of a conclusion.
+    """Refuse a `serve` that contradicts the rest of a conclusion.
 
     Raises:
-        InputError: there is no winner to be served (`WINNER_NOT_NAMED`), or a share is kept beside
-            a winner that is not served (`CONTROL_SHARE_NOT_USED`).
+        InputError: no winner is given to serve (`WINNER_NOT_NAMED`), or a control share is given
+            with a winner that is not served (`CONTROL_SHARE_NOT_USED`).
     """
     serve = conclusion.serve
     if serve is Serve.WINNER and winner is None:

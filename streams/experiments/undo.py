@@ -1,4 +1,4 @@
-"""Commands that take an entry of a history back."""
+"""Commands that undo an entry of a history."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ class UndoCode(StrEnum):
     """Whether and how an entry of a history can be undone."""
 
     COMPLETE = "COMPLETE"
-    """The command restores what was before."""
+    """The command restores the former state."""
     PARTIAL = "PARTIAL"
-    """The command ends the effect; what has happened meanwhile stays."""
+    """The command ends the effect; changes made in the meantime stay."""
     NOTHING_TO_UNDO = "NOTHING_TO_UNDO"
-    """It was refused, is no command, or has changed nothing."""
+    """The entry was refused, is not a command, or has changed nothing."""
     CHANGED_SINCE = "CHANGED_SINCE"
     """A later command has changed the same again."""
     FINAL = "FINAL"
     """It cannot be undone."""
     VALUES_NOT_KEPT = "VALUES_NOT_KEPT"
-    """The values of before are not in the history."""
+    """The former values are not in the history."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ def _never(_entry: HistoryEntry, _now: Experiment) -> Undo:
 
 
 def _by(status: Status, verb: str) -> Callable[[HistoryEntry, Experiment], Undo]:
-    """Return what undoes a command by another one, as long as its status lasts."""
+    """Return the undo of a status command, while the status is unchanged."""
 
     def undo(_entry: HistoryEntry, now: Experiment) -> Undo:
         if now.status is not status:
@@ -140,7 +140,7 @@ def _variant(entry: HistoryEntry, now: Experiment) -> Undo:
     is_added = entry.kind == CommandKind.ADD_VARIANT
     if not found or entry.n_omitted or max(found) >= len(now.definition.variants):
         return Undo(UndoCode.VALUES_NOT_KEPT if entry.n_omitted else UndoCode.CHANGED_SINCE)
-    index = max(found)  # one that is added comes last, and may change the weights of the others
+    index = max(found)  # an added variant comes last, and may change the weights of the others
     variant = now.definition.variants[index]
     path = f"/experiments/{now.id}/variants/{now.variant_id(index)}"
     if is_added:

@@ -51,7 +51,7 @@ class ExperimentUpdate(InputModel):
     @model_validator(mode="before")
     @classmethod
     def _refuse_metrics(cls, data: Any) -> Any:
-        """Refuse another measurement: the units of before could not be measured anew."""
+        """Refuse changes of the measurement: earlier units could not be measured again."""
         for name in ("metrics", "covariates", "periods", "dimensions"):
             if isinstance(data, Mapping) and name in data:
                 message = "what is measured is fixed when an experiment is created"

@@ -17,28 +17,27 @@ from streams.model.validation import InputModel, problem
 from streams.model.variant_weights import MAX_WEIGHED
 
 MAX_REFERENCE = 256
-"""Characters of what may stand for a variant, its id or its name."""
+"""Characters of a reference to a variant: its id or name."""
 
 
 class DraftEdit(ExperimentDefinition):
-    """Another definition of a draft, as a whole.
+    """A replacement of the whole definition of a draft.
 
     Attributes:
-        version: Version of the draft that it was made from; None for whichever it has.
+        version: Version of the draft that was edited; None for any version.
     """
 
     version: int | None = Field(default=None, ge=1)
 
 
 class AddedVariant(InputModel):
-    """A variant that is added.
+    """A variant to add.
 
     Attributes:
         name: Name for people, unique within the experiment.
         weight: Share of the traffic of the active variants that it gets under a fixed policy, in
-            (0, 1); the others keep their proportions. As much as the others have on average, unless
-            given.
-        config: As of `VariantSpec`.
+            (0, 1); the others keep their proportions. By default the average of the others.
+        config: As in `VariantSpec`.
     """
 
     name: VariantName
@@ -47,11 +46,11 @@ class AddedVariant(InputModel):
 
 
 class VariantUpdate(InputModel):
-    """Fields of a variant that may change; what is left out stays.
+    """Fields of a variant that may change; omitted ones stay.
 
     Attributes:
-        name: Another name; its id stays.
-        config: Another configuration, as a whole.
+        name: New name; the id stays.
+        config: New configuration, replaced as a whole.
         is_active: False to stop it, True to reactivate it.
     """
 
@@ -91,10 +90,10 @@ class VariantNotFoundError(EngineError):
 
 
 def edited(before: ExperimentDefinition, edit: DraftEdit) -> ExperimentDefinition:
-    """Return the definition that an edit gives a draft.
+    """Return the definition of a draft after an edit.
 
     Raises:
-        InputError: it has another key, or none in place of one (`KEY_FIXED`).
+        InputError: the edit changes or removes the key (`KEY_FIXED`).
     """
     if edit.config.key != before.config.key:
         message = f"the key of the experiment is {quoted(before.config.key)}, and stays"
@@ -103,7 +102,7 @@ def edited(before: ExperimentDefinition, edit: DraftEdit) -> ExperimentDefinitio
 
 
 def with_variant(definition: ExperimentDefinition, added: AddedVariant) -> ExperimentDefinition:
-    """Return a definition with one variant more, behind all others.
+    """Return a definition with one more variant, after all others.
 
     Raises:
         InputError: as when it is created; the path is that within the variant, or else within the
@@ -187,7 +186,7 @@ def _parsed(
 
 
 def check_room(definition: ExperimentDefinition) -> None:
-    """Refuse a variant that is added to a running experiment if it could not be compared.
+    """Refuse a variant added to a running experiment if it could not be compared.
 
     Variants that did not all run all of the time are compared by the weights in the receipts, of
     which those have `MAX_WEIGHED` at most, and by sums by pair.

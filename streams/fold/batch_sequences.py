@@ -33,7 +33,7 @@ _GAP = struct.Struct(">QQ")
 
 
 class SequenceGuard:
-    """Detector of repeated batches. Equal guards decide alike for ever."""
+    """Detector of repeated batches. Equal guards decide alike forever."""
 
     __slots__ = ("_gaps", "_senders")
 

@@ -15,7 +15,7 @@ from streams.fold.segments import Piece, Segment, chunks
 from streams.model.ids import experiment_id
 
 NO_DEADLINE = (1 << 63) - 1
-"""Deadline of assignments that may be observed for ever."""
+"""Deadline of assignments that may be observed forever."""
 
 BUCKETS_PER_WINDOW = 8
 """An attribution window is cut into so many buckets: an entry is kept at most by this part of the

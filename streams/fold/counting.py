@@ -203,7 +203,7 @@ def count_new_units(
     """Count the units that are new beyond doubt.
 
     Args:
-        rows, chosen, ledgers: As of `count_observations`.
+        rows, chosen, ledgers: As in `count_observations`.
 
     Returns:
         The rows that were not counted: all rows of an experiment where one of them changes
@@ -252,7 +252,7 @@ def count_new_units(
                 openers += _openers(rows, order, ledger, found, names)
             continue
         for piece in found:
-            # The first one that fails is nowhere added yet, and one by one it is seen why.
+            # The first one that fails is nowhere added yet, and one by one the reason is found.
             places: slice | list[int] = slice(piece.start, piece.stop)
             known = set(ledger.window.known(piece.deadline, units[places]))
             if has_features:
@@ -282,7 +282,7 @@ def count_new_units(
                             receipts.assigned_at_ms[order[places]].tolist(),
                             _dimensions(rows, order, places) if measurement.has_slices else (),
                         )
-                except Exception:  # noqa: BLE001 - nothing was added, and one by one it is seen why
+                except Exception:  # noqa: BLE001 - nothing was added; rows are retried singly
                     left += _range(piece) if isinstance(places, slice) else places
                 else:
                     ledger.window.add(piece.deadline, *new)

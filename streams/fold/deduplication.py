@@ -181,7 +181,7 @@ class DeduplicationWindow(WindowMemory):
         """Remember how long after its assignment a unit was observed, which `observe` has taken.
 
         Args:
-            assigned_at_ms, window_s, unit: As of `observe`.
+            assigned_at_ms, window_s, unit: As in `observe`.
             delay: In 0..`MAX_DELAY`, which stands for the time.
         """
         bucket = self._buckets[deadline_of(assigned_at_ms, window_s)]
@@ -191,7 +191,7 @@ class DeduplicationWindow(WindowMemory):
         """Remember that an assignment was voided; return False if it was before.
 
         Args:
-            assigned_at_ms, window_s, now_ms: As of `observe`.
+            assigned_at_ms, window_s, now_ms: As in `observe`.
             identity: Stands for the assignment, as in the keys of units and metrics.
 
         Raises:
@@ -226,7 +226,7 @@ class DeduplicationWindow(WindowMemory):
         """Return what was counted of a unit; None if it has no observation.
 
         Args:
-            assigned_at_ms, window_s, unit: As of `total`.
+            assigned_at_ms, window_s, unit: As in `total`.
         """
         bucket = self._buckets.get(deadline_of(assigned_at_ms, window_s))
         known = None if bucket is None else bucket.entries.get(unit)
@@ -243,7 +243,7 @@ class DeduplicationWindow(WindowMemory):
         """Return how many observations of a unit there are by delay, as given to `add_arrival`.
 
         Args:
-            assigned_at_ms, window_s, unit: As of `total`.
+            assigned_at_ms, window_s, unit: As in `total`.
         """
         bucket = self._buckets.get(deadline_of(assigned_at_ms, window_s))
         entries = {} if bucket is None else bucket.entries

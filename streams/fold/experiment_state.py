@@ -214,7 +214,7 @@ class ExperimentState:
             if decision is not None:
                 encode_decision(decision, codec)
             entry = after.entry() if is_changed else None
-        except Exception as error:  # noqa: BLE001 - one command must not stop a partition for ever
+        except Exception as error:  # noqa: BLE001 - one command must not stop a partition forever
             failure = error if isinstance(error, EventError) else encoding_failed(error)
             return CommandResult(self._refuse(command, failure), None, None, failure)
         if entry is not None:
@@ -255,7 +255,7 @@ class ExperimentState:
         except EngineError as error:
             refusal = {"code": error.code, "message": error.message, "path": error.path}
         except Exception as error:
-            # One command must not stop a partition for ever, whatever is wrong with it.
+            # One command must not stop a partition forever, whatever is wrong with it.
             raise failed(error) from error
         else:
             if command.kind is CommandKind.ARCHIVE:
@@ -300,7 +300,7 @@ class CommandResult:
         decision: For the log of decisions; None when it is there already.
         entry: Table entry of the experiment; None when nothing has changed.
         failure: Fault of the engine, not of the sender; None without one.
-            `COMMAND_FAILED` (with its cause), or as of `streams.fold.writable`.
+            `COMMAND_FAILED` (with its cause), or as in `streams.fold.writable`.
     """
 
     answer: Answer | None

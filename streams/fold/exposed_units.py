@@ -119,7 +119,7 @@ class ExposedUnit:
         """Take an exposure; return whether it is the earliest so far: others have no effect.
 
         Raises:
-            EventError: it cannot be remembered, as of `DeduplicationWindow.observe`.
+            EventError: it cannot be remembered, as in `DeduplicationWindow.observe`.
         """
         builder, offset = self.ledger.builder, self.receipt.offset
         known = self._kept(self._exposure_key)
@@ -164,7 +164,7 @@ class ExposedUnit:
             at_ms: Time of the observation.
 
         Raises:
-            EventError: it is refused, as of `metric_slots.check_slot`, `Measurement.check` and
+            EventError: it is refused, as in `metric_slots.check_slot`, `Measurement.check` and
                 `DeduplicationWindow.observe`.
         """
         ledger, receipt = self.ledger, self.receipt
@@ -341,7 +341,7 @@ class ExposedUnit:
 
         Args:
             readings: By metric.
-            count, exposed_at_ms: As of `_put`.
+            count, exposed_at_ms: As in `_put`.
             name: Only of pairs with this metric; None for all.
         """
         values = {

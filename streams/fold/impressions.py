@@ -73,7 +73,7 @@ class ImpressionFold(PartitionFold):
         """Count the impressions of the record at `offset`; a repeated batch changes nothing.
 
         Args:
-            offset: Offset of the record; at or below `last_offset` it is passed by.
+            offset: Offset of the record; at or below `last_offset` it is skipped.
             batch: The record.
             timestamp_ms: Kafka timestamp of the record. An assignment that claims to be of a later
                 time moves no clock; None if that is not asked.
@@ -339,7 +339,7 @@ class ImpressionFolding(Folding[ImpressionFold]):
         records: Sequence[LogRecord],
         is_due: Callable[[], bool] = never,
     ) -> FoldResult:
-        """Fold records that follow each other; those at or below `fold.last_offset` are passed by.
+        """Fold records that follow each other; those at or below `fold.last_offset` are skipped.
 
         Args:
             fold: State of their partition.

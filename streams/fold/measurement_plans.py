@@ -32,7 +32,7 @@ class StartedPlans:
         """Apply commands, up to the start of each experiment.
 
         Args:
-            records: Of `commands`, every partition in order; those taken before are passed by.
+            records: Of `commands`, every partition in order; those taken before are skipped.
             codec: How they are framed.
         """
         for record in records:

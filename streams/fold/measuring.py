@@ -187,7 +187,7 @@ class Measurement:
 
         Args:
             builder: The cell.
-            offset, keys, values, times_ms, observed: As of `CellBuilder.add_first_values`.
+            offset, keys, values, times_ms, observed: As in `CellBuilder.add_first_values`.
             assigned_at_ms: Times of the assignments.
             dimensions: Values of the units in the dimensions; empty without any.
         """
@@ -329,7 +329,7 @@ class Measurement:
         Args:
             window: Has remembered the observation already.
             variant, metric: Of the observation.
-            identity, assigned_at_ms, window_s, at_ms: As of `CountedObservation`.
+            identity, assigned_at_ms, window_s, at_ms: As in `CountedObservation`.
         """
         periods = self._by_period
         if periods is not None and metric == periods.metric and variant < periods.n_variants:

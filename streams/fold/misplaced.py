@@ -1,4 +1,4 @@
-"""Observations in a partition that their receipts do not belong into: of another partitioner.
+"""Observations in a partition that their receipts do not belong to: of another partitioner.
 
 They are never counted where they are, since the same event may be in the partition of its receipt
 as well, and only that one would notice. A copy is sent there. It has the time of the original, and

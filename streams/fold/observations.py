@@ -112,7 +112,7 @@ class ObservationFold(PartitionFold):
         return FoldedRecords(count, refused)
 
     def take_misplaced(self) -> list[MisplacedObservation]:
-        """Return what belongs into other partitions, of the records folded since the last call."""
+        """Return what belongs to other partitions, of the records folded since the last call."""
         found, self._misplaced = self._misplaced, []
         return found
 
@@ -167,7 +167,7 @@ class ObservationFold(PartitionFold):
     def _going_on(
         self, rows: VerifiedObservations, places: NDArray[np.int64]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return the rows of experiments that go on, and those of experiments that have ended."""
+        """Return the rows of experiments that have not ended, and of those that have."""
         if not self._ended or not len(places):
             return places, places[:0]
         ended = np.fromiter(self._ended, np.uint64, len(self._ended))
@@ -321,7 +321,7 @@ class ObservationFolding(Folding[ObservationFold]):
         records: Sequence[LogRecord],
         is_due: Callable[[], bool] = never,
     ) -> FoldResult:
-        """Fold records that follow each other; those at or below `fold.last_offset` are passed by.
+        """Fold records that follow each other; those at or below `fold.last_offset` are skipped.
 
         Args:
             fold: State of their partition.

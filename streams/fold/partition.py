@@ -177,7 +177,7 @@ class PartitionFold:
                 yield ledger.builder.cell
 
     def skip(self, offset: int) -> None:
-        """Pass by the record at `offset`, which holds nothing that could be folded."""
+        """Skip the record at `offset`, which holds nothing that could be folded."""
         self.last_offset = max(self.last_offset, offset)
 
     def end(self, offset: int, experiment: int) -> None:
@@ -190,7 +190,7 @@ class PartitionFold:
             return
         self.last_offset = offset
         # Of an end that is logged again the first one holds: an entry that says the second offset
-        # would be passed by as ahead of a progress before it.
+        # would be skipped as ahead of a progress before it.
         self._newly_ended[experiment] = self._ended.setdefault(experiment, offset)
         self._touched.pop(experiment, None)
         self._restored.pop(experiment, None)
@@ -226,7 +226,7 @@ class PartitionFold:
         self._restored.clear()
         self._touched.clear()
         ended, self._newly_ended = self._newly_ended, {}
-        # What was left out at the restore may have been written anew since.
+        # What was left out at the restore may have been rewritten since.
         live = {segment.key for segment in segments}
         return Changes(
             Progress(self.last_offset, self._guard.encode()),

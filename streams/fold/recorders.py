@@ -2,7 +2,7 @@
 
 The folds decide what counts, by sequences, windows and attribution, and call these with it. So what
 is recorded is exactly what the tallies are the sums of. Events of other experiments decide nothing
-about this one, and are passed by.
+about this one, and are skipped.
 """
 
 from __future__ import annotations

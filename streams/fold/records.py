@@ -42,7 +42,7 @@ class FoldResult:
         refused: What could not be counted, by the index of its record: one refusal for each code.
         awaits: Experiment whose plan must be known before the next record of the partition can be
             folded; None if all are.
-        misplaced: Observations that belong into other partitions, to be sent there.
+        misplaced: Observations that belong to other partitions, to be sent there.
         is_paused: Whether it stopped because a pause was due; those after `last_offset` are left.
     """
 
@@ -74,7 +74,7 @@ class Folding(ABC, Generic[FoldT]):
     def fold(
         self, fold: FoldT, records: Sequence[LogRecord], is_due: Callable[[], bool] = never
     ) -> FoldResult:
-        """Fold records that follow each other; those at or below `fold.last_offset` are passed by.
+        """Fold records that follow each other; those at or below `fold.last_offset` are skipped.
 
         Args:
             fold: State of their partition.

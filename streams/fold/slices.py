@@ -27,7 +27,7 @@ def add_to_slices(
 def add_assigned_to_slices(
     builder: CellBuilder, units: Iterable[tuple[int, bytes]], count: int = 1
 ) -> None:
-    """Add units that count once they are exposed, by variant; arguments as of `add_to_slices`."""
+    """Add units that count once they are exposed, by variant; arguments as in `add_to_slices`."""
     for (variant, packed), n_units in counted(units).items():
         for sums in builder.slices(packed):
             sums.add_assigned_units({variant: count * n_units})

@@ -114,7 +114,7 @@ class WindowMemory:
         return self._size + entries <= self._limit and max(self.horizon, latest_ms) < first
 
     def mark(self, key: int, value: int) -> None:
-        """Keep a number for good; there are few such, and they take up no room.
+        """Keep a number permanently; there are few such, and they take up no room.
 
         Args:
             key: In 1..KEY_MASK.

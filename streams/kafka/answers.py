@@ -1,6 +1,6 @@
 """Check that the cluster answers, with one code for each cause of failure, within two seconds.
 
-librdkafka retries for ever and reports a wrong password as "Broker transport failure" when its
+librdkafka retries forever and reports a wrong password as "Broker transport failure" when its
 caller's patience ends. The causes come by another way, its error callback; what even that does not
 say, a handshake finds out.
 """

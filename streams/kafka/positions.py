@@ -53,7 +53,7 @@ class GroupPositions:
         self.close()
 
     def read(self, partitions: Collection[tuple[str, int]] = ()) -> Positions:
-        """Return where the group goes on; a partition it has committed nothing of is left out.
+        """Return where the group continues; a partition it has committed nothing of is left out.
 
         Args:
             partitions: Full name and number of each; none for all that generations share.

@@ -21,7 +21,7 @@ _FATAL = frozenset(
         KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER,
         KafkaError.UNKNOWN_PRODUCER_ID,
         KafkaError.INVALID_PRODUCER_ID_MAPPING,
-        KafkaError.CLUSTER_AUTHORIZATION_FAILED,  # refused as an idempotent producer, for good
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED,  # refused as an idempotent producer, permanently
         KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
     }
 )

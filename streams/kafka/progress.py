@@ -48,7 +48,7 @@ class Patience:
 
 
 async def watch(settings: KafkaSettings, spans: Spans, patience: Patience) -> Positions:
-    """Return where the workers go on when they have taken all of `spans`, or at the last look.
+    """Return where the workers continue when they have taken all of `spans`, or at the last look.
 
     Raises:
         DependencyError: Kafka does not answer.
@@ -67,7 +67,7 @@ def has_all(spans: Spans, positions: Positions) -> bool:
 
     Args:
         spans: What there is to be taken.
-        positions: Where they go on.
+        positions: Where they continue.
     """
     return all(
         span.begin == span.end or positions.get((topic, partition), 0) >= span.end
@@ -77,7 +77,7 @@ def has_all(spans: Spans, positions: Positions) -> bool:
 
 
 def committed(settings: KafkaSettings, partitions: Mapping[str, int]) -> Positions:
-    """Return where the workers' group goes on, without becoming a member of it.
+    """Return where the workers' group continues, without becoming a member of it.
 
     Args:
         settings: Where Kafka is.
@@ -98,7 +98,7 @@ def committed(settings: KafkaSettings, partitions: Mapping[str, int]) -> Positio
 
 
 def past_markers(settings: KafkaSettings, spans: Spans) -> Positions:
-    """Return where the workers go on in `spans`, behind what holds no records for them.
+    """Return where the workers continue in `spans`, behind what holds no records for them.
 
     The marks of transactions and what they have aborted take offsets, and nothing is committed
     behind them before the next record comes.

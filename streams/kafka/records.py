@@ -66,7 +66,7 @@ class LogSource(Protocol):
     ) -> Iterator[Sequence[StoredRecord]]:
         """Yield the records in [begin, end), in order and in pieces of any size.
 
-        Offsets without a record, as compaction and transactions leave them, are passed by.
+        Offsets without a record, as compaction and transactions leave them, are skipped.
 
         Args:
             topic: Its name in the catalogue.

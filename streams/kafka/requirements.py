@@ -151,7 +151,7 @@ _HARM_OF_SIZE = {
 
 
 def _is_less(actual: str, wanted: str) -> bool:
-    """Return whether less is kept than wanted; -1 is for ever."""
+    """Return whether less is kept than wanted; -1 is forever."""
     if int(actual) == FOR_EVER:
         return False
     return int(wanted) == FOR_EVER or int(actual) < int(wanted)

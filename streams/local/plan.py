@@ -35,7 +35,7 @@ class Plan:
         redis_url: An external Redis; None starts the embedded one.
         api_processes: Number of API processes, at least 1; several share the port.
         is_ephemeral: Whether the log of the embedded broker ends with it, and is not kept.
-        dashboard_port: Port of the dashboard, on the host of the API; not 0. None for none.
+        dashboard_port: Port of the dashboard, on the host of the API; not 0. None without one.
     """
 
     host: str

@@ -2,9 +2,9 @@
 
 Order: broker, Valkey, topics, journal, workers, API and webhooks, dashboard. All but the broker
 are restarted with a growing pause. The embedded broker has its log in memory, the log is the truth,
-and a stack that went on from an empty one would answer with counts its users never saw. So its
+and a stack that continued from an empty one would answer with counts its users never saw. So its
 death stops the stack, and the supervisor says what is lost: nothing that is in the journal, from
-which the next start goes on, or all of an ephemeral stack.
+which the next start continues, or all of an ephemeral stack.
 """
 
 from __future__ import annotations
@@ -51,13 +51,13 @@ STEADY_S = 30.0  # a child that lived so long starts again at the first pause
 
 
 Watch = Callable[[], Coroutine[None, None, None]]
-"""Coroutine that runs as long as a child is to live; raises where the stack cannot go on."""
+"""Coroutine that runs as long as a child is to live; raises where the stack cannot continue."""
 
 
 class LogLostError(Exception):
     """The embedded broker ended, and the log in its memory with it.
 
-    Operator action: start the stack again. It goes on from its journal; experiments of an
+    Operator action: start the stack again. It continues from its journal; experiments of an
     ephemeral one have to be created again.
     """
 
@@ -175,7 +175,7 @@ class Supervisor:
         await _until_one_fails(watches)
 
     async def _resume(self, resumption: Resumption) -> int | None:
-        """Restore the log; return the generation of the workers that go on from it, if there is."""
+        """Restore the log; return the generation of the workers that continue from it, if any."""
         if not self._plan.persists:
             if self._plan.kafka_url is None:
                 self._forget_orphaned_spool()
@@ -228,7 +228,7 @@ class Supervisor:
         return Child("dashboard", command, environment, self._plan.directory, DASHBOARD_GRACE_S)
 
     async def _announce_dashboard(self, announce: Callable[[str], None]) -> None:
-        """Announce the dashboard once it answers, and wait for good."""
+        """Announce the dashboard once it answers, and wait permanently."""
         url = self._plan.dashboard_url
         while not await _answers(f"{url}/health"):  # noqa: ASYNC110 - another process
             await asyncio.sleep(FIRST_PAUSE_S / 2)

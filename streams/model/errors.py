@@ -114,7 +114,7 @@ class InputError(EngineError):
 
 
 class EventError(InputError):
-    """One event cannot be used. Agents put it with the dead letters and go on."""
+    """One event cannot be used. Agents put it with the dead letters and continue."""
 
 
 class ReceiptError(EventError):

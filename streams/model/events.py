@@ -65,7 +65,7 @@ class ImpressionGroup:
 
 
 class OutsideRequests(NamedTuple):
-    """Requests of which no impression is logged, as they took no part in an experiment.
+    """Requests of which no impression is logged, as they did not take part in an experiment.
 
     Attributes:
         experiment: The experiment as a 64-bit number.

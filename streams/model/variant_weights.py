@@ -161,7 +161,7 @@ def added_variants(
     """Return the variants added since the start that a unit could be assigned, in their order.
 
     Args:
-        variant, propensity, packed, n_variants: As of `excluded_variants`.
+        variant, propensity, packed, n_variants: As in `excluded_variants`.
 
     Examples:
         >>> added_variants(3, 2**31, bytes([16, 255, 255, 16]), 2)

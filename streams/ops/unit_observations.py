@@ -55,7 +55,7 @@ class RefusedObservation:
 
     Attributes:
         index: Its place in the call.
-        code, path, message: As of `EngineError`.
+        code, path, message: As in `EngineError`.
     """
 
     index: int

@@ -95,6 +95,6 @@ def group_sequential(
         Look(math.ceil(whole * fraction), float(bound), float(share))
         for fraction, bound, share in zip(fractions, critical, stopped, strict=True)
     )
-    # It goes on to each look unless it has stopped before.
+    # It continues to each look unless it has stopped before.
     going_on = 1.0 - np.append(0.0, stopped[:-1])
     return GroupSequential(spending, looks, float(whole * going_on.sum() / n_looks))

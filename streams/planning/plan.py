@@ -15,7 +15,7 @@ from streams.planning.fixed import Design
 from streams.planning.runs import Run, run
 
 HORIZON_FACTOR = 4
-"""Simulated experiments go on for so many times the fixed size."""
+"""Simulated experiments continue for so many times the fixed size."""
 
 
 @dataclass(frozen=True, slots=True)

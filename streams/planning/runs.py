@@ -1,10 +1,10 @@
 """Planned experiments, simulated until a winner is recommended.
 
 The sequential test is the experiment's own rule, which may be asked at every moment: so one run
-goes on until `recommendedAction` is `conclude_winner`, and the same run with an adaptive policy is
-that of a bandit. It is evaluated, and allocates, after as many units as `looks` says: every hundred
-at first and then every twentieth part of what there is. Fewer looks make the test a little later
-and the bandit a little slower than they are.
+continues until `recommendedAction` is `conclude_winner`, and the same run with an adaptive policy
+is that of a bandit. It is evaluated, and allocates, after as many units as `looks` says: every
+hundred at first and then every twentieth part of what there is. Fewer looks make the test a little
+later and the bandit a little slower than they are.
 """
 
 from __future__ import annotations
@@ -75,8 +75,8 @@ def planned_experiment(
         policy: Its `type`.
         parameters: Parameters of the policy, by their names in JSON.
         min_sample_size: Units every variant must have; None for the default.
-        plan: Plan that is declared with it; None for none.
-        metric_kind: Kind that is declared of its metric; None for none.
+        plan: Plan that is declared with it; None without one.
+        metric_kind: Kind that is declared of its metric; None without one.
 
     Raises:
         InputError: policy or parameters are invalid, with code and path; or the policy is

@@ -10,8 +10,8 @@ Any language gets the same: the steps below are a keyed BLAKE2b and shifts of 64
 4. of variant, the upper 32 bits: the variant that they belong to (`streams.policies.draw_tables`),
    which is among all variants the first whose cumulative weight exceeds variant * 65536 >> 64
 
-Beside a promoted winner, the variant of step 4 is drawn anew: the big-endian 64-bit integer that is
-the BLAKE2b of the same message under the same key, of 8 bytes, personalised with `promoted`.
+Beside a promoted winner, the variant of step 4 is drawn again: the big-endian 64-bit integer that
+is the BLAKE2b of the same message under the same key, of 8 bytes, personalised with `promoted`.
 """
 
 from __future__ import annotations

@@ -103,7 +103,7 @@ class DrawTables:
     """Tables of one allocation, by the eligible variants.
 
     Args:
-        weights: As of `draw_table`.
+        weights: As in `draw_table`.
         has_moved: Whether the allocation moves, so that a receipt has to say the weights.
         is_compared: Whether variants are compared that may not have been eligible, so that a
             receipt has to say which were.
@@ -128,7 +128,7 @@ class DrawTables:
         Its `packed` is empty where no receipt needs it.
 
         Args:
-            eligible: As of `draw_table`.
+            eligible: As in `draw_table`.
         """
         if eligible is None or eligible == self._all:
             return self._of_all

@@ -22,7 +22,7 @@ class EpsilonGreedy(Policy):
     regret grows as log t when the gap to the best arm is 0.1 or more; but ten arms at an epsilon
     of 0.1 come to 1/t after 50,000 units only. Smaller gaps, such as those between click rates of a
     few per cent, are outside the theorem: there a smaller D loses less at first, and too small a
-    one may stay with a lesser arm for good.
+    one may stay with a lesser arm permanently.
 
     Attributes:
         epsilon: Share of exploration, in [0, 1].

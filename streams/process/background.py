@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 
 
 async def vital(name: str, run: Run) -> None:
-    """Run a task without which the process must not go on: when it ends, the process ends."""
+    """Run a task without which the process must not continue: when it ends, the process ends."""
     try:
         await run()
     except Exception:

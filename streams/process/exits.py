@@ -9,7 +9,8 @@ from collections.abc import Callable
 from typing import NoReturn
 
 EXIT_CODE = 70
-"""Exit status of a process that cannot go on (EX_SOFTWARE); a process manager starts it again."""
+"""Exit status of a process that cannot continue (EX_SOFTWARE); a process manager starts it
+again."""
 
 EXIT_CONFIGURATION = 2
 """Exit status of a worker that must not run here: its settings or its release do not fit."""

@@ -25,8 +25,8 @@ INTERVAL_S = 30.0
 QUIET_S = 90.0
 """Time without a failure after which an outage is over.
 
-Longer than a pause between two tries (at most a minute), and than a try that waits in vain for a
-server that is frozen.
+Longer than a pause between two tries (at most a minute), and than a try that waits without success
+for a server that is frozen.
 """
 
 logger = logging.getLogger(__name__)
@@ -79,7 +79,7 @@ class OutageFilter(logging.Filter):
         self._clock = clock
         self._later = later or _by_timer
         self._log = log
-        self._going_on: dict[str, _Outage] = {}  # by dependency
+        self._going_on: dict[str, _OngoingOutage] = {}  # by dependency
         self._passed: dict[Hashable, _LoggedRecord] = {}  # places are few
         self._lock = Lock()
 
@@ -105,7 +105,7 @@ class OutageFilter(logging.Filter):
     def _note_failure(self, dependency: str, now_s: float, again_s: float) -> None:
         known = self._going_on.get(dependency)
         if known is None:
-            known = self._going_on[dependency] = _Outage(now_s)
+            known = self._going_on[dependency] = _OngoingOutage(now_s)
             self._later(again_s + QUIET_S, partial(self._look, dependency))
         known.last_s = now_s
         known.over_s = max(known.over_s, now_s + again_s + QUIET_S)
@@ -137,7 +137,7 @@ def _by_timer(pause_s: float, function: Callable[[], None]) -> None:
 
 
 @dataclass
-class _Outage:
+class _OngoingOutage:
     """A current outage of a dependency, shared by all its callers.
 
     Attributes:

@@ -1,4 +1,4 @@
-"""SIGHUP: secrets in files are read again, while everything goes on."""
+"""SIGHUP: secrets in files are read again, while everything continues."""
 
 from __future__ import annotations
 

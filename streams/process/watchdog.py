@@ -30,7 +30,7 @@ LAGS_KEPT = round(60 / BEAT_S)
 GIL_FACTOR = 4
 """Code that holds the interpreter's lock stops the thread too. Then the process is ended without
 Python after this multiple of the limit, with exit code 1. That timer does not stop with the
-process: one that was stopped for longer ends, too, once it goes on, and is started again."""
+process: one that was stopped for longer ends, too, once it continues, and is started again."""
 
 logger = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""Ends of processes that could not go on, counted in Redis.
+"""Ends of processes that could not continue, counted in Redis.
 
 A process that ends loses its counters, and its manager starts it again within seconds: without a
 record outside the process, the exit would go unnoticed.

@@ -78,7 +78,7 @@ class Keys:
 
     @property
     def exits(self) -> str:
-        """Hash of how often processes ended because they could not go on."""
+        """Hash of how often processes ended because they could not continue."""
         return self._name("exits")
 
     @property

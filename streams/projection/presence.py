@@ -90,7 +90,7 @@ class ApiPresence:
             logger.error("%s", refusal(self._gate.too_new))
 
     async def follow(self) -> None:
-        """Look for ever; without Redis, later."""
+        """Look forever; without Redis, later."""
         while True:
             with suppress(DependencyError):  # readiness says so
                 await self.look()

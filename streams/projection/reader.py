@@ -352,7 +352,7 @@ async def _decoded(
         if payload is None:
             continue
         if number % _TURN == _TURN - 1:
-            await asyncio.sleep(0)  # requests go on meanwhile
+            await asyncio.sleep(0)  # requests continue meanwhile
         try:
             snapshots.append(decode_snapshot(payload))
         except Exception as error:  # noqa: BLE001 - whatever a foreign payload does to a decoder

@@ -1,6 +1,6 @@
 """Live state: the newest cells, the newest snapshots, and the decisions.
 
-Everything is read before the commands and events it was made from, so a system that goes on
+Everything is read before the commands and events it was made from, so a system that continues
 meanwhile is always behind the log it is compared with.
 """
 

@@ -34,8 +34,8 @@ class Inputs:
     Attributes:
         receipt_keys: Keys that verify receipts, as `id:hex,id:hex`.
         limit: Events remembered per experiment and partition.
-        registry_url: Schema registry that the records may refer to; None for none.
-        until_ms: Records that Kafka took later are left out; None for none.
+        registry_url: Schema registry that the records may refer to; None without one.
+        until_ms: Records that Kafka took later are left out; None without one.
         plans: Measurement plans of the experiments, as `commands` has them, or as is supposed. One
             without is measured plainly.
         partitions: Partitions of `observations`, which decide where a receipt belongs; None to
@@ -91,7 +91,7 @@ class Reading:
         source: Where they come from.
         frames: Learns their schemas.
         runner: Runs what waits for a registry.
-        until_ms: Records that Kafka took later are left out; None for none.
+        until_ms: Records that Kafka took later are left out; None without one.
     """
 
     def __init__(
@@ -158,7 +158,7 @@ def fold_parts(
     """Fold partitions from their beginning, several at a time, and return the wanted cells.
 
     Args:
-        source, inputs, parts, processes, progress: As of `side_by_side`.
+        source, inputs, parts, processes, progress: As in `side_by_side`.
 
     Raises:
         LogError: records are missing.

@@ -218,7 +218,7 @@ def serve(settings: Settings, generation: int, timeout_s: float) -> None:
 
 
 def drop(settings: Settings, generation: int) -> int:
-    """Remove a generation that is not active, for good; return how many topics went.
+    """Remove a generation that is not active, permanently; return how many topics went.
 
     Doing so again removes what was left.
 

@@ -40,7 +40,7 @@ CHUNK = 2_000
 """Receipts that are kept together: a few milliseconds of Redis."""
 
 _MAX_SEEN = 1_000_000
-"""Units of a partition whose repeated impressions are passed by, in memory."""
+"""Units of a partition whose repeated impressions are skipped, in memory."""
 
 _MAX_LINKS = 2_000_000
 """Second ids that are in memory at a time; what is beyond has the first receipt that is read."""
@@ -159,7 +159,7 @@ class ReceiptLog:
         Args:
             reading: The log.
             begins: Where each partition was read, from and to.
-            experiments: As of `_read`.
+            experiments: As in `_read`.
             links: Receipts of second ids; to be emptied.
         """
         read = self.impressions

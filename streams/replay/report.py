@@ -23,7 +23,7 @@ class Report:
         actions: Changes of the recommended action compared, those on a snapshot that the log still
             has.
         actions_not_compared: The others: which states were evaluated is not in the log.
-        behind: Cells that the log goes on after, by at least one event of theirs; they lag, and
+        behind: Cells that the log continues after, by at least one event of theirs; they lag, and
             that is no difference.
         unreadable: Records of `tallies`, `posteriors`, `timeseries` and `decisions` that cannot be
             decoded.

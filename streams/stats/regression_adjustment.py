@@ -84,7 +84,7 @@ def squared_deviations_by_pair(
     """Return the same with the coefficients of ordered pairs; shape (n_variants, n_variants).
 
     Args:
-        sums, of_values: As of `squared_deviations`.
+        sums, of_values: As in `squared_deviations`.
         thetas: Coefficients of a beside b at [a, b]; shape (n_variants, n_variants, d).
     """
     explained = 2.0 * np.einsum("ad,abd->ab", sums.cross, thetas)

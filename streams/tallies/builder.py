@@ -37,7 +37,7 @@ _counts = attrgetter(*CELL_COUNTS)
 _new_counts = attrgetter(*[f"_{name}" for name in CELL_COUNTS])
 
 MAX_OUTSIDE = 32
-"""Reasons for which requests took no part, at most; there are fewer."""
+"""Reasons for which requests did not take part, at most; there are fewer."""
 
 
 class CellBuilder:
@@ -229,7 +229,7 @@ class CellBuilder:
         self._full_units -= n_full
 
     def add_outside(self, offset: int, reason: str, requests: int) -> None:
-        """Count requests that took no part, of the record at `offset`; they move no clock."""
+        """Count requests that did not take part, of the record at `offset`; they move no clock."""
         known = self._outside.keys() | (set() if self.cell is None else self.cell.outside.keys())
         if reason in known or len(known) < MAX_OUTSIDE:
             self._last_offset = max(self._last_offset, offset)

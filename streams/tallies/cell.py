@@ -266,7 +266,7 @@ class Cell:
         voids: Units that were voided by reason, in order of the reasons. They and their values are
             taken out of all else: in cells of observations, so sums may be negative there.
         heavy: Units with the most observations of one metric, the most first; only those with many.
-        outside: Requests that took no part by reason, in order of the reasons.
+        outside: Requests that did not take part by reason, in order of the reasons.
         slices: Units by value of a dimension; of each dimension their sums are those of all units.
             Empty unless the plan names any.
     """

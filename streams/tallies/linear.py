@@ -53,7 +53,7 @@ class LinearSums:
     """A `LinearTally` in the making.
 
     Args:
-        tally: Where to go on from.
+        tally: Where to continue from.
     """
 
     __slots__ = ("_gram", "_moment")

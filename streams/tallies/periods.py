@@ -1,7 +1,7 @@
 """Periods of assignment, short for the newest units and longer for older ones.
 
 A period is a time interval [number * 2**shift, (number + 1) * 2**shift) ms. In which one a unit is
-follows from its own time and from the newest time of all, and from nothing else: as time goes on,
+follows from its own time and from the newest time of all, and from nothing else: as time continues,
 the two halves of a longer period become one. That is the same whether units are put into periods
 one by one, or together, or after others have been put together; so tallies by period are still sums
 that can be folded, merged and replayed in any order, and a year needs some 115.

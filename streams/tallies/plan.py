@@ -318,7 +318,7 @@ PLAIN = Plan()
 PlanOf = Callable[[int], Plan | None]
 """Gives the plan of an experiment, a 64-bit number; None while it is not known.
 
-It never changes its mind: what it has given once it gives for ever.
+It never changes its mind: what it has given once it gives forever.
 """
 
 

@@ -55,7 +55,7 @@ class TargetingRule:
         return hash(repr(self.source))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Let it cross to another process, which compiles it anew."""
+        """Let it cross to another process, which compiles it again."""
         return parse_rule, (self.source,)
 
 

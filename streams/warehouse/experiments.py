@@ -88,7 +88,7 @@ class Experiments:
         return plan
 
     def learn(self, number: int) -> None:
-        """Read `commands` to their end, by which the plan of an experiment is known for good.
+        """Read `commands` to their end, by which the plan of an experiment is known permanently.
 
         Receipts exist only after the start of their experiment is durable. So one that is not there
         by then was not started before them, and is counted plainly, as workers do.

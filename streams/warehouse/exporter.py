@@ -1,7 +1,8 @@
 """From the log to a target: the folds of the engine, with a row for everything that they count.
 
 A commit holds rows and the state of the folds that they follow from, so whatever is interrupted
-goes on behind the last commit, and each row is there once. The log is read again from there alone.
+continues behind the last commit, and each row is there once. The log is read again from there
+alone.
 """
 
 from __future__ import annotations
@@ -78,7 +79,7 @@ class Exporter:
         inputs: What is folded with.
         target: Where to.
         experiments: Experiments and their plans.
-        accept_gap: Whether to go on behind records that the log has no more.
+        accept_gap: Whether to continue behind records that the log has no more.
         watcher: Receives the progress.
         commit_rows: Rows after which a commit is made.
 
@@ -147,7 +148,7 @@ class Exporter:
                 yield from _slices(records)
 
     def _begin(self, place: Place, span: Span) -> int:
-        """Return the offset to go on from; a partition that is new to this process is restored."""
+        """Return the offset to continue from; restore a partition that is new to this process."""
         if place not in self._parts:
             stored = self._stored.pop(place, None)
             self._parts[place] = self._new_part(place, stored)
@@ -231,7 +232,7 @@ def exporting(
         inputs: What is folded with.
         target: Where to.
         generation: Gives the generation whose snapshots are exported.
-        accept_gap, watcher, commit_rows: As of `Exporter`.
+        accept_gap, watcher, commit_rows: As in `Exporter`.
 
     Raises:
         DependencyError: Kafka or the schema registry does not answer.

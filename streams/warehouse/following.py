@@ -30,7 +30,7 @@ class Export:
         inputs: What is folded with.
         to: Address of the target.
         generation: Gives the active generation.
-        accept_gap: Whether to go on behind records that the log has no more.
+        accept_gap: Whether to continue behind records that the log has no more.
         watcher: Receives the progress.
 
     Attributes:
@@ -59,8 +59,8 @@ class Export:
         """Export what is in the log now; end early once `stop` is set.
 
         Raises:
-            LogError, WarehouseError, ConfigurationError, DependencyError: as of
-                `Exporter.catch_up` and `opened`.
+            LogError, WarehouseError, ConfigurationError, DependencyError: as in `Exporter.catch_up`
+            and `opened`.
         """
         with self._exporting() as exporter:
             self._catch_up(exporter, stop)
@@ -76,7 +76,7 @@ class Export:
             interval_s: Seconds between the end of one look at the log and the next.
 
         Raises:
-            LogError, WarehouseError, ConfigurationError: as of `once`.
+            LogError, WarehouseError, ConfigurationError: as in `once`.
             DependencyError: Kafka or the target does not answer at the start.
         """
         pause_s, has_begun = FIRST_PAUSE_S, False

@@ -13,4 +13,4 @@ class ExportObserver:
         """Take note that so many offsets were passed."""
 
     def committed(self, rows: int) -> None:
-        """Take note that so many more rows are in the target for good."""
+        """Take note that so many more rows are in the target permanently."""

@@ -37,7 +37,7 @@ def opened(address: str) -> Iterator[Target]:
 
     Raises:
         ConfigurationError: it is neither, or what it needs is not installed.
-        DependencyError, WarehouseError: as of `opened_parquet` and `opened_postgres`.
+        DependencyError, WarehouseError: as in `opened_parquet` and `opened_postgres`.
     """
     if address.startswith(PARQUET) and len(address) > len(PARQUET):
         try:

@@ -137,7 +137,7 @@ class WebhookUpdate(InputModel):
     """Change of a webhook; what is left out stays.
 
     Attributes:
-        url, events, experiments, tags, format, description: As of `WebhookRequest`.
+        url, events, experiments, tags, format, description: As in `WebhookRequest`.
         secret: New secret. The old one signs, too, for `secret_overlap`.
         secret_overlap: Time for which both sign, in seconds; 0 if the old one has leaked.
         is_enabled: Whether events are sent. True also enables a webhook that was disabled because
@@ -169,12 +169,12 @@ class WebhookDefinition(InputModel):
 
     Attributes:
         host: Scheme and host of its address, without the rest, which may hold a token.
-        events, experiments, tags, format, description, is_enabled: As of `WebhookRequest`.
+        events, experiments, tags, format, description, is_enabled: As in `WebhookRequest`.
         author: Who made it, as of commands; empty if that is not known.
         activation: How often it was enabled; what disabled it before counts no more.
         created_at_ms, changed_at_ms: Times by the API.
         since_ms: Time from which on events are sent; None for that of the record.
-        is_from_since: Whether this activation begins at that time; False where it goes on with
+        is_from_since: Whether this activation begins at that time; False where it continues with
             what was not delivered.
         test_id: Id of the last test that was asked for; empty for none.
         test_at_ms: When that was.

@@ -123,7 +123,7 @@ def message_id(decision: Decision) -> str:
     """Return the id of the message of a decision.
 
     It follows from what was decided. A decision that a worker logs again after a crash, or that has
-    another offset in a log that was written anew, has the same.
+    another offset in a log that was rewritten, has the same.
     """
     identity = (
         decision.experiment,

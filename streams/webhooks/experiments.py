@@ -23,7 +23,7 @@ class ConclusionArguments:
     """Arguments of a command that concluded an experiment.
 
     Attributes:
-        winner: Index of the variant that it names; None for none.
+        winner: Index of the variant that it names; None without one.
         is_automatic: Whether the engine gave it.
     """
 

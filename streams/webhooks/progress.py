@@ -1,9 +1,9 @@
 """Progress of a webhook: how far it has read `decisions`, what waits, and how its receiver answers.
 
 Pure: times are arguments. An event waits from the moment that its record was read until it was
-delivered or given up; positions and waiting events are written together, so a process that goes on
-from them loses none. What was delivered after the last writing is delivered again, under the same
-id.
+delivered or given up; positions and waiting events are written together, so a process that
+continues from them loses none. What was delivered after the last writing is delivered again, under
+the same id.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ from pydantic import Field
 from streams.model.validation import InputModel, JsonList, parse
 
 MAX_WAITING = 256
-"""Events of a webhook that wait at most. A webhook with more goes on reading once some are gone."""
+"""Events of a webhook that wait at most. A webhook with more continues reading once some are
+gone."""
 
 GONE = "GONE"
-"""Code of an answer 410: the receiver wants no more, for good."""
+"""Code of an answer 410: the receiver wants no more, permanently."""
 
 NEVER_ANSWERED = "NO_SUCCESS"
 """Code of a webhook that was disabled since an event was given up, and none was taken meanwhile."""
@@ -127,7 +128,7 @@ class Progress:
 
         Args:
             activation: Which one.
-            positions: Where to read on, with nothing that waits; None to go on where it stopped.
+            positions: Where to read on, with nothing that waits; None to continue where it stopped.
         """
         if positions is not None:
             self.positions = dict(positions)

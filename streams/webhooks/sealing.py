@@ -31,7 +31,7 @@ class Confidential:
         url: Its address, which may hold a token, as those of Slack do.
         secrets: Secrets that sign, newest first; none of a webhook that is not signed.
         old_until_ms: Time from which on the newest one signs alone, in ms since the epoch.
-        request_id: Id of the request that has made it, as of `keyed_command_id`; empty without an
+        request_id: Id of the request that has made it, as in `keyed_command_id`; empty without an
             idempotency key.
     """
 

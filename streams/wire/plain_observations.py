@@ -39,7 +39,7 @@ PLAIN_BYTES = 256
 """Bytes that a plain observation has at most; what is longer is not copied."""
 
 _MORE = 0x80
-_MORE_OR_ODD = 0x81  # of a length: it goes on in the next byte, or is negative
+_MORE_OR_ODD = 0x81  # of a length: it continues in the next byte, or is negative
 _SECOND_BRANCH = 2
 _VARINT_BITS = 56
 

@@ -87,7 +87,7 @@ class HoldoutCopier:
         self._producer: Producer | None = None
 
     async def run(self) -> None:
-        """Copy for ever."""
+        """Copy forever."""
         try:
             while True:
                 try:
@@ -158,7 +158,7 @@ class HoldoutCopier:
         if new and since_ms is not None:
             timeout_s = self._settings.kafka_timeout_s
             for each in new:
-                # Before the look-up: what comes meanwhile must not be passed by.
+                # Before the look-up: what comes meanwhile must not be skipped.
                 _, high = consumer.get_watermark_offsets(each, timeout=timeout_s)
                 asked = TopicPartition(each.topic, each.partition, max(0, since_ms))
                 [found] = consumer.offsets_for_times([asked], timeout=timeout_s)

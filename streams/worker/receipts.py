@@ -68,7 +68,7 @@ class ReceiptKeeper:
         self._archived_at_s: dict[str, float] = {}
 
     async def run(self) -> None:
-        """Look for ever."""
+        """Look forever."""
         while True:
             try:
                 await self.look()

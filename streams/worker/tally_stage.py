@@ -5,7 +5,7 @@
 | `c/{experiment id}` | the cell's `last_offset` | the cell, Avro |
 | `w/{segment}` | the segment's `last_offset` | a packed piece of a window |
 | `x/{experiment id}` | the offset of a cell that could not be written | the code of why: when it \
-is read again, the cell before it stands for good |
+is read again, the cell before it stands permanently |
 | `r/{experiment id}` | the offset of its end | nothing: its events are refused from there on |
 | `p/{topic}/{partition}` | the last offset folded | sequences of the senders |
 """

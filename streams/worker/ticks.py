@@ -1,7 +1,7 @@
-"""Ticks: the time goes on for experiments without events, so that their last units mature.
+"""Ticks: the time continues for experiments without events, so that their last units mature.
 
 Nothing in the core reads a clock, and what has matured follows from the newest event. An experiment
-whose traffic has stopped would keep its last units young for ever. So when there has been no event
+whose traffic has stopped would keep its last units young forever. So when there has been no event
 for a while and their conversion windows are over by this worker's clock, it logs a command that
 says so, and a replay sees the same.
 """

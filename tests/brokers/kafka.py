@@ -126,7 +126,7 @@ class KafkaCluster:
         self._signal(index, signal.SIGSTOP)
 
     def thaw(self, index: int) -> None:
-        """Have a frozen broker go on."""
+        """Have a frozen broker continue."""
         self._signal(index, signal.SIGCONT)
 
     async def stop(self) -> None:

@@ -102,7 +102,7 @@ class SchemaRegistryServer:
         self._running().send_signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Have it go on."""
+        """Have it continue."""
         self._running().send_signal(signal.SIGCONT)
 
     def register(self, subject: str, schema: str) -> int:

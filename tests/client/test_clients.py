@@ -61,7 +61,7 @@ def _without_pauses():
 
 
 class Server:
-    """Answers by a script, the last line for ever, and keeps what it was asked."""
+    """Answers by a script, the last line forever, and keeps what it was asked."""
 
     def __init__(self, *answers: httpx.Response | Exception) -> None:
         self._answers = list(answers)

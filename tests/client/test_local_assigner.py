@@ -406,7 +406,7 @@ def counted(taken: list[SealedBatch]) -> Counter[tuple[int, str]]:
 
 
 def outside_of(taken: list[SealedBatch]) -> int:
-    """Return the counted requests that took no part, each batch once."""
+    """Return the counted requests that did not take part, each batch once."""
     batches = [decode_impression_batch(value) for _, value in taken]
     by_number = {(each.incarnation, each.partition, each.sequence): each for each in batches}
     return sum(each.requests for batch in by_number.values() for each in batch.outside)

@@ -51,7 +51,7 @@ class Step:
 
 
 def schedule(seed: int) -> tuple[Step, ...]:
-    """Return the steps of a seed: the same for ever."""
+    """Return the steps of a seed: the same forever."""
     draws = random.Random(seed)
     faults = draws.choices(list(WEIGHTS), list(WEIGHTS.values()), k=STEPS)
     return tuple(Step(fault, draws.uniform(0.0, LONGEST_PAUSE_S)) for fault in faults)

@@ -1,4 +1,4 @@
-"""The corpus, and some seconds of what is near it; `make fuzz` goes on by coverage."""
+"""The corpus, and some seconds of what is near it; `make fuzz` continues by coverage."""
 
 from __future__ import annotations
 

@@ -269,7 +269,9 @@ async def test_topics_that_come_later_get_what_waited_for_them(own_servers, tmp_
 
         await until_found(assigned)
         await until_found(names_topics)
-        await asyncio.sleep(RETRY_PAUSE_S)  # so that librdkafka has looked for the topic in vain
+        await asyncio.sleep(
+            RETRY_PAUSE_S
+        )  # so that librdkafka has looked for the topic without success
         await asyncio.to_thread(create_topics, later)
 
         async def is_drained() -> bool:

@@ -50,7 +50,7 @@ async def test_an_unreadable_snapshot_stops_no_other_experiment_and_is_named(
 
         await until_found(is_named)
         assert await metric(http, "experiment_unreadable_snapshots") == 1
-        # Its last good snapshot goes on, and others are kept up with.
+        # Its last good snapshot continues, and others are kept up with.
         assert (await http.post(f"/experiments/{name}/assign", json={})).status_code == 200
         newer = running_experiment(3)
         await writer.write_snapshots(

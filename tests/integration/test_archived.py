@@ -1,4 +1,4 @@
-"""Archived experiments: late events are refused for ever, and no state is kept."""
+"""Archived experiments: late events are refused forever, and no state is kept."""
 
 from __future__ import annotations
 

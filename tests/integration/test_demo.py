@@ -49,7 +49,7 @@ def test_the_engine_counts_exactly_what_the_demo_sends() -> None:
     for trial in TRIALS:
         of_trial = [line for line in report["lines"] if line["experiment"] == trial.config["name"]]
         assert sum(line["sent"]["count"] for line in of_trial) > 0
-    # With `attrs` a process that ends meanwhile is passed by.
+    # With `attrs` a process that ends meanwhile is skipped.
     left = [
         process.info["cmdline"]
         for process in psutil.process_iter(["cmdline", "environ"])

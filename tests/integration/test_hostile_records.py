@@ -160,7 +160,7 @@ def test_refused_commands_of_any_size_leave_the_experiment_in_hand(ledger, worke
     until(lambda: settled(ledger))
     assert worker.poll() is None
 
-    worker.kill()  # and a fresh one reads what is kept for ever
+    worker.kill()  # and a fresh one reads what is kept forever
     worker.wait(PATIENCE_S)
     workers.start()
     resumed = ledger.append(EXPERIMENT, CommandKind.RESUME)

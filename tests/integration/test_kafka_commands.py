@@ -1,4 +1,4 @@
-"""Rights that Kafka takes from the API and gives back: commands go on without a restart."""
+"""Rights that Kafka takes from the API and gives back: commands continue without a restart."""
 
 from __future__ import annotations
 

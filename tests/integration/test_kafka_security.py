@@ -451,7 +451,7 @@ async def test_a_worker_says_what_it_does_without_and_takes_it_up_once_it_may(
                 return bool((await stats(name))["recommendedAction"] == "conclude_winner")
 
             await until_found(waits_for_promotion)
-            # All else goes on: a step that fails for one experiment would hold up the others.
+            # All else continues: a step that fails for one experiment would hold up the others.
             await http.post(f"/experiments/{beside}/assign", json={"userId": "u"})
 
             async def goes_on() -> bool:
@@ -471,7 +471,7 @@ async def test_a_worker_says_what_it_does_without_and_takes_it_up_once_it_may(
             for topic in without:
                 assert f"WRITE on topic {PREFIX}{topic}" in finding["what"]
                 assert f"WRITE on topic {PREFIX}{topic}" in workers.log()
-            assert "again in" not in workers.log()  # nothing is tried in vain
+            assert "again in" not in workers.log()  # nothing is tried without success
 
             for topic in without:
                 installation.cluster.grant(

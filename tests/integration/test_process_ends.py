@@ -1,4 +1,4 @@
-"""A process that cannot go on is counted where others see it, and ends in any case."""
+"""A process that cannot continue is counted where others see it, and ends in any case."""
 
 from __future__ import annotations
 

@@ -193,7 +193,7 @@ async def test_a_generation_is_built_and_served_while_assignments_go_on(
                 traffic.failures.clear()  # paused, it assigned no unit
                 await asyncio.sleep(0.5)
                 assert not traffic.failures
-            # The workers have ended with the command. Others go on, and find all that was sent.
+            # The workers have ended with the command. Others continue, and find all that was sent.
             with workers_of(rebuilt, tmp_path / "two") as new:
                 new.start()
                 await until_counted(http, name, traffic)

@@ -3,7 +3,7 @@
 Every process of the engine imports numpy, scipy, pydantic and Faust or FastAPI, which takes seconds
 of the processor, and the tests start hundreds. A fork of this program has them already. It has no
 thread and no connection that a fork could not have; random numbers of Python and of OpenSSL are
-drawn anew in a fork.
+drawn again in a fork.
 
 Requests come on a socket, whose descriptor is the argument of the program, each with what is to be
 the fork's standard input, output and error. The answer is the fork's id. The fork is a child of the

@@ -106,7 +106,7 @@ class ForkServer:
             return self._asking
 
     def stop(self) -> None:
-        """End the server; what it has forked goes on."""
+        """End the server; what it has forked continues."""
         if self._asking is not None and self._process is not None:
             self._asking.close()
             self._process.wait()

@@ -30,7 +30,7 @@ class CommandOptions(NamedTuple):
     Attributes:
         caller: Name of the API key; empty without keys.
         origin: Who gave it, and why.
-        key: Text of its idempotency key; None for none.
+        key: Text of its idempotency key; None without one.
         is_dry_run: Whether it is only tried.
         expected_version: Version of the experiment that the caller saw; None for whichever it has.
     """

@@ -41,8 +41,8 @@ async def get_webhook(services: ServicesDep, webhook_id: str) -> Response:
 async def update_webhook(services: ServicesDep, webhook_id: str, request: Request) -> Response:
     """Change a webhook; what is left out stays.
 
-    `isEnabled: true` also enables a webhook that was disabled because it did not answer. It goes on
-    with what was not delivered, or begins at `since`.
+    `isEnabled: true` also enables a webhook that was disabled because it did not answer. It
+    continues with what was not delivered, or begins at `since`.
     """
     asked = parse(WebhookUpdate, decode_object(await request.body()))
     check_change(asked)

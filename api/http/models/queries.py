@@ -109,7 +109,7 @@ class StatsQuery(BaseModel):
 
     Attributes:
         at: `conclusion` for those as of the conclusion; None for those of now.
-        dimension: Name of a dimension of the experiment, to have its values; None for none.
+        dimension: Name of a dimension of the experiment, to have its values; None without one.
     """
 
     at: Literal["conclusion"] | None = Field(

@@ -127,7 +127,7 @@ class HoldoutRequest(InputModel):
     """Holdout that is to begin.
 
     Attributes:
-        key: Its key, of the keys of holdouts; taken for good.
+        key: Its key, of the keys of holdouts; taken permanently.
         share: Share of the units that are held out, 0.0001 to 0.5.
         unit: `user` or `session`: it covers experiments that randomise by it.
         experiments: Keys and ids of the experiments that it covers, or `*` alone for all, those to

@@ -14,7 +14,7 @@ from pydantic.alias_generators import to_camel
 class ResponseModel(BaseModel):
     """Base of all responses: snake_case here, camelCase in JSON.
 
-    Fields that a newer API adds are ignored, so an older client goes on working.
+    Fields that a newer API adds are ignored, so an older client continues working.
     """
 
     model_config = ConfigDict(frozen=True, alias_generator=to_camel, populate_by_name=True)
@@ -126,13 +126,13 @@ class Experiment(ResponseModel):
     """An experiment and where it is in its life.
 
     Attributes:
-        key: Name for programs, accepted wherever its id is; None for none.
+        key: Name for programs, accepted wherever its id is; None without one.
         status: `draft`, `running`, `paused`, `concluded` or `archived`.
         version: Number of commands applied.
         config: The configuration, complete, with its JSON names.
         created_at, started_at, concluded_at: Milliseconds since the epoch; None if not yet.
         winner_variant_id: Variant it was concluded with; the control after a roll-back.
-        promotion: What it goes on assigning after the conclusion; None if nothing.
+        promotion: What it continues assigning after the conclusion; None if nothing.
         served: What it serves to everybody, without assigning; None if nothing.
         schedule: What its schedule has done and does next; None without one.
     """

@@ -30,8 +30,8 @@ class Call(Generic[T]):
         method: HTTP method.
         path: Path and query below the address of the API.
         read: Turns the decoded JSON answer into the result. It ignores fields that a newer engine
-            adds, so an older client goes on working.
-        body: JSON-like body; None for none.
+            adds, so an older client continues working.
+        body: JSON-like body; None without one.
         headers: Headers besides the usual ones.
         is_repeatable: Whether sending it twice does no more than sending it once. Only then is it
             sent again after a failure that leaves open whether it arrived.

@@ -29,7 +29,7 @@ class HoldoutCalls:
         """Hold a share of the units out of experiments, from now on.
 
         Args:
-            key: Key of the holdout, taken for good.
+            key: Key of the holdout, taken permanently.
             share: Share of the units that are held out, 0.0001 to 0.5.
             experiments: Keys and ids of the experiments, or `*` alone for all.
             unit: What is held out; of experiments that randomise by it.

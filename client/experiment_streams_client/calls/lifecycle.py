@@ -75,7 +75,7 @@ class LifecycleCalls:
         """End an experiment.
 
         Until it is archived, everybody gets the winner (`SHIPPED`), or without one the control. One
-        that has a control share goes on assigning its winner, and the control beside it.
+        that has a control share continues assigning its winner, and the control beside it.
 
         Args:
             experiment_id: A running or a paused experiment.

@@ -27,7 +27,7 @@ class StatisticsCalls:
             experiment_id: The experiment.
             at: `conclusion` for what was known when it was concluded; None for what is known now.
             dimension: A dimension of the experiment, to have what is known by its values in
-                `dimensions`; exploratory. None for none.
+                `dimensions`; exploratory. None without one.
 
         Examples:
             ```

@@ -150,7 +150,7 @@ class LocalAssigner:
         Args:
             experiment: Id or key of the experiment.
             user_id, session_id, fallback_unit_id, timestamp, device, location, features, eligible:
-                As of `AssignmentContext`.
+                As in `AssignmentContext`.
 
         Raises:
             EngineError: the request cannot be answered (`EXPERIMENT_NOT_RUNNING`, `MISSING_UNIT`,
@@ -261,7 +261,7 @@ class LocalAssigner:
         return LocalAssignment(None, *variant, False, decision.reason.value, None)
 
     def _take_outside(self) -> list[OutsideRequests]:
-        """Return how many requests took no part since the last call, by experiment and reason."""
+        """Return counts of excluded requests since the last call, by experiment and reason."""
         with self._lock:
             counts, self._outside_counts = self._outside_counts, {}
         return [OutsideRequests(*place, count) for place, count in counts.items()]

@@ -101,7 +101,7 @@ class Delivery:
         keyring: Seals the batches.
         sink: Takes them.
         every_s: Interval, in seconds.
-        outside: Returns how many requests took no part since the last call.
+        outside: Returns how many requests did not take part since the last call.
     """
 
     def __init__(

@@ -147,7 +147,7 @@ class Journal:
             lock.release()
 
     def append_outside(self, counts: Iterable[OutsideRequests]) -> None:
-        """Append how many requests took no part.
+        """Append how many requests did not take part.
 
         Raises:
             SpoolFullError: as `append`.

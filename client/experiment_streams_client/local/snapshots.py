@@ -147,7 +147,7 @@ class LocalExperiments:
         while not self._stopping.wait(pause_s):
             try:
                 self.read(WAIT_S)
-            except Exception as error:  # noqa: BLE001 - decisions go on by what is known
+            except Exception as error:  # noqa: BLE001 - decisions continue by what is known
                 _log.warning("the experiments are not followed: %s", error, extra=outage("api"))
                 pause_s = PAUSE_S
             else:

@@ -118,7 +118,7 @@ async def _stack(directory: Path, look: Callable[[str], None] | None = None) -> 
 
     Args:
         directory: Where it has its files.
-        look: Called with the address of its dashboard; None for none.
+        look: Called with the address of its dashboard; None without one.
 
     Raises:
         ChildFailedError, LogLostError, EngineError: it does not start, or has ended meanwhile.

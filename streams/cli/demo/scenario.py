@@ -228,7 +228,7 @@ SHIPPED = "Checkout flow"
 
 
 def visits(seed: int) -> Iterator[Visit]:
-    """Yield visits for ever."""
+    """Yield visits forever."""
     draw = random.Random(f"visits/{seed}")
     index = 0
     while True:

@@ -68,7 +68,7 @@ def start(
 ) -> None:
     """Build a new generation from the log with separate workers, and compare it with the log.
 
-    The active one goes on meanwhile, and with it every assignment. The workers end with this
+    The active one continues meanwhile, and with it every assignment. The workers end with this
     command; what they have built stays until it is dropped.
     """
     settings = rebuild.start(terminal.settings_of(api), generation)
@@ -100,7 +100,7 @@ def switch(
 
 
 def drop(generation: Generation, api: Api = API_DEFAULT) -> None:
-    """Remove the topics and snapshots of a generation that is not active, for good."""
+    """Remove the topics and snapshots of a generation that is not active, permanently."""
     removed = rebuild.drop(terminal.settings_of(api), generation)
     terminal.echo(f"Generation {generation} is dropped: {removed} topics removed.")
 

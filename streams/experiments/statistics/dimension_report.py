@@ -12,10 +12,10 @@ from pydantic import computed_field
 from streams.model.published import PerVariant, Published
 
 UNKNOWN_SHARE = 0.05
-"""Share of the units with none of the declared values above which it is a finding."""
+"""Share of units with undeclared values above which it is a finding."""
 
 UNKNOWN_FROM = 100
-"""Units from which on it is one."""
+"""Units from which on that share is judged."""
 
 _SHOWN = 3
 
@@ -38,13 +38,15 @@ class SliceContrast(Published):
     """One metric of one variant against the control, among the units of one value.
 
     Attributes:
-        difference: Estimate of variant - control, in units of the metric, whatever the direction.
+        difference: Estimate of variant - control, in units of the metric, regardless of the
+            direction.
         lower, upper: Ends of its confidence sequence. The intervals of all slices, variants and
             metrics of the experiment hold together, at every look at once. None without an end.
         relative, relative_lower, relative_upper: The difference over the control's mean, and the
             ends of that lift, in which both means are estimated; None unless the control's mean
             is above 0.
-        p_value: Always-valid p-value of "there is no difference", corrected likewise, in [0, 1].
+        p_value: Always-valid p-value of "there is no difference", with the same correction, in [0,
+            1].
         is_different: Whether the interval excludes 0.
     """
 
@@ -65,8 +67,8 @@ class SliceMetric(Published):
     Attributes:
         units: Units with at least one observation; of a ratio, those with a denominator.
         mean: Mean per unit, in units of the metric; None without a unit, and of a ratio without a
-            denominator. Of variants whose weights moved, as if their units had come at the same
-            times.
+            denominator. If the weights moved, reweighted as if the units of all variants had come
+            at the same times.
         against_control: The variant against the control; None of the control itself, and where the
             mean of either of the two does not exist.
     """
@@ -81,7 +83,7 @@ class SliceVariant(Published):
     """One variant, among the units of one value.
 
     Attributes:
-        units: Units; exposed ones where they count from their exposure.
+        units: Units; only exposed ones if units count from their exposure.
         metrics: Every metric that is broken down, by name.
     """
 
@@ -94,8 +96,9 @@ class SliceRatio(Published):
     """Observed counts of the units of one value against the configured split.
 
     Attributes:
-        p_value: As of `SampleRatio`, corrected for all slices of the experiment.
-        is_mismatch: Whether it is so small that the units of this value are not comparable.
+        p_value: As in `SampleRatio`, corrected for all slices of the experiment.
+        is_mismatch: Whether the p-value is so small that the units of this value are not
+            comparable.
         ratios: Units of each variant over the expected number; None while none is expected.
     """
 
@@ -106,10 +109,10 @@ class SliceRatio(Published):
 
 @dataclass(frozen=True, slots=True)
 class ValueReport(Published):
-    """The units that have one value of a dimension.
+    """The units with one value of a dimension.
 
     Attributes:
-        value: The declared value; None for all others and for none.
+        value: The declared value; None for all other and missing values.
         units: Units of all variants.
         variants: Each variant.
         sample_ratio: Their split.
@@ -128,8 +131,8 @@ class DimensionReport(Published):
     Attributes:
         name: The attribute.
         units: Units of all variants.
-        unknown_units: Those that have none of the declared values.
-        mismatches: Values of which the sample ratio is broken; None for all others and for none.
+        unknown_units: Units with an undeclared or missing value.
+        mismatches: Values with a sample ratio mismatch; None for all other and missing values.
         error: Probability that any interval of any dimension ever misses.
         comparisons: Intervals among which it is divided (Bonferroni).
         values: The declared values in their order, and last all others; empty where the dimension
@@ -147,13 +150,13 @@ class DimensionReport(Published):
     @computed_field  # type: ignore[prop-decorator]  # mypy knows no decorator above a property
     @property
     def unknown_share(self) -> float:
-        """Share of the units with none of the declared values, in [0, 1]."""
+        """Share of the units with an undeclared or missing value, in [0, 1]."""
         return self.unknown_units / self.units if self.units else 0.0
 
     @computed_field  # type: ignore[prop-decorator]  # as above
     @property
     def is_exploratory(self) -> bool:
-        """Whether it decides nothing; always."""
+        """Whether it is exploratory; always true."""
         return True
 
     @computed_field  # type: ignore[prop-decorator]  # as above

@@ -1,4 +1,4 @@
-"""Evidence from which a recommendation follows."""
+"""Evidence for a recommendation."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Comparison(Published):
             the ends are of; with the alternative `better`, of "the leader is not better".
         error: Two-sided error of the ends, in (0, 1); with the alternative `better`, of each end.
             The lead is proven when `p_value` is at most this and `lower` not below 0.
-        tails_seen: Whether values of both are known well enough for a lower end; always where the
-            sequence is exact.
+        tails_seen: Whether enough values of both are observed for a lower end; always true for
+            exact sequences.
     """
 
     variant: VariantIndex
@@ -89,11 +89,11 @@ class Guardrail(Published):
 
 @dataclass(frozen=True, slots=True)
 class SinceConclusion(Published):
-    """A promoted winner beside the control share, by what came since the conclusion alone.
+    """A promoted winner against the control share, by the data since the conclusion only.
 
     Attributes:
         variant: Index of the variant that was promoted.
-        units: Units of every variant that were assigned since; 0 of all but that one and the
+        units: Units of every variant assigned since; 0 for all but the promoted variant and the
             control.
         guardrails: Every guardrail metric of the promoted variant, with p-values that hold for all
             of them together, at every look since the conclusion.
@@ -106,23 +106,25 @@ class SinceConclusion(Published):
 
 @dataclass(frozen=True, slots=True)
 class Evidence(Published):
-    """Evidence from which, with the definition, the recommended action follows.
+    """Evidence that, with the definition, determines the recommended action.
 
     Attributes:
         leader: Index of the variant that is most probably the best by the primary metric.
         probability_best: Posterior probability that it is, in [0, 1].
         expected_loss: Average loss of choosing it, in units of the metric, >= 0.
         relative_loss: The same over the absolute value of its mean; None while that is 0.
-        value_remaining: 95 % quantile of how much better than the leader the best variant may yet
-            turn out, over the leader's mean, >= 0; None while that may have either sign.
-        error: Probability of ever declaring a wrong winner, however often one looks.
+        value_remaining: Potential value remaining: 95 % quantile of the lead of the best variant
+            over the leader, relative to the leader's mean, >= 0; None while that may have either
+            sign.
+        error: Probability of ever declaring a wrong winner, at any number of looks.
         planned_information: Planned variance of the sum that compares two variants
-            (`PlanSpec.information`); None without a plan that is made use of.
-        progress: Share of it that the comparison with the least has, >= 0; None likewise.
+            (`PlanSpec.information`); None without a plan in use.
+        progress: Share of the planned information in the comparison with the least, >= 0; None
+            without a plan in use.
         units: Units of every variant.
         units_with_value: Those with a value of the primary metric.
-        units_needed: Units that show the tail of values as skew as those of each variant; 0 where
-            the sequences are exact.
+        units_needed: Units needed to observe the tails of values as skewed as those of each
+            variant; 0 for exact sequences.
         negligible: Lead below which it is negligible, in units of the metric.
         duration_ms: Time from the start, or from the first event after it, to the newest event.
         comparisons: The leader against every other variant, in their order.
@@ -130,11 +132,11 @@ class Evidence(Published):
         guardrails: Every guardrail metric of every variant but the control.
         miscounts: Events that could not be counted, or not correctly.
         since_conclusion: Results of a promoted winner; None without one.
-        maturity: Units by which the primary metric is compared; None if that is not known.
-        weighting: How a unit counts in the comparisons of the primary metric.
-        outlook: What the experiment can still find; None if that is not known.
-        excluded_units: Units that could not be assigned to each variant, as it was not eligible or
-            had the weight 0.
+        maturity: Units by which the primary metric is compared; None if unknown.
+        weighting: Weights of units in the comparisons of the primary metric.
+        outlook: Power of the experiment now and at its end; None if unknown.
+        excluded_units: Units that could not be assigned to each variant, because it was not
+            eligible or had the weight 0.
         unexposed: Observations from before the first exposure of their unit, or of a unit without
             one, which do not count; None where a unit counts from its assignment.
     """

@@ -19,11 +19,11 @@ class FailureCode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Failure(Published):
-    """An evaluation that failed; lifecycle and version of its snapshot are new all the same.
+    """A failed evaluation; the lifecycle and version of its snapshot are current nevertheless.
 
     Attributes:
         code: Stable code.
-        error: Class of the error that ended it; at most 100 characters.
+        error: Class of the error; at most 100 characters.
         statistics_version: Version of the snapshot that statistics and weights are of; 0 without
             one: then they are those of an experiment without events.
     """

@@ -1,4 +1,4 @@
-"""Use of covariates, and of features whose values are texts."""
+"""Use of covariates and categorical features."""
 
 from __future__ import annotations
 
@@ -11,13 +11,12 @@ from streams.model.published import Published
 
 @dataclass(frozen=True, slots=True)
 class FeatureUse(Published):
-    """Use of a covariate, or of a feature of a contextual experiment whose values are texts.
+    """Use of a covariate, or of a categorical feature of a contextual experiment.
 
     Attributes:
         name: Its name.
         units: Units assigned, in all variants.
-        unknown_units: Those for which it had none of its declared values, or none at all; of a
-            covariate, those without it.
+        unknown_units: Units with an undeclared or missing value; of a covariate, units without it.
     """
 
     name: str

@@ -9,11 +9,11 @@ from streams.model.published import Published
 
 @dataclass(frozen=True, slots=True)
 class VoidedUnits(Published):
-    """Units that were voided: they and their values are in no other number.
+    """Voided units: no other number includes them or their values.
 
     Attributes:
-        reason: Why.
-        units: How many.
+        reason: Reason of the void.
+        units: Number of units.
     """
 
     reason: str
@@ -22,11 +22,11 @@ class VoidedUnits(Published):
 
 @dataclass(frozen=True, slots=True)
 class OutsideCount(Published):
-    """Requests that took no part: they got the control or a forced variant, and no receipt.
+    """Excluded requests: they got the control or a forced variant, and no receipt.
 
     Attributes:
         reason: Reason of the answers, such as `INVALID_UNIT`.
-        requests: How many.
+        requests: Number of requests.
     """
 
     reason: str

@@ -35,12 +35,12 @@ class Maturity(Published):
 
     Attributes:
         window: Conversion window of the primary metric, in seconds; 0 for none, or if all units
-            are compared (`onlyMature`). Then a variant whose users convert sooner is taken for a
-            better one for a time.
-        units: Units of every variant whose window is over: all of them without one.
+            are compared (`onlyMature`). Then a variant whose users convert earlier temporarily
+            looks better.
+        units: Units of every variant whose window is over; all units without a window.
         units_with_value: Those with a value of the primary metric.
-        late: Observations of any metric that came after its window, and do not count.
-        early: Observations of any metric that came before its delay, and do not count.
+        late: Observations of any metric after its window, which do not count.
+        early: Observations of any metric before its delay, which do not count.
     """
 
     window: int

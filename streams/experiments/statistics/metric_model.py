@@ -1,4 +1,4 @@
-"""The reading of a metric, for all variants alike."""
+"""The model of a metric, common to all variants."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class MetricRole(StrEnum):
     """Role of a metric in its experiment."""
 
     PRIMARY = "primary"
-    """The metric that decides."""
+    """The metric that decides the experiment."""
     SECONDARY = "secondary"
     """Compared, without effect on the decision."""
     GUARDRAIL = "guardrail"
@@ -28,8 +28,9 @@ class Periods(Published):
     """Weights of units that were assigned at different times, for posteriors and policy.
 
     Attributes:
-        half_life: Seconds after which a unit counts half; None if none is forgotten.
-        delayed: Whether a unit counts for the share of its observations that can have arrived.
+        half_life: Seconds after which the weight of a unit has halved; None without decay.
+        delayed: Whether a unit is weighted by the expected share of its observations that have
+            arrived.
         stratified: Whether variants are compared within periods.
     """
 
@@ -40,18 +41,18 @@ class Periods(Published):
 
 @dataclass(frozen=True, slots=True)
 class MetricModel(Published):
-    """Reading of a metric, for all variants alike.
+    """Model of a metric, common to all variants.
 
     Attributes:
         role: Its role.
-        direction: Where it should go.
-        kind: How it is modelled.
+        direction: Its direction of improvement.
+        kind: Kind of the model.
         is_declared: Whether that is the declared kind, and not the inferred one.
-        contradiction: Why the declared kind is not the one it is modelled by; None if it is, or if
-            none was declared.
-        periods: How units of different times count; None for all alike.
-        variance_removed: Share of its variance that the covariates explain, and that is taken out
-            of its comparisons, in [0, 1]; None without covariates.
+        contradiction: Why the model is not of the declared kind; None if it is, or without a
+            declared kind.
+        periods: Weights of units by time; None for equal weights.
+        variance_removed: Share of its variance that the covariates explain and comparisons exclude,
+            in [0, 1]; None without covariates.
         conversion_window: Seconds after the assignment of a unit during which its observations
             count; the units whose window is over are compared. 0 for none: all units are.
         conversion_delay: Seconds after the assignment before which they do not count.

@@ -15,16 +15,15 @@ class Outlook(Published):
     the one that is hardest to compare with the control.
 
     Attributes:
-        detectable: Lift, as a share of the control's mean, that would have been found by now with a
-            probability of 80 %; None while nothing is known.
+        detectable: Minimum detectable lift by now, as a share of the control's mean, with a power
+            of 80 %; None while unknown.
         detectable_at_end: The same by the planned end.
         power: Probability that the planned lift would have been found by now.
         power_at_end: The same by the planned end.
-        conditional_power: Probability, given what is seen, that the variant to which this is
-            nearest is yet declared, if it is better by the planned lift; None of more than 16
-            variants.
-        remaining_ms: Time to the planned end, if information goes on coming as it has, in
-            milliseconds, >= 0; None before any has come.
+        conditional_power: Largest probability, given the data, that a variant is eventually
+            declared if it is better by the planned lift; None for more than 16 variants.
+        remaining_ms: Time to the planned end at the current rate of information, in milliseconds,
+            >= 0; None before the first information.
     """
 
     detectable: float | None = None

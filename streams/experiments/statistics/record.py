@@ -1,4 +1,4 @@
-"""The record of the statistics of an experiment, but for its variants."""
+"""The statistics record of an experiment, without its variants."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from streams.model.published import Open, Published
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Statistics(Published):
-    """The statistics of an experiment but for its variants: fields of every publication.
+    """The statistics of an experiment without its variants: fields of every publication.
 
     Attributes:
         version: Number of commands applied + sum over the cells of (last offset + 1). It grows with
-            every event folded, and does not depend on batching, so a replay gets the same.
-        as_of_ms: Time of the newest event in it; 0 without events.
+            every folded event and does not depend on batching, so a replay gets the same version.
+        as_of_ms: Time of the newest included event; 0 without events.
         duplicates: Repeated events that were not counted.
-        confidence: Posterior probability of the leading variant to be the best, in [0, 1].
+        confidence: Posterior probability that the leading variant is the best, in [0, 1].
         recommended_action: Recommendation.
         reason_code: Its reason.
-        metrics: How every metric declared or seen was read, by name.
-        evidence: What the recommendation follows from; None if it was never evaluated.
-        features: Features whose values are texts, in order of their declaration.
+        metrics: Model of every declared or observed metric, by name.
+        evidence: Evidence for the recommendation; None if it was never evaluated.
+        features: Categorical features, in order of their declaration.
         voided: Units that were voided, in order of the reasons.
-        outside: Requests that took no part, in order of the reasons.
-        dimensions: What is known by the values of each dimension; exploratory.
-        failure: Why the statistics are not those of this version; None if they are.
+        outside: Requests that did not take part, in order of the reasons.
+        dimensions: Results by the values of each dimension; exploratory.
+        failure: Why the statistics are of an older version; None if they are current.
     """
 
     version: int

@@ -16,20 +16,20 @@ from streams.stats.posterior_parameters import MetricPosterior
 class AgainstControl(Published):
     """One metric of one variant against the control.
 
-    All but p-value and sequence are posterior statements, for one look. A look that is chosen by
-    what it shows, as that at which a winner is declared, shows too large a lift: there, the ends of
+    All but p-value and sequence are posterior statements for a fixed look. At a look selected by
+    the data, such as the one that declares a winner, they overestimate the lift: there, the ends of
     the sequence hold.
 
     Attributes:
         probability_better: Probability that the variant's mean is better than the control's.
         expected_loss: Average loss of shipping the variant in place of the control, in units of
             the metric, >= 0.
-        difference: Posterior mean of variant - control, whatever the direction.
+        difference: Posterior mean of variant - control, regardless of the direction.
         difference_lower, difference_upper: Ends of its equal-tailed 95 % credible interval.
-        relative, relative_lower, relative_upper: The lift: the same over the control's mean. None
-            while the control's mean may be 0 or less.
-        p_value: Always-valid p-value of "there is no difference", in [0, 1]; those of one role hold
-            for all its metrics and variants together (Holm).
+        relative, relative_lower, relative_upper: The lift: the difference over the control's mean.
+            None while the control's mean may be 0 or less.
+        p_value: Always-valid p-value of "there is no difference", in [0, 1]; those of one role are
+            corrected for all its metrics and variants (Holm).
         sequence_lower, sequence_upper: Ends of the confidence sequence of the difference, of the
             boundary that decides: they hold at every look at once, for all variants together. None
             without an end, and of all but the primary metric.
@@ -79,22 +79,22 @@ class MetricReport(Published):
     """One metric of one variant.
 
     Attributes:
-        kind: How it is modelled.
+        kind: Kind of the model.
         units: Units with at least one observation; of a ratio, those with a denominator, and 0
             while the denominators sum to 0 or less.
         observations: Observations counted.
         sum_micro: Exact sum, in micro-units.
         mean: Posterior mean per assigned unit, in units of the metric; of a quantile its estimate.
-            None where it does not exist: without a unit, of a ratio without a denominator, and of a
-            quantile without a value. Of variants whose weights moved, as if their units had come at
-            the same times.
+            None where it does not exist: without a unit, for a ratio without a denominator, and for
+                a quantile without a value. If the weights moved, reweighted as if the units of all
+                variants had come at the same times.
         lower, upper: Equal-tailed 95 % credible interval of the mean; of a quantile the ends of its
             95 % confidence sequence, which hold at every look. None where they do not exist.
-        against_control: The variant against the control; None of the control itself, of a metric
-            that is not declared, and where the mean of either of the two does not exist.
-        posterior: Distribution that `mean` and, but for a quantile, `lower` and `upper` are of;
-            where units of different times count differently (`MetricModel.periods`), of now. None
-            where the mean does not exist, or a parameter is beyond the range of doubles.
+        against_control: The variant against the control; None for the control itself, for an
+            undeclared metric, and where the mean of either does not exist.
+        posterior: Distribution of `mean` and, except for a quantile, of `lower` and `upper`; with
+            weights by time (`MetricModel.periods`), the current one. None where the mean does not
+            exist, or a parameter is beyond the range of doubles.
     """
 
     kind: Open[MetricKind]
@@ -122,13 +122,13 @@ class VariantReport(Published):
 
     Attributes:
         assignments: Units assigned (impressions, for the unit `impression`).
-        exposures: Units exposed, which are those that everything else counts; None where a unit
-            counts from its assignment.
+        exposures: Exposed units, which all other numbers are based on; None where a unit counts
+            from its assignment.
         observations: Observations of all metrics.
         mean, lower, upper: Those of the primary metric in `metrics`.
-        probability_best: Posterior probability that its mean is the best.
+        probability_best: Posterior probability that its mean is the best (P(best)).
         expected_loss: Expected amount by which the best mean exceeds its mean.
-        metrics: Every metric seen or declared, by name, in the order of the names.
+        metrics: Every observed or declared metric, by name, sorted.
     """
 
     assignments: int

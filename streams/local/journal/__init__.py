@@ -1,1 +1,1 @@
-"""The log of the embedded broker on disk, from which a stack that starts again goes on."""
+"""The log of the embedded broker on disk, from which a stack that starts again continues."""

@@ -1,6 +1,6 @@
 """`python -m streams.local.journal`: keep the log of the embedded broker on disk until SIGTERM.
 
-Exit 70 if it cannot go on; the supervisor starts it again.
+Exit 70 if it cannot continue; the supervisor starts it again.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A stack that goes on from its journal: the log first, and what is derived from it anew.
+"""A stack that continues from its journal: the log first, and what is derived from it again.
 
 Tables, tallies and snapshots are not kept. The workers derive them as a new generation, and take
 over from the one that was active once they are where that one was; see ADR 0007. So whatever
@@ -42,10 +42,10 @@ class Resumption:
     stopping: Event
 
     def restore(self, journal: Journal) -> int | None:
-        """Write the log to the broker, and return the generation of the workers that go on.
+        """Write the log to the broker, and return the generation of the workers that continue.
 
         Returns:
-            None if there is nothing to go on from.
+            None if there is nothing to continue from.
 
         Raises:
             ConfigurationError: topics have fewer partitions than they had.

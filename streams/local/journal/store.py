@@ -157,7 +157,7 @@ class Journal:
         """Add records, all or none of them; they are on the disk on return.
 
         Args:
-            records: Those of a partition in their order. What is below its end is passed by.
+            records: Those of a partition in their order. What is below its end is skipped.
             positions: New positions of readers; those of others stay.
 
         Raises:

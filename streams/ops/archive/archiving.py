@@ -39,7 +39,7 @@ def archive(
         log: Where they come from.
         directory: The archive; made if need be.
         topics: Names in the catalogue.
-        accept_gap: Whether to go on behind records that Kafka has deleted.
+        accept_gap: Whether to continue behind records that Kafka has deleted.
         watcher: Receives the progress.
 
     Raises:

@@ -48,7 +48,7 @@ class Head:
         begin: Offset from which on no record is missing; below `first_offset` where Kafka has
             offsets without records, as transactions leave them.
         missing: Offsets before `begin` that Kafka had deleted before they were archived; 0 when
-            the file goes on where the one before it ends.
+            the file continues where the one before it ends.
     """
 
     topic: str

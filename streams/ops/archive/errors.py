@@ -6,7 +6,7 @@ from streams.model.errors import EngineError
 
 
 class ArchiveError(EngineError):
-    """The archive cannot go on, or is not what it should be; `path` is the partition or file.
+    """The archive cannot continue, or is not what it should be; `path` is the partition or file.
 
     `ARCHIVE_GAP`: Kafka has deleted records that were not archived.
     `ARCHIVE_MISMATCH`: Kafka does not have the record that was archived last.

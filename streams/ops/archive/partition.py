@@ -67,7 +67,7 @@ class PartitionArchive:
         """Return the offset to read from, when Kafka begins at `low`.
 
         It is that of the last archived record while Kafka has it, so that it can be compared: the
-        log may have been begun anew, or belong to another installation.
+        log may have been started over, or belong to another installation.
         """
         self._gap = self._missing = self.gap_to(low)
         if self._last is None or low > self._last.offset:

@@ -98,7 +98,7 @@ def verify(directory: Path, on_file: Callable[[int], None] | None = None) -> lis
 def _verify_file(
     report: TopicReport, file: ArchiveFile, partition: int, position: int | None
 ) -> int | None:
-    """Read a file that should go on at `position`; return where it ends.
+    """Read a file that should continue at `position`; return where it ends.
 
     None stands for a place that is not known: before the first file, and behind one that cannot be
     read. What follows then is not blamed for it.

@@ -71,7 +71,7 @@ def resends_of(
     """Return what may be sent again for each event of `letter`, and why others may not.
 
     Args:
-        letter, original, topic_prefix, codec: As of `resend_of`.
+        letter, original, topic_prefix, codec: As in `resend_of`.
     """
     resends: list[Resend] = []
     refused: dict[str, tuple[InputError, int]] = {}

@@ -19,7 +19,7 @@ class PartitionFacts:
         topic: With the topic prefix.
         partition: Its number.
         begin, end: The log has the offsets [begin, end).
-        committed: Offset the workers go on at; None before their first commit.
+        committed: Offset the workers continue at; None before their first commit.
         committed_later: The same a few commit intervals later.
     """
 

@@ -58,7 +58,7 @@ class FeatureSpace:
 
         Raises:
             InputError: a number is not a number (`WRONG_TYPE`) or not finite (`NOT_FINITE`), or a
-                text is neither text, nor truth value, nor whole number (`WRONG_TYPE`).
+                text is neither text, nor boolean, nor whole number (`WRONG_TYPE`).
         """
         context = {"device": device, "location": location, **(features or {})}
         vector = INTERCEPT

@@ -28,7 +28,7 @@ class LinTS(ContextualPolicy):
     best one grows with the number of arms. Draws below the mean hold back what is little known, and
     the few far above it are for arms that are all but excluded. The group `contextual-draws` of the
     calibration has what each of these costs. Like LinUCB with a constant alpha, the policy alone
-    may abandon an arm for good; its floor, above 0 by default, returns to it.
+    may abandon an arm permanently; its floor, above 0 by default, returns to it.
 
     Source: Agrawal and Goyal (2013), "Thompson sampling for contextual bandits with linear
         payoffs", algorithm 1; Vaswani, Mehrabian, Durand and Kveton (2020), "Old dog learns new

@@ -55,7 +55,7 @@ class LinearModel:
     ) -> LinearModel:
         """Return the model after some tallies.
 
-        The matrix is factored anew each time: updating an inverse (Sherman and Morrison) would
+        The matrix is factored again each time: updating an inverse (Sherman and Morrison) would
         gather rounding errors and depend on the order of events.
 
         Args:

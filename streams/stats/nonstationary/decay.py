@@ -15,7 +15,7 @@ def faded(periods: Samples, ages_s: ArrayLike, half_life_s: float) -> Samples:
     """Return the samples in which every unit counts 2^(-age / half-life).
 
     The posterior of all periods, faded, is that of discounted Thompson sampling: as old units fade,
-    it widens towards the prior again, so a variant that was dropped is tried anew. It says where a
+    it widens towards the prior again, so a variant that was dropped is tried again. It says where a
     mean is now, and is for policies; an experiment's effect over its whole time is that of all
     units alike.
 

@@ -123,7 +123,7 @@ class _Search:
             slope = (z - self.z_before) / (x - self.before)
         is_known = (slope > 0.0) & (slope < np.inf)
         slope = np.where(is_known, slope, 1.0 / self.deviation)
-        # Where all or nothing lies below, the slope is not known: go on ever faster.
+        # Where all or nothing lies below, the slope is not known: continue ever faster.
         reach = _GROWTH ** (self.n_known + 1) * self.deviation
         far = np.copysign(reach, short)
         step = np.where((found > _LEAST) & (found < _MOST), short / slope, far)

@@ -65,7 +65,7 @@ class MirroredPosteriors:
 
 
 def mirrored(posteriors: Posteriors) -> Posteriors:
-    """Return the posteriors of minus the means; of those, the very posteriors one began with."""
+    """Return the posteriors of minus the means; of those, the same posteriors one began with."""
     return (
         posteriors.original
         if isinstance(posteriors, MirroredPosteriors)

@@ -14,9 +14,10 @@ not bias them, nor does a base rate that drifts meanwhile. The choice of h deter
 | "overlap", 1 - p for two variants | 1 / sum over k of 1 / p(k) | at most x | moving weights |
 | 1 - q and q, with q = p(a) / (p(a) + p(b)) | q (1 - q) | at most x | fixed weights |
 
-With h = 1, a period in which b had 1 % of the traffic adds a hundred times its share of noise, for
-ever. Overlap weights give every period the weight its information has, as inverse variances would:
-nothing depends on the floor any more. Under fixed weights they are the difference of the means.
+With h = 1, a period in which b had 1 % of the traffic adds a hundred times its share of noise,
+forever. Overlap weights give every period the weight its information has, as inverse variances
+would: nothing depends on the floor any more. Under fixed weights they are the difference of the
+means.
 """
 
 from __future__ import annotations

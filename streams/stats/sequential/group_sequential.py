@@ -1,7 +1,7 @@
 """Group sequential boundaries: a few looks at a test whose size is known.
 
 When the number of units is fixed beforehand and no look is taken beyond the planned ones, less
-evidence is needed than for a confidence sequence, which allows any number of looks for ever. The
+evidence is needed than for a confidence sequence, which allows any number of looks forever. The
 error is spent over the looks by a function of the share of the information that has arrived, so the
 times of the looks need not be known beforehand (Lan and DeMets).
 """

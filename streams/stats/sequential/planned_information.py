@@ -7,8 +7,8 @@ depends on when they are looked at. S is as a Brownian motion in V, and the firs
 - within the plan (t <= 1) when S >= c sqrt(V_plan), one level all the time (O'Brien and Fleming's
   boundary for continuous looks);
 - beyond it (t > 1) when S >= `BEYOND` c t sqrt(V_plan), where the interval keeps a width, or
-  S >= c (1 + `STEEP` (t - 1)) sqrt(V_plan), which goes on from the level: the information of a look
-  at the planned end may be a little more than was planned.
+  S >= c (1 + `STEEP` (t - 1)) sqrt(V_plan), which continues from the level: the information of a
+  look at the planned end may be a little more than was planned.
 
 With W(t) = S / sqrt(V_plan), the probability that the first ever happens is 2 (1 - Phi(c))
 (reflection). Given W(1) = w < c, a bridge has stayed below c with 1 - exp(-2 c (c - w)), and for

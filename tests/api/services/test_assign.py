@@ -485,7 +485,7 @@ async def test_a_full_spool_is_503_and_nothing_is_half_taken(tmp_path) -> None:
     assert refused[0].json()["error"]["code"] == "SPOOL_FULL"
     assert int(refused[0].headers["Retry-After"]) > 0
     assert len(api.topics.records) == len(taken)
-    # A refused flush takes no sequence: a gap would be remembered for ever.
+    # A refused flush takes no sequence: a gap would be remembered forever.
     by_partition: dict[int, list[int]] = {}
     for batch in api.topics.impressions():
         by_partition.setdefault(batch.partition, []).append(batch.sequence)

@@ -217,7 +217,7 @@ async def test_after_a_switch_everything_is_taken_afresh() -> None:
 
     assert experiments.snapshot(same.experiment.id) == same
     assert experiments.running(new.experiment.id).id == new.experiment.id
-    # Not yet reached by the new generation, so they go on as they are.
+    # Not yet reached by the new generation, so they continue as they are.
     assert experiments.snapshot(behind.experiment.id).version == 5
     assert experiments.running(experiment_id(3)).id == experiment_id(3)
 

@@ -18,7 +18,7 @@ RATES = (0.05, 0.06, 0.07, 0.05, 0.04, 0.10)
 
 @pytest.mark.statistical
 def test_conditional_propensities_are_observed_shares_under_thompson_sampling():
-    """200,000 requests with 2 to 6 of 6 variants, weights anew after every 10,000.
+    """200,000 requests with 2 to 6 of 6 variants, weights again after every 10,000.
 
     By variant and size of the set, the assignments less their propensities are a martingale:
     within five standard deviations, 30 of them, false alarm below 2e-5. What the sample ratio of

@@ -128,7 +128,7 @@ def assigned(units, plan):
 
 
 def sums(tally):
-    """Return what is left of tallies without what is nothing: a sum of 0 is as good as none."""
+    """Return what is left of tallies without what is nothing: a sum of 0 is negligible."""
 
     def entries(row):
         row = list(row)

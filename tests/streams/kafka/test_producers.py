@@ -1,4 +1,4 @@
-"""A producer that failed for good is replaced, and what comes after it is delivered."""
+"""A producer that failed permanently is replaced, and what comes after it is delivered."""
 
 from __future__ import annotations
 

@@ -93,6 +93,6 @@ def test_they_are_those_of_an_exact_count_however_the_log_is_cut(
         if count >= FROM
     ]
     found = merge(cells).heavy
-    # Which of equal counts are there does not matter; a voided unit may have been passed by.
+    # Which of equal counts are there does not matter; a voided unit may have been skipped.
     assert [each.events for each in found] == [each.events for each in heaviest(expected)]
     assert {each for each in found if not each.is_voided} <= set(expected)

@@ -83,7 +83,7 @@ EXPOSED = (3, 7)
 
 @dataclass
 class World:
-    """A log, and how to go on with it."""
+    """A log, and how to continue with it."""
 
     random: Random
     log: MemoryLog = field(default_factory=MemoryLog)

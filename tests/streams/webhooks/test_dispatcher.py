@@ -152,7 +152,7 @@ async def test_one_that_hangs_delays_no_other_and_has_few_connections():
                 await until_true(lambda: other.progress.state.delivered == 100)
             assert len(receiver.ids("/hangs")) == DELIVERIES_AT_ONCE
 
-        # What was broken off waits, and is sent by the process that goes on.
+        # What was broken off waits, and is sent by the process that continues.
         assert len(hanging.progress.waiting) == 100
         restored = Progress.from_json(orjson.loads(orjson.dumps(hanging.progress.to_json())))
         again = courier_of(receiver.url("/"), sender, restored)

@@ -156,7 +156,7 @@ class Installation:
         return all(self.broker.committed.get(tp, 0) == end for tp, end in ends.items())
 
     async def rebalance(self, partitions: Mapping[MemoryThread, Sequence[int]]) -> None:
-        """Distribute the partitions among the workers anew."""
+        """Distribute the partitions among the workers again."""
         self.generation += 1
         for thread in partitions:
             await thread.revoke()

@@ -202,7 +202,7 @@ def test_a_run_of_its_own_takes_what_the_policy_would_have_chosen():
     assert target.n_learned == 2
     assert target.lacking == 0.0
     assert replayed(log, weigh, 2, OwnRun(1.0, own.draws)).lacking == pytest.approx(1.5 / 4)
-    # The model goes on learning from everything.
+    # The model continues learning from everything.
     assert target.model.tolist() == [[0.0, 0.0], [1.0, 1.0]]
 
 
