@@ -1,4 +1,4 @@
-"""Recommended actions of an experiment, as `decisions` has them."""
+"""Recommended actions of an experiment in the topic `decisions`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class ActionHistory(NamedTuple):
 
     Attributes:
         entries: The last ones, oldest first.
-        n_logged: Number of all.
+        n_logged: Number of all logged entries.
         action: The last one.
     """
 
@@ -60,4 +60,4 @@ class ActionHistory(NamedTuple):
 
 
 NOTHING_LOGGED = ActionHistory()
-"""That of an experiment whose recommended action is still the initial one."""
+"""History of an experiment whose recommended action is still the initial one."""

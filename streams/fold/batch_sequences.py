@@ -1,8 +1,8 @@
-"""Which batches of each sending process have been folded.
+"""Sequence numbers of folded batches, by sending process.
 
-A sender numbers its batches per partition from 0 without gaps, and sends one again when it does not
-know whether it arrived. Of every sender it is enough to remember the next number and the gaps below
-it: a number under the next one that lies in no gap has been seen.
+A sender numbers its batches per partition from 0 without gaps, and sends a batch again if it does
+not know whether it arrived. For every sender it suffices to keep the next number and the gaps below
+it: a smaller number outside the gaps has been seen.
 """
 
 from __future__ import annotations
@@ -14,16 +14,17 @@ from typing import Self
 from streams.model.errors import DamagedEntryError, EventError
 
 MAX_SENDERS = 1024
-"""Senders remembered. Beyond, the one silent for longest is forgotten, and a batch it sends again
-would count again: that takes more than a thousand newer processes within the life of one spool."""
+"""Senders kept. Beyond, the one that has been silent longest is dropped, and a batch that it
+repeats would count again: that takes over a thousand newer processes within the lifetime of a
+spool."""
 
 MAX_GAPS = 256
-"""Gaps remembered per sender. Beyond, the oldest is given up: a batch that arrives in it after all
-is refused (`SEQUENCE_WINDOW_PASSED`), since it cannot be distinguished from a duplicate."""
+"""Gaps kept per sender. Beyond, the oldest is dropped: a batch that still arrives in it is refused
+(`SEQUENCE_WINDOW_PASSED`), since it cannot be distinguished from a duplicate."""
 
 MAX_GAPS_OF_ALL = 16_384
-"""Gaps remembered of all senders, so that the progress record stays below 300 kB. Beyond, the
-sender that is silent for longest gives up its oldest one."""
+"""Gaps kept for all senders, so that the progress record stays below 300 kB. Beyond, the sender
+that has been silent longest loses its oldest one."""
 
 MAX_SEQUENCE = (1 << 63) - 1
 
@@ -33,7 +34,7 @@ _GAP = struct.Struct(">QQ")
 
 
 class SequenceGuard:
-    """Detector of repeated batches. Equal guards decide alike forever."""
+    """Detector of repeated batches. Equal guards make equal decisions."""
 
     __slots__ = ("_gaps", "_senders")
 
@@ -52,7 +53,7 @@ class SequenceGuard:
 
         Raises:
             EventError: the number is negative or above `MAX_SEQUENCE` (`INVALID_SEQUENCE`), or lies
-                where gaps were given up (`SEQUENCE_WINDOW_PASSED`).
+                in a dropped gap (`SEQUENCE_WINDOW_PASSED`).
         """
         if not 0 <= sequence <= MAX_SEQUENCE:
             raise EventError(
@@ -87,10 +88,10 @@ class SequenceGuard:
 
     @classmethod
     def decode(cls, data: bytes) -> Self:
-        """Return the guard that `encode` gave these bytes for.
+        """Return the guard encoded in these bytes.
 
         Raises:
-            DamagedEntryError: it gave them for none.
+            DamagedEntryError: they do not encode a guard.
         """
         try:
             guard = cls._decoded(data)
@@ -127,7 +128,7 @@ class SequenceGuard:
 class _Sender:
     """The next sequence, and the gaps [start, end) below it in ascending order.
 
-    `floor` is the end of the last gap that was given up.
+    `floor` is the end of the last dropped gap.
     """
 
     __slots__ = ("floor", "gaps", "next")
@@ -168,5 +169,5 @@ class _Sender:
             self.give_up_oldest()
 
     def give_up_oldest(self) -> None:
-        """Take what is missing in the oldest gap for passed."""
+        """Treat the oldest gap as seen."""
         self.floor = self.gaps.pop(0)[1]

@@ -1,7 +1,7 @@
-"""Buckets of a deduplication window: entries with one deadline, and what is stored of them.
+"""Buckets of a deduplication window: entries with one deadline, and their stored segments.
 
 Assignments with the same attribution window and nearly the same time share a bucket. It has a
-*deadline*, after which none of its assignments can be observed, and goes as a whole.
+*deadline*, after which none of its assignments can be observed, and is dropped as a whole.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from streams.fold.segments import Piece, Segment, chunks
 from streams.model.ids import experiment_id
 
 NO_DEADLINE = (1 << 63) - 1
-"""Deadline of assignments that may be observed forever."""
+"""Deadline of assignments without an attribution window."""
 
 BUCKETS_PER_WINDOW = 8
-"""An attribution window is cut into so many buckets: an entry is kept at most by this part of the
-window longer than needed, and this part goes first when the memory is full."""
+"""Buckets per attribution window: an entry is kept at most this fraction of the window longer than
+needed, and this fraction is dropped first when the memory is full."""
 
-_SEGMENT_COST = 8  # of a segment besides its entries, in entries: key, header and record
-_SLACK = 512  # entries that segments may cost beyond twice the bucket, so that small ones rest
+_SEGMENT_COST = 8  # overhead of a segment, in entries: key, header and record
+_SLACK = 512  # entries that segments may cost beyond twice the bucket; small ones are not rewritten
 
 
 def deadline_of(assigned_at_ms: int, window_s: int) -> int:
@@ -52,8 +52,8 @@ class Bucket:
 
     Attributes:
         entries: Value by key.
-        changed: Those that `take` has not given out yet.
-        segments: Keys of the segments that it has.
+        changed: Entries that `take` has not returned yet.
+        segments: Keys of its stored segments.
     """
 
     __slots__ = ("_cost", "changed", "entries", "segments")
@@ -62,14 +62,14 @@ class Bucket:
         self.entries: dict[int, int] = {}
         self.changed: dict[int, int] = {}
         self.segments: list[str] = []
-        self._cost = 0  # what the segments take up, in entries
+        self._cost = 0  # size of the segments, in entries
 
     def take(
         self, experiment: int, deadline: int, horizon: int, last_offset: int
     ) -> tuple[list[Segment], list[str]]:
-        """Return what has changed since the last call, as segments, and the keys they replace.
+        """Return the changes since the last call as segments, and the keys they replace.
 
-        A bucket whose segments cost twice what it does itself is written whole.
+        A bucket whose segments cost twice its own size is rewritten as a whole.
 
         Args:
             experiment: The experiment as a 64-bit number.
@@ -96,7 +96,7 @@ class Bucket:
         return segments, replaced
 
     def restore(self, key: str, entries: Mapping[int, int]) -> None:
-        """Take the entries of a segment, which are newer than those so far."""
+        """Add the entries of a segment, which is newer than those so far."""
         self.entries.update(entries)
         self._note(key, entries)
 
@@ -104,7 +104,7 @@ class Bucket:
         """Drop all segments but the last ones, which hold the whole bucket, and return their keys.
 
         Args:
-            parts: How many these are.
+            parts: Number of the last segments.
         """
         older = self.segments[:-parts]
         del self.segments[: len(older)]

@@ -1,4 +1,4 @@
-"""Units counted by their cohorts as well: those whose conversion window ends together."""
+"""Counts of units by cohort: units whose conversion windows end together."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def add_to_cohorts(
     Args:
         builder: The cell.
         window_s: The window, in seconds.
-        units: Chance, time of the assignment and features of each.
+        units: Chance, assignment time and features of each.
     """
     by_cohort: dict[Cohort, list[tuple[Chance, int, Vector | None]]] = {}
     for unit in units:
@@ -36,7 +36,7 @@ def add_to_cohorts(
 
 
 def counted(units: Iterable[H]) -> dict[H, int]:
-    """Return how often each is there. Making a Counter takes longer than counting a small group."""
+    """Return the count of each. Creating a Counter takes longer than counting a small group."""
     counts: dict[H, int] = {}
     for unit in units:
         counts[unit] = counts.get(unit, 0) + 1

@@ -1,11 +1,11 @@
 """The one place where verified observations are counted.
 
-An observation of a unit that has none of the metric yet adds an entry to a window and a value to a
-cell, in any order with all others; most are such, and those of one bucket of the window are one
-update of a dictionary. What opens a bucket or brings a metric is counted before them, where nothing
-is forgotten or refused for it. What may empty a bucket, be refused, or be a duplicate needs its
-place among the others, and is counted in the order of the log after them. So are voids, which take
-units out again (`streams.fold.voiding`).
+The first observation of a metric by a unit adds an entry to a window and a value to a cell, and
+commutes with all others; most are such, and those of one bucket of the window are one update of a
+dictionary. Observations that open a bucket or add a metric are counted before them, unless they
+evict entries or are refused. Observations that may evict a bucket, be refused, or be duplicates
+depend on the order, and are counted after them in the order of the log. So are voids, which remove
+units again (`streams.fold.voiding`).
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from streams.tallies.plan import ALWAYS, MAX_EVENTS
 T = TypeVar("T")
 
 TOGETHER_FROM = 32
-"""Observations from which on counting new units together costs less than one by one."""
+"""Number of observations from which batch counting of new units is faster."""
 
 
 def count_observations(
@@ -47,16 +47,16 @@ def count_observations(
     ledgers: Mapping[int, Ledger],
     vectors: Mapping[int, Vector],
 ) -> dict[int, Exception | None]:
-    """Count observations, and return by row why others are not counted.
+    """Count observations; return the reasons by row for those not counted.
 
-    None stands for a duplicate, one that came before the delay or after the conversion window of
-    its metric, and one of a unit that was voided.
+    The reason is None for a duplicate, for an observation before the delay or after the conversion
+    window of its metric, and for one of a voided unit.
 
     Args:
         rows: Verified observations.
         chosen: Which of them to count, ascending.
         ledgers: Ledgers of their experiments, to be changed.
-        vectors: Features of their units, by row, where the receipt has any.
+        vectors: Features of their units, by row, if the receipt has any.
     """
     if not rows.void_reasons:
         return _count(rows, chosen, ledgers, vectors)
@@ -77,7 +77,7 @@ def _void(
     ledgers: Mapping[int, Ledger],
     vectors: Mapping[int, Vector],
 ) -> Iterator[tuple[int, Exception | None]]:
-    """Take the units of rows out again, and yield the rows that change nothing."""
+    """Remove the units of rows, and yield the rows without effect."""
     receipts = rows.receipts
     for row in chosen.tolist():
         void = VoidedAssignment(
@@ -104,7 +104,7 @@ def _void(
 def _of_voided_units(
     rows: VerifiedObservations, chosen: NDArray[np.int64], ledgers: Mapping[int, Ledger]
 ) -> list[int]:
-    """Return the rows of units that were voided."""
+    """Return the rows of voided units."""
     windows = {number: each.window for number, each in ledgers.items() if each.window.has_voids}
     if not windows:
         return []
@@ -129,7 +129,7 @@ def _count(
     ledgers: Mapping[int, Ledger],
     vectors: Mapping[int, Vector],
 ) -> dict[int, Exception | None]:
-    """Count observations none of which is a void, as `count_observations`."""
+    """Count observations without voids, like `count_observations`."""
     voided = _of_voided_units(rows, chosen, ledgers)
     untimely = _untimely(rows, chosen, ledgers)
     uncounted: dict[int, Exception | None] = dict.fromkeys(untimely + voided)
@@ -154,7 +154,7 @@ def _count(
 def _untimely(
     rows: VerifiedObservations, chosen: NDArray[np.int64], ledgers: Mapping[int, Ledger]
 ) -> list[int]:
-    """Return the rows that came before or after their metric counts, and count them as such."""
+    """Return the rows outside the time span of their metric, and count them as early or late."""
     have_spans = {
         experiment: ledger
         for experiment, ledger in ledgers.items()
@@ -173,7 +173,7 @@ def _untimely(
         spans = [ledger.measurement.spans.get(name, ALWAYS) for name in rows.read.names]
         are_of = experiments == np.uint64(experiment)
         is_late = are_of & (ages_ms > np.array([each.last_ms for each in spans], np.int64)[metrics])
-        # An age below 0 is a difference of clocks, and counts where there is no delay.
+        # An age below 0 is clock skew, and counts if there is no delay.
         delays_ms = np.array([each.first_ms for each in spans], np.int64)[metrics]
         is_early = are_of & (delays_ms > 0) & (ages_ms < delays_ms)
         builder = ledger.builder
@@ -200,15 +200,15 @@ class _Piece:
 def count_new_units(
     rows: VerifiedObservations, chosen: NDArray[np.int64], ledgers: Mapping[int, Ledger]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Count the units that are new beyond doubt.
+    """Count the units that are certainly new.
 
     Args:
         rows, chosen, ledgers: As in `count_observations`.
 
     Returns:
-        The rows that were not counted: all rows of an experiment where one of them changes
-        something besides the sums of its metric. And those among them that open a bucket or bring
-        a metric, of experiments whose other rows are new beyond doubt once these are counted.
+        The rows that were not counted: all rows of an experiment if one of them changes more than
+            the sums of its metric. And those among them that open a bucket or add a metric, for
+            experiments whose other rows are certainly new once these are counted.
     """
     receipts = rows.receipts
     by_bucket = deadlines(receipts.assigned_at_ms[chosen], receipts.attribution_window_s[chosen])
@@ -310,7 +310,7 @@ def _openers(
     """
     first, last = pieces[0].start, pieces[-1].stop
     latest_ms = int(rows.receipts.assigned_at_ms[order[first:last]].max())
-    # Backwards in the log, so the first row of each metric is what stays.
+    # Backwards in the log, so that the first row of each metric remains.
     backwards = (first + np.argsort(-order[first:last])).tolist()
     firsts = {names[place]: place for place in backwards}
     new = firsts.keys() - ledger.metric_hashes.keys()
@@ -385,7 +385,7 @@ def _count_one_by_one(
                 yield row, None
                 continue
             if measurement is not None:
-                # Before what is folded already is left out: the window is read from the log again.
+                # Before skipping folded records: the window is rebuilt from the log.
                 arrival = variant, name, identity, assigned_at_ms, window_s, observed_at_ms
                 measurement.remember(ledger.window, *arrival)
             if not has_slot:
@@ -419,7 +419,7 @@ def _count_one_by_one(
 
 
 def _note_events(builder: CellBuilder, rows: VerifiedObservations, row: int, events: int) -> None:
-    """Take note of how many observations of a metric a unit has that was observed again."""
+    """Record the number of observations of a metric by a repeatedly observed unit."""
     builder.add_events(events, is_full=events == MAX_EVENTS)
     if events >= HEAVY_FROM:
         builder.note_heavy(rows.heavy_unit(row, events))
@@ -434,7 +434,7 @@ def _dimensions(
 
 
 def _note(builder: CellBuilder, offset: int, error: Exception) -> None:
-    """Count an observation that there was no room to remember."""
+    """Count an observation that did not fit into the deduplication memory."""
     if isinstance(error, WindowFullError) and offset > builder.folded:
         builder.add_unremembered(offset)
 

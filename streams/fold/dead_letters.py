@@ -1,4 +1,4 @@
-"""Dead letters of what was refused of a record, bounded whatever it held."""
+"""Dead letters of the refused parts of a record, of bounded size."""
 
 from __future__ import annotations
 

@@ -1,14 +1,14 @@
-"""Which events have been counted, and what the value of every unit is so far.
+"""Deduplication: which events have been counted, and the current value of every unit.
 
-One dictionary entry answers both for a unit that was observed once, as most are: its key stands
-for (assignment, metric), its value holds the unit's total, how many events came after the first,
+One dictionary entry suffices for a unit that was observed once, as most are: its key is derived
+from (assignment, metric), its value holds the unit's total, the number of events after the first,
 and the id of the first. A further event of the same unit gets a separate entry, and at most
 `MAX_EVENTS` of them count, so no unit can fill the memory of the others. A unit with several events
-of which some are neither 0 nor 1 has one more entry, with how many: so all that it counts for is
-known, and can be taken out again. A separate entry marks a unit as voided. The entry of a unit that
-was assigned holds the variant of its first assignment; each further variant gets its own.
+of which some are neither 0 nor 1 has one more entry with their number: so its contribution is known
+and can be removed again. A separate entry marks a unit as voided. The entry of a unit that was
+assigned holds the variant of its first assignment; each further variant gets its own.
 
-The entries live in a memory that forgets the oldest ones: `streams.fold.window_memory`.
+The entries are kept in a bounded memory that evicts the oldest ones: `streams.fold.window_memory`.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ UNIT_TOTAL_LIMIT = 1 << 56
 """Bound of the absolute value of a unit, in micro-units: 7.2e10 units of its metric."""
 
 MOST_ENTRIES = 2
-"""Entries that an observation takes at most: a further one that is not binary has one with its
-event, and the unit one with how many there are."""
+"""Entries that an observation takes at most: a further non-binary one has an entry for its event,
+and the unit one for their number."""
 
 MAX_DELAY = 63
-"""Largest number that stands for the time between an assignment and an observation."""
+"""Largest delay class of an observation after its assignment."""
 
 _EVENT_BITS = 60
 _COUNT_BITS = 10
@@ -41,7 +41,7 @@ _TOTAL_SHIFT = _EVENT_BITS + _COUNT_BITS
 _ONE_MORE = 1 << _EVENT_BITS
 # 2**64 over the golden ratio: odd, so distinct assignments of one unit stay distinct.
 _SPREAD = 0x9E3779B97F4A7C15
-_HAS_VOIDS = 2  # the mark that units were voided; that of the memory is 1
+_HAS_VOIDS = 2  # flag that units were voided; the flag of the memory is 1
 _VOIDED = 0x5B0F1DE7A3C1D91  # of the keys of the entries that say so, by assignment
 _OTHERS = 0x3C6EF372FE94F82  # of those with the number of observations that are neither 0 nor 1
 _ARRIVED = 0xA54FF53A5F1D36F  # of those with the number of observations by delay
@@ -49,7 +49,7 @@ _BINARIES = (0, MICRO)
 
 
 def entry(value: int, event: int) -> int:
-    """Return what stands for a unit whose only observation is this one."""
+    """Return the entry of a unit with a single observation."""
     return value << _TOTAL_SHIFT | event
 
 
@@ -59,7 +59,7 @@ def entries_of(values: Iterable[int], events: Iterable[int]) -> list[int]:
 
 
 class Duplicate(Enum):
-    """Answer for an event that has been counted before."""
+    """Result for an event that has been counted before."""
 
     SEEN = "seen"
 
@@ -68,14 +68,14 @@ SEEN: Final = Duplicate.SEEN
 
 
 class Admission(IntEnum):
-    """Answer for an assignment."""
+    """Result for an assignment."""
 
     DUPLICATE = 0
     """The event has been counted before."""
     NEW = 1
     """The event counts."""
     CROSSED = 2
-    """The event counts, and puts its unit into a second variant."""
+    """The event counts, and its unit is now in a second variant."""
 
 
 class ObservedUnit(NamedTuple):
@@ -83,8 +83,8 @@ class ObservedUnit(NamedTuple):
 
     Attributes:
         total: Sum of the observations, in micro-units.
-        observations: How many there are.
-        binary: How many of them are 0 or 1.
+        observations: Number of observations.
+        binary: Number of those that are 0 or 1.
     """
 
     total: int
@@ -93,14 +93,15 @@ class ObservedUnit(NamedTuple):
 
 
 class DeduplicationWindow(WindowMemory):
-    """Memory of what one experiment has counted in one partition.
+    """Memory of the counted events of one experiment in one partition.
 
     Args:
         experiment: The experiment as a 64-bit number.
         limit: Entries kept at most.
 
     Attributes:
-        events: Observations of the unit and metric that were last observed once more.
+        events: Number of observations of the unit and metric that `observe` last found to be
+            repeated.
     """
 
     __slots__ = ("events",)
@@ -120,16 +121,16 @@ class DeduplicationWindow(WindowMemory):
             unit: Key of the unit and the metric.
             event: Id of the event; 0 for none, and then it cannot be a duplicate.
             value: The observation, in micro-units.
-            now_ms: Time that the broker's clock has reached at least. An assignment that claims to
-                be of a later time lets nothing be forgotten for that.
+            now_ms: Lower bound of the broker's clock. An assignment with a later time evicts
+                nothing.
 
         Returns:
             The unit's value before; None if it had none; `SEEN` for a duplicate.
 
         Raises:
-            EventError: the bucket has been forgotten (`DEDUPLICATION_WINDOW_PASSED`), nothing older
-                is left to make room (`DEDUPLICATION_WINDOW_FULL`), the unit has as many events as
-                count (`TOO_MANY_EVENTS`), or its value would leave its bound
+            EventError: the bucket was evicted (`DEDUPLICATION_WINDOW_PASSED`), nothing older is
+                left to evict (`DEDUPLICATION_WINDOW_FULL`), the unit has the maximum number of
+                events (`TOO_MANY_EVENTS`), or its value would leave its bounds
                 (`UNIT_TOTAL_OUT_OF_RANGE`). A `WindowFullError` if more memory would have helped.
         """
         deadline = deadline_of(assigned_at_ms, window_s)
@@ -168,7 +169,7 @@ class DeduplicationWindow(WindowMemory):
             entries[further] = bucket.changed[further] = 0
             self._size += 1
         others = unit ^ _OTHERS
-        # Before its second observation, the value of a unit is the first one.
+        # Before its second observation, the value of a unit is that of the first.
         is_second = not known >> _EVENT_BITS & _COUNT_MASK
         count = (is_second and before not in _BINARIES) + (value not in _BINARIES)
         if count:
@@ -178,24 +179,24 @@ class DeduplicationWindow(WindowMemory):
         return before
 
     def add_arrival(self, assigned_at_ms: int, window_s: int, unit: int, delay: int) -> None:
-        """Remember how long after its assignment a unit was observed, which `observe` has taken.
+        """Record the delay of an observation that `observe` has accepted.
 
         Args:
             assigned_at_ms, window_s, unit: As in `observe`.
-            delay: In 0..`MAX_DELAY`, which stands for the time.
+            delay: Delay class, in 0..`MAX_DELAY`.
         """
         bucket = self._buckets[deadline_of(assigned_at_ms, window_s)]
         self._add(bucket, _arrived(unit, delay), 1)
 
     def void(self, assigned_at_ms: int, window_s: int, identity: int, now_ms: int) -> bool:
-        """Remember that an assignment was voided; return False if it was before.
+        """Record that an assignment was voided; return False if it was already.
 
         Args:
             assigned_at_ms, window_s, now_ms: As in `observe`.
-            identity: Stands for the assignment, as in the keys of units and metrics.
+            identity: Key of the assignment, as in the keys of units and metrics.
 
         Raises:
-            EventError: as `observe`, but for what is said there of its values.
+            EventError: as `observe`, except for its conditions on values.
         """
         deadline = deadline_of(assigned_at_ms, window_s)
         bucket = self._buckets.get(deadline)
@@ -223,7 +224,7 @@ class DeduplicationWindow(WindowMemory):
         return bucket is not None and (identity ^ _VOIDED) & KEY_MASK in bucket.entries
 
     def observed(self, assigned_at_ms: int, window_s: int, unit: int) -> ObservedUnit | None:
-        """Return what was counted of a unit; None if it has no observation.
+        """Return the counted observations of a unit; None if it has none.
 
         Args:
             assigned_at_ms, window_s, unit: As in `total`.
@@ -240,7 +241,7 @@ class DeduplicationWindow(WindowMemory):
         return ObservedUnit(total, observations, observations - others)
 
     def arrivals(self, assigned_at_ms: int, window_s: int, unit: int) -> list[int]:
-        """Return how many observations of a unit there are by delay, as given to `add_arrival`.
+        """Return the number of observations of a unit by delay class.
 
         Args:
             assigned_at_ms, window_s, unit: As in `total`.
@@ -250,20 +251,20 @@ class DeduplicationWindow(WindowMemory):
         return [entries.get(_arrived(unit, delay), 0) for delay in range(MAX_DELAY + 1)]
 
     def _add(self, bucket: Bucket, key: int, count: int) -> None:
-        """Add to a number that is kept beside the entry of a unit; it is kept in any case."""
+        """Add to a count kept beside the entry of a unit, even if the memory is full."""
         known = bucket.entries.get(key)
         if known is None:
             self._size += 1
         bucket.entries[key] = bucket.changed[key] = (known or 0) + count
 
     def count(self, assigned_at_ms: int, window_s: int, unit: int) -> int:
-        """Return how many observations of a unit there are; the arguments are those of `total`."""
+        """Return the number of observations of a unit; the arguments are those of `total`."""
         bucket = self._buckets.get(deadline_of(assigned_at_ms, window_s))
         known = None if bucket is None else bucket.entries.get(unit)
         return 0 if known is None else (known >> _EVENT_BITS & _COUNT_MASK) + 1
 
     def total(self, assigned_at_ms: int, window_s: int, unit: int) -> int | None:
-        """Return the value of a unit so far, in micro-units; None if it has none.
+        """Return the current value of a unit, in micro-units; None without one.
 
         Args:
             assigned_at_ms: Time of the unit's assignment.
@@ -275,7 +276,7 @@ class DeduplicationWindow(WindowMemory):
         return None if known is None else known >> _TOTAL_SHIFT
 
     def known(self, deadline: int, units: Sequence[int]) -> Sequence[int]:
-        """Return the places of units that are in an open bucket, or come before among these."""
+        """Return the places of units that are in an open bucket, or occur earlier in `units`."""
         entries = self._buckets[deadline].entries
         if len(set(units)) == len(units) and entries.keys().isdisjoint(units):
             return ()
@@ -289,7 +290,7 @@ class DeduplicationWindow(WindowMemory):
         return places
 
     def add(self, deadline: int, units: Sequence[int], entries: Sequence[int]) -> None:
-        """Remember the first observations of units that are not known, in a bucket with room."""
+        """Add the first observations of new units to a bucket with room."""
         bucket = self._buckets[deadline]
         new = dict(zip(units, entries, strict=True))
         bucket.entries.update(new)
@@ -297,11 +298,11 @@ class DeduplicationWindow(WindowMemory):
         self._size += len(new)
 
     def admit(self, unit: int, variant: int, n_variants: int) -> Admission:
-        """Remember an assignment without deadline, unless it is a duplicate.
+        """Add an assignment without deadline, unless it is a duplicate.
 
-        A unit counts once for every variant it was assigned to, whatever the times of its receipts:
-        it has a second one of the same variant only if the first could not be looked up, and then
-        what is observed by either is observed of the same unit.
+        A unit counts once for every variant it was assigned to, regardless of the times of its
+        receipts: it has a second receipt of the same variant only if the first could not be looked
+        up, and then observations by either belong to the same unit.
 
         Args:
             unit: Key of the unit.
@@ -310,7 +311,7 @@ class DeduplicationWindow(WindowMemory):
                 and a unit may be in one of each phase.
 
         Raises:
-            WindowFullError: there is no room (`DEDUPLICATION_WINDOW_FULL`).
+            WindowFullError: no room is left (`DEDUPLICATION_WINDOW_FULL`).
         """
         bucket = self._buckets.get(NO_DEADLINE)
         if bucket is None:
@@ -334,5 +335,5 @@ class DeduplicationWindow(WindowMemory):
 
 
 def _arrived(unit: int, delay: int) -> int:
-    """Return the key of how often a unit was observed so long after its assignment."""
+    """Return the key of the number of observations of a unit with a delay class."""
     return (unit ^ _ARRIVED ^ (delay + 1) * _SPREAD) & KEY_MASK

@@ -1,4 +1,4 @@
-"""Records of `commands` and `tallies`: what is known of an experiment, and what was decided."""
+"""State of an experiment from the records of `commands` and `tallies`, and its decisions."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ from streams.wire.records import SINGLE_OBJECT
 from streams.wire.snapshots import encode_snapshot
 
 REMEMBERED_ANSWERS = 64
-"""Answers kept per experiment: how many commands later a repeated one is still recognised. That of
-its creation is always kept."""
+"""Answers kept per experiment: a repeated command is recognised among this many. The answer to the
+creation is always kept."""
 
 _GENERATION = "generation"
 
 IDEMPOTENCY_KEY_REUSED = "IDEMPOTENCY_KEY_REUSED"
 
 COMMAND_FAILED = "COMMAND_FAILED"
-"""Code of a command that broke the code that applies it: a fault of ours, not of its sender."""
+"""Code of a command that failed because of an internal error, not because of its sender."""
 
 
 @dataclass(slots=True)
@@ -47,13 +47,14 @@ class ExperimentState:
     Attributes:
         number: The experiment as a 64-bit number.
         last_offset: Offset of the last command applied.
-        experiment: As the commands have left it; None before it was created.
+        experiment: State after its commands; None before the creation.
         answers: The last answers by command id, oldest first.
         cells: Newest cell of every source partition, of those that have come by `tallies`.
         early: Newer ones that were counted in this process, and are still on their way.
         action: The recommended action last published, and how often it has changed.
         archived_at_ms: When it was archived; None before.
-        is_ended: Whether its end was logged and all but the refusal of commands is forgotten.
+        is_ended: Whether its end was logged; then only commands are refused and all else is
+            dropped.
         entries: History of its commands but for ticks, oldest first, within its bounds.
         logged: Its recommended actions in `decisions`.
     """
@@ -72,7 +73,7 @@ class ExperimentState:
     logged: ActionHistory = NOTHING_LOGGED
 
     def snapshot(self) -> Snapshot | None:
-        """Return what is to be published; None before its creation and after its end."""
+        """Return the snapshot to publish; None before its creation and after its end."""
         if self.experiment is None or self.is_ended:
             return None
         return snapshot_of(self.experiment, self.newest_cells())
@@ -95,7 +96,7 @@ class ExperimentState:
         return True
 
     def take_cell(self, cell: Cell) -> bool:
-        """Keep a cell if it is newer than the one of its place; return whether it is."""
+        """Keep a cell if it is newer than the current one of its place; return whether it is."""
         if self.is_ended:
             return False
         place = cell.source, cell.partition
@@ -109,10 +110,10 @@ class ExperimentState:
         return True
 
     def due_at_ms(self, keep_ms: int) -> int | None:
-        """Return when an archived experiment may end; None for one that may not, or has ended.
+        """Return when an archived experiment may end; None if it may not, or has ended.
 
         Args:
-            keep_ms: Time for which it is kept after its last attribution window has ended.
+            keep_ms: Retention time after its last attribution window has ended.
         """
         if self.archived_at_ms is None or self.experiment is None or self.is_ended:
             return None
@@ -122,10 +123,9 @@ class ExperimentState:
         return self.archived_at_ms + window_s * 1000 + keep_ms
 
     def matures_at_ms(self) -> int | None:
-        """Return when the conversion windows of all units counted are over; None if they are.
+        """Return when the conversion windows of all counted units are over; None if they are.
 
-        It is the time by which everything matures that the newest event and the newest tick have
-        left young.
+        At that time all units mature that are immature by the newest event and tick.
         """
         if self.experiment is None or self.is_ended:
             return None
@@ -136,7 +136,7 @@ class ExperimentState:
         return latest_ms if latest_ms > now_ms else None
 
     def end(self) -> None:
-        """Forget all but what refuses further commands."""
+        """Drop all state except what is needed to refuse further commands."""
         assert self.experiment is not None  # noqa: S101 - only an archived one ends
         found = self.experiment
         self.experiment = ended(found.number, found.status, found.version, found.created_at_ms)
@@ -157,7 +157,7 @@ class ExperimentState:
         return tuple(sorted((*self.entries, *self.logged.entries), key=lambda each: each.at_ms))
 
     def entry(self) -> bytes:
-        """Return the table entry of an experiment that was created.
+        """Return the table entry of a created experiment.
 
         Raises:
             EventError: it cannot be written, see `streams.fold.writable`.
@@ -173,7 +173,7 @@ class ExperimentState:
         return entry_of(encode_stored, stored)
 
     def _adopt(self, after: ExperimentState) -> None:
-        """Take what a command has made of a copy."""
+        """Adopt the state of a copy to which a command was applied."""
         self.last_offset, self.experiment, self.answers = (
             after.last_offset,
             after.experiment,
@@ -183,7 +183,7 @@ class ExperimentState:
         self.entries = after.entries
 
     def _refuse(self, command: Command, error: EventError) -> Answer:
-        """Return the answer to a command that has changed nothing."""
+        """Return the answer to a command without effect."""
         return Answer(
             command_id=command.command_id,
             experiment=command.experiment,
@@ -200,8 +200,8 @@ class ExperimentState:
     ) -> CommandResult:
         """Apply the command at `offset`, unless that was done before.
 
-        One that cannot be applied for a reason that is not the sender's, or after which something
-        could not be written, changes nothing and is refused: see `CommandResult.failure`.
+        A command that fails because of an internal error, or whose result cannot be written,
+        changes nothing and is refused: see `CommandResult.failure`.
 
         Args:
             offset: Its place in its partition.
@@ -227,7 +227,8 @@ class ExperimentState:
         if offset <= self.last_offset:
             # Applied before a crash that came before the batch's progress.
             if answer is None and len(self.answers) < REMEMBERED_ANSWERS:
-                # None is forgotten, so this one came before the creation, in the same batch.
+                # Answers are never dropped, so this command preceded the creation, in the same
+                # batch.
                 answer = ExperimentState(self.number)._apply(command)  # noqa: SLF001 - same class
             decision = None if answer is None else _decided(command, answer)
             return answer, decision, False
@@ -235,7 +236,7 @@ class ExperimentState:
             return answer, None, False
         before = self.experiment
         answer = self._apply(command)
-        # Before it was created, there is nothing to be refused otherwise another time.
+        # Before the creation, the refusal does not depend on state, so no answer is kept.
         is_changed = self.experiment is not None
         if is_changed and not self.is_ended and command.kind is not CommandKind.TICK:
             entry = command_entry(command, answer, before, self.experiment)
@@ -255,7 +256,7 @@ class ExperimentState:
         except EngineError as error:
             refusal = {"code": error.code, "message": error.message, "path": error.path}
         except Exception as error:
-            # One command must not stop a partition forever, whatever is wrong with it.
+            # No command may block its partition, whatever is wrong with it.
             raise failed(error) from error
         else:
             if command.kind is CommandKind.ARCHIVE:
@@ -282,12 +283,12 @@ class ExperimentState:
 
 
 def _oldest_to_forget(answers: Mapping[str, Answer]) -> str:
-    """Return the oldest answer but that of the creation, whose version is 1 as no other's."""
+    """Return the oldest answer except that of the creation, the only one of version 1."""
     return next(name for name, answer in answers.items() if answer.version != 1 or answer.code)
 
 
 def failed(error: Exception) -> EventError:
-    """Return the error of a command that our own code has failed on."""
+    """Return the error of a command that failed because of an internal error."""
     return EventError(COMMAND_FAILED, f"{type(error).__name__}: {quoted(str(error))}")
 
 
@@ -296,9 +297,9 @@ class CommandResult:
     """Result of a command.
 
     Attributes:
-        answer: The answer to its sender; None when it is no longer remembered.
-        decision: For the log of decisions; None when it is there already.
-        entry: Table entry of the experiment; None when nothing has changed.
+        answer: The answer to its sender; None if it is no longer kept.
+        decision: Record for the log of decisions; None if it is already logged.
+        entry: Table entry of the experiment; None without changes.
         failure: Fault of the engine, not of the sender; None without one.
             `COMMAND_FAILED` (with its cause), or as in `streams.fold.writable`.
     """
@@ -310,7 +311,7 @@ class CommandResult:
 
 
 def snapshot_of(experiment: Experiment, cells: Iterable[Cell]) -> Snapshot:
-    """Return what is published of an experiment with the newest of these cells."""
+    """Return the snapshot of an experiment with the newest of these cells."""
     tally = merge(cells, experiment.clock_ms)
     places = [CellPlace(cell.source, cell.partition, cell.last_offset) for cell in tally.cells]
     return evaluate(experiment, tally, places)
@@ -320,7 +321,7 @@ def encoded_snapshot(snapshot: Snapshot) -> bytes:
     """Return the bytes of a snapshot.
 
     Raises:
-        EventError: it is larger than its topic takes (`ENTRY_TOO_LARGE`).
+        EventError: it is larger than its topic allows (`ENTRY_TOO_LARGE`).
         Exception: it cannot be encoded.
     """
     body = encode_snapshot(snapshot)
@@ -329,11 +330,11 @@ def encoded_snapshot(snapshot: Snapshot) -> bytes:
 
 
 def recommended(snapshot: Snapshot, generation: int = FIRST) -> Decision:
-    """Return the decision that is logged when the recommended action changes to this one.
+    """Return the decision to log when the recommended action changes to this one.
 
     Args:
         snapshot: Snapshot that the decision is based on.
-        generation: Which one's snapshot that is. Two generations may have different ones of the
+        generation: Generation of the snapshot. Two generations may have different snapshots of the
             same version.
     """
     own = {} if generation == FIRST else {_GENERATION: generation}
@@ -361,17 +362,17 @@ def recommended(snapshot: Snapshot, generation: int = FIRST) -> Decision:
 
 
 def is_report_due(snapshot: Snapshot) -> bool:
-    """Return whether a snapshot can stay the report of a conclusion: it is concluded, evaluated."""
+    """Return whether a snapshot can become the report of a conclusion: concluded and evaluated."""
     return snapshot.experiment.concluded_at_ms is not None and snapshot.failure is None
 
 
 def conclusion(snapshot: Snapshot, body: bytes, generation: int = FIRST) -> Decision:
-    """Return the decision that keeps the statistics as of the conclusion.
+    """Return the decision with the statistics as of the conclusion.
 
     Args:
         snapshot: The first snapshot after the conclusion.
         body: Its bytes.
-        generation: Whose snapshot that is.
+        generation: Generation of the snapshot.
     """
     own = {} if generation == FIRST else {_GENERATION: generation}
     return Decision(
@@ -385,7 +386,7 @@ def conclusion(snapshot: Snapshot, body: bytes, generation: int = FIRST) -> Deci
 
 
 def generation_of(decision: Decision) -> int:
-    """Return the generation on whose snapshot an action was decided."""
+    """Return the generation of the snapshot that an action was decided on."""
     return int(decision.evidence.get(_GENERATION, FIRST))
 
 

@@ -1,11 +1,11 @@
-"""A unit that counts from its first exposure, whatever the order in which its events came.
+"""Units that count from their first exposure, independent of the order of their events.
 
-A unit counts from the earliest of its exposures on, and an observation if it is not earlier than
-that, and within its window from there. Both follow from the events of the unit alone, and not from
-their order in the log: each observation is remembered with its time, also of a unit that has no
-exposure yet. An event that changes what the unit counts takes the old out of the cell and puts the
-new in. The attribution window bounds both steps: from the assignment to an exposure, and from the
-first exposure to an observation. So what a unit is remembered by is kept for twice as long.
+A unit counts from its earliest exposure, and an observation counts if it is not earlier and within
+the window from there. Both depend only on the events of the unit, not on their order in the log:
+each observation is stored with its time, even before an exposure. An event that changes the
+contribution of the unit removes the old one from the cell and adds the new one. The attribution
+window bounds both steps: from the assignment to an exposure, and from the first exposure to an
+observation. So the entries of a unit are kept for twice as long.
 
 The key of the receipt and `$exposure` holds the time of the first exposure plus 1, or 0 before it;
 the key of the receipt and a metric holds the entry of `DeduplicationWindow.observe`; and keys
@@ -46,13 +46,13 @@ _VALUE_MASK = (1 << _TIME_SHIFT) - 1
 
 
 class ReceiptOfUnit(NamedTuple):
-    """Content of the receipt of an event, and the place of the event in the log.
+    """Content of the receipt of an event, and the position of the event in the log.
 
     Attributes:
         offset: Offset of its record.
-        now_ms: Time that the broker's clock has reached at least.
+        now_ms: Lower bound of the broker's clock.
         chance: Chance of the unit.
-        identity: Stands for the receipt.
+        identity: Key of the receipt.
         assigned_at_ms, window_s: Of the receipt.
         vector: Features of the unit; None if it has none.
         unit: Unit hash.
@@ -73,7 +73,7 @@ class ReceiptOfUnit(NamedTuple):
 
     @property
     def kept_s(self) -> int:
-        """Seconds for which it is remembered; 0 for no limit."""
+        """Seconds for which its entries are kept; 0 for no limit."""
         return WINDOWS_BY_EXPOSURE * self.window_s
 
     def heavy(self, metric: str, events: int) -> HeavyUnit:
@@ -91,9 +91,9 @@ class _Reading(NamedTuple):
     Attributes:
         value: The value of the unit; None if no observation counts.
         delays_ms: Time since the first exposure of each observation that counts.
-        late: Observations after their window.
-        unexposed: Observations without an exposure before them.
-        early: Observations before their delay.
+        late: Number of observations after their window.
+        unexposed: Number of observations without an earlier exposure.
+        early: Number of observations before their delay.
     """
 
     value: UnitValue | None
@@ -116,10 +116,10 @@ class ExposedUnit:
     receipt: ReceiptOfUnit
 
     def expose(self, at_ms: int) -> bool:
-        """Take an exposure; return whether it is the earliest so far: others have no effect.
+        """Add an exposure; return whether it is the earliest so far: others have no effect.
 
         Raises:
-            EventError: it cannot be remembered, as in `DeduplicationWindow.observe`.
+            EventError: it cannot be stored, as in `DeduplicationWindow.observe`.
         """
         builder, offset = self.ledger.builder, self.receipt.offset
         known = self._kept(self._exposure_key)
@@ -155,7 +155,7 @@ class ExposedUnit:
         return True
 
     def observe(self, name: str, value: int, event: int, at_ms: int) -> bool:
-        """Take an observation; return whether it is no duplicate.
+        """Add an observation; return whether it is new.
 
         Args:
             name: The metric.
@@ -191,7 +191,7 @@ class ExposedUnit:
         if offset <= builder.folded:
             return True
         builder.add_event(offset, at_ms)
-        # The metric has a slot from now on, which a restart finds by the cell.
+        # The metric has a slot from now on; a restart derives it from the cell.
         builder.sums.add_metric((*receipt.chance, name))
         if known is not None:
             builder.add_events(place + 1, is_full=place + 1 == MAX_EVENTS)
@@ -213,10 +213,10 @@ class ExposedUnit:
         return True
 
     def take_out(self) -> int:
-        """Take the unit out of all that is counted, its assignment as well.
+        """Remove the unit and its assignment from all counts.
 
         Returns:
-            Of how many metrics it had so many observations that further ones do not count.
+            Number of metrics for which it had reached the limit of observations.
         """
         builder, receipt = self.ledger.builder, self.receipt
         exposed_at_ms = _exposed_at(self._kept(self._exposure_key))
@@ -248,7 +248,7 @@ class ExposedUnit:
         return self.receipt.key(_EXPOSURE_HASH)
 
     def _exposed_or_noted(self) -> int | None:
-        """Return when the unit was exposed first; note that it is known if it was not yet."""
+        """Return when the unit was first exposed; add the unit if it is new."""
         known = self._kept(self._exposure_key)
         if known is None:
             self._keep(self._exposure_key, 0)
@@ -263,7 +263,7 @@ class ExposedUnit:
         self.ledger.window.keep(found.assigned_at_ms, found.kept_s, key, value, found.now_ms)
 
     def _observations(self, metric_hash: int) -> list[tuple[int, int]]:
-        """Return time and value of what was observed of a metric, in the order of the log."""
+        """Return time and value of the observations of a metric, in the order of the log."""
         found = self.receipt
         key = found.key(metric_hash)
         count = self.ledger.window.count(found.assigned_at_ms, found.kept_s, key)
@@ -277,7 +277,7 @@ class ExposedUnit:
     def _read(
         self, name: str, observed: Sequence[tuple[int, int]], exposed_at_ms: int | None
     ) -> _Reading:
-        """Return what observations count for a unit that was first exposed at a time."""
+        """Return the contribution of observations of a unit first exposed at a given time."""
         if exposed_at_ms is None:
             return _Reading(None, unexposed=len(observed))
         first_ms, last_ms = self._measurement.spans.get(name, ALWAYS)
@@ -291,7 +291,7 @@ class ExposedUnit:
         return _Reading(value, tuple(age_ms for age_ms, _ in inside), late, unexposed, early)
 
     def _add_unit(self, count: int, at_ms: int) -> None:
-        """Add the unit as exposed at a time; of a negative count, take it out again."""
+        """Add the unit as exposed at a time; remove it for a negative count."""
         builder, plan = self.ledger.builder, self.ledger.plan
         assert plan is not None  # noqa: S101 - as above
         offset, chance, vector = (
@@ -312,7 +312,7 @@ class ExposedUnit:
             cohort.add_units({chance: count}, contexts)
 
     def _put(self, name: str, reading: _Reading, count: int, exposed_at_ms: int | None) -> None:
-        """Add what the unit counts for a metric; of a negative count, take it out again."""
+        """Add the contribution of the unit to a metric; remove it for a negative count."""
         builder, receipt = self.ledger.builder, self.receipt
         builder.add_late_values(count * reading.late)
         builder.add_early_values(count * reading.early)
@@ -337,12 +337,12 @@ class ExposedUnit:
         exposed_at_ms: int | None,
         name: str | None = None,
     ) -> None:
-        """Add the products of what the unit counts for pairs of metrics, as `_put`.
+        """Add the products of its contributions to pairs of metrics, like `_put`.
 
         Args:
             readings: By metric.
             count, exposed_at_ms: As in `_put`.
-            name: Only of pairs with this metric; None for all.
+            name: Only pairs with this metric; None for all.
         """
         values = {
             metric: reading.value.total
@@ -358,15 +358,15 @@ class ExposedUnit:
 
 
 def exposed(at_ms: int) -> int:
-    """Return what is kept of a unit under its `$exposure` that was exposed at a time."""
+    """Return the `$exposure` entry of a unit that was exposed at a given time."""
     return at_ms + 1
 
 
 def _exposed_at(kept: int | None) -> int | None:
-    """Return when a unit was exposed first, by what is kept of it; None if it was not."""
+    """Return the first exposure of a unit from its entry; None without one."""
     return kept - 1 if kept else None
 
 
 def _place_of(key: int, place: int) -> int:
-    """Return the key of an observation, by that of its unit and metric and its number."""
+    """Return the key of an observation from that of its unit and metric and its index."""
     return (key ^ (place + 1) * _SPREAD) & KEY_MASK

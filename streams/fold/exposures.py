@@ -1,8 +1,8 @@
 """The one place where exposures are counted, and observations of units that count by exposure.
 
-An exposure of a unit of which nothing is remembered adds a unit to a cell, in any order with all
-others; most are such, and those of one bucket of the window are counted together. All else is
-counted in the order of the log after them, unit by unit (`exposed_units`).
+An exposure of a unit without entries adds a unit to a cell, and commutes with all others; most are
+such, and those of one bucket of the window are counted together. All other events are counted after
+them in the order of the log, unit by unit (`exposed_units`).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from streams.tallies.fields import Chance
 from streams.tallies.periods import tick_of
 
 TOGETHER_FROM = 32
-"""Events from which on counting new units together costs less than one by one."""
+"""Number of events from which batch counting of new units is faster."""
 
 
 def is_by_exposure(ledger: Ledger) -> bool:
@@ -56,8 +56,8 @@ def count_exposed(
         vectors: Features of their units, by row, where the receipt has any.
 
     Returns:
-        Which of the rows were taken, and by row why others of these are not counted; None stands
-        for a duplicate observation, and for an exposure after the first of its unit.
+        Which of the rows were handled, and the reasons by row for those not counted; None for a
+        duplicate observation, and for an exposure after the first of its unit.
     """
     exposing = by_exposure(ledgers)
     are_of = np.isin(rows.receipts.experiment[chosen], np.array(exposing, np.uint64))
@@ -89,10 +89,10 @@ def _count_new_units(
     ledgers: Mapping[int, Ledger],
     vectors: Mapping[int, Vector],
 ) -> NDArray[np.int64]:
-    """Count exposures of units of which nothing is remembered; return the rows that are left."""
+    """Count exposures of units without entries; return the remaining rows."""
     receipts = rows.receipts
     candidates = chosen[exposures_among(rows, chosen)]
-    # What comes before an exposure in the same records is counted in the order of the log.
+    # Events before an exposure in the same records are counted in the order of the log.
     done: list[NDArray[np.int64]] = []
     for experiment, ledger in ledgers.items():
         own = candidates[receipts.experiment[candidates] == np.uint64(experiment)]
@@ -111,7 +111,7 @@ def _count_new_units(
             ):
                 continue
             known = set(window.known(deadline, keys))
-            # The earliest of several exposures counts, which the order of the log need not be.
+            # The earliest of several exposures counts, which need not be the first in the log.
             identities = receipts.identity[piece]
             _, places, counts = np.unique(identities, return_inverse=True, return_counts=True)
             several = np.flatnonzero(counts[places] > 1).tolist()

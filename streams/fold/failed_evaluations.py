@@ -1,7 +1,7 @@
 """Snapshots of experiments whose evaluation has failed: a new lifecycle, and the last statistics.
 
-The lifecycle of an experiment follows from its commands alone, and is published whatever the
-statistics do. Nothing here computes any: a failure of the code that does must not be met again.
+The lifecycle of an experiment depends on its commands only, and is published even if its statistics
+fail. Nothing here computes statistics, so the failure cannot recur.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ _NOTHING = VariantReport(0, 0, 0.0, 0.0, 0.0, 0.0, 0.0, {})
 def failed_snapshot(
     experiment: Experiment, cells: Iterable[Cell], error: Exception, last: Snapshot | None
 ) -> Snapshot:
-    """Return what is published of an experiment that cannot be evaluated.
+    """Return the snapshot of an experiment that cannot be evaluated.
 
     Args:
-        experiment: As the commands have left it.
+        experiment: State after its commands.
         cells: Its newest cells.
         error: The error that ended the evaluation.
         last: The newest snapshot published before; None if it does not exist or had no statistics
@@ -74,7 +74,7 @@ def _failure(error: Exception, last: Snapshot) -> Failure:
 
 
 def _allocation(experiment: Experiment, last: Snapshot, version: int) -> Allocation:
-    """Return the weights in force: the last ones, unless a command has decided others.
+    """Return the weights in force: the last ones, unless a command has set others.
 
     Args:
         experiment: The experiment.
@@ -88,12 +88,12 @@ def _allocation(experiment: Experiment, last: Snapshot, version: int) -> Allocat
             promotion.version, promotion.weights(n_variants, definition.control_index)
         )
     if not definition.config.parameters.adaptive:
-        # It keeps its version, and with it every unit keeps its receipt.
+        # The version is kept, so that every unit keeps its receipt.
         return Allocation(experiment.fixed_version, fixed_weights(definition))
     if not _has_varied(experiment, last):
         return last.allocation
     known = [*last.allocation.weights, *[0] * len(definition.variants)]
-    # As much to one that is new as to the others on average; nothing to one that is stopped.
+    # A new variant gets the average weight of the others, a stopped one gets 0.
     average = ALLOCATION_TOTAL // len(definition.active)
     weights = integer_weights([known[index] or average for index in definition.active], 1)
     return Allocation(version, spread(weights, definition.active, len(definition.variants)))
@@ -106,7 +106,7 @@ def _has_varied(experiment: Experiment, last: Snapshot) -> bool:
 
 
 def _unknown(experiment: Experiment) -> Snapshot:
-    """Return the snapshot of an experiment of which no statistics were ever published."""
+    """Return the snapshot of an experiment without published statistics."""
     definition = experiment.definition
     n_variants = len(definition.variants)
     share = 1.0 / n_variants

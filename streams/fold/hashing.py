@@ -1,8 +1,8 @@
-"""Hashes of metric names and event ids, as they stand in the memory of a partition.
+"""Hashes of metric names and event ids, as kept in the memory of a partition.
 
 They have 60 bits, which Python keeps in 32 bytes instead of the 48 that 64 bits take. Among ten
 million entries of one window any two collide with a probability of 4.3e-5 (n**2 / 2**61); then two
-units are one, or one event is taken for a duplicate.
+units are merged, or an event is treated as a duplicate.
 """
 
 from __future__ import annotations

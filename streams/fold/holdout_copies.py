@@ -1,9 +1,9 @@
-"""Observations copied for holdouts: what a unit did counts there by whichever receipt it came.
+"""Observations copied for holdouts, which count observations by any receipt of a unit.
 
-A copy has the receipt that the unit has of the holdout, so it is counted in the partition of that
-receipt. It has the event id of the original, or else the place of it: so it counts once, however
-often it is made, and an event that is reported by the receipts of several experiments counts once
-if it has an id. A replay finds the copies in the log and makes none.
+A copy carries the unit's receipt of the holdout, so it is counted in the partition of that receipt.
+It has the event id of the original, or else one derived from its position: so repeated copies count
+once, and an event reported with receipts of several experiments counts once if it has an id. A
+replay reads the copies from the log and makes none.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ class Coverage:
             self._holdouts.pop(number, None)
 
     def observing(self) -> dict[int, tuple[Holdout, ...]]:
-        """Return the holdouts for which observations of each experiment, and holdout, count."""
+        """Return the holdouts that count the observations of each experiment or holdout."""
         return {
             number: tuple(
                 each
@@ -125,7 +125,7 @@ def copies_of(
     keyring: Keyring,
     coverage: Coverage,
 ) -> list[Observation]:
-    """Return the observations that some records are for holdouts.
+    """Return the copies of observations that holdouts count.
 
     Args:
         records: Records of one partition of `observations`, none of which is a copy.

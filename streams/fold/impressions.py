@@ -75,12 +75,12 @@ class ImpressionFold(PartitionFold):
         Args:
             offset: Offset of the record; at or below `last_offset` it is skipped.
             batch: The record.
-            timestamp_ms: Kafka timestamp of the record. An assignment that claims to be of a later
-                time moves no clock; None if that is not asked.
+            timestamp_ms: Kafka timestamp of the record. An assignment with a later time does not
+                advance the clock; None to skip this check.
 
         Returns:
-            What could not be counted: a sequence or a group that cannot be used, or units for which
-            there is no room left to remember them (one refusal for all of a group).
+            Refusals: of an invalid sequence or group, or of units that do not fit into the memory
+                (one refusal for all of a group).
 
         Raises:
             PlanMissingError: the plan of an experiment is not known; nothing has been counted.
@@ -213,7 +213,7 @@ def _chances(group: ImpressionGroup) -> Iterable[Chance]:
 
 
 def _values(group: ImpressionGroup) -> Iterable[bytes]:
-    """Return the values of every impression of a group in the dimensions."""
+    """Return the dimension values of every impression of a group."""
     return group.dimensions or repeat(b"", len(group.units))
 
 
@@ -241,7 +241,7 @@ def _check(group: ImpressionGroup, units: Mapping[Chance, int], n_variants: int)
                 f"propensity == {propensity}, must be in 1..{PROPENSITY_ONE}",
                 "groups.propensities",
             )
-        # Without a plan any bits may be those of an experiment that has so many variants.
+        # Without a plan, the number of variants is unknown, so any bits are accepted.
         if not weights or are_bits(weights, variant, n_variants or 8 * len(weights)):
             continue
         if not are_weights(weights, variant, propensity, len(weights)):
@@ -253,7 +253,7 @@ def _check(group: ImpressionGroup, units: Mapping[Chance, int], n_variants: int)
 
 
 def _vectors(group: ImpressionGroup) -> Sequence[Vector]:
-    """Return what was known of each unit; of none of them where nothing was of any."""
+    """Return the features of each unit; empty if no unit has any."""
     known = {packed: unpack(packed) for packed in set(group.features)}
     return [known[packed] for packed in group.features]
 
@@ -264,9 +264,9 @@ class _Admitted:
 
     Attributes:
         is_new: Which assignments count.
-        crossed: How many units are in a second variant by one of them.
-        unremembered: How many could not be remembered, and so do not count.
-        refused: Why; None if all could.
+        crossed: Number of units that one of them puts into a second variant.
+        unremembered: Number of units that did not fit into the memory and do not count.
+        refused: Reason; None if all fitted.
     """
 
     is_new: Sequence[bool]
@@ -301,7 +301,7 @@ class ImpressionFolding(Folding[ImpressionFold]):
         codec: How records are framed.
         keyring: Verifies the tags of the batches.
         limit: Units remembered per experiment and partition.
-        plan_of: Gives what is kept of every experiment.
+        plan_of: Returns the measurement plan of an experiment.
         only: The one experiment whose impressions are counted; None for all.
         listener: Called with what was counted.
     """
@@ -344,7 +344,7 @@ class ImpressionFolding(Folding[ImpressionFold]):
         Args:
             fold: State of their partition.
             records: The records.
-            is_due: Asked after every record whether to pause.
+            is_due: Called after every record; returns whether to pause.
         """
         result = FoldResult()
         for index, record in enumerate(records):

@@ -1,6 +1,6 @@
 """Records of `commands`, read for the measurement plans of the experiments that they start.
 
-A draft may be changed as a whole, so a plan is that of the start; no command after it changes one.
+A draft may be replaced as a whole, so the plan is that of the start; no later command changes it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class StartedPlans:
         self._drafts: dict[int, ExperimentState] = {}
 
     def get(self, experiment: int) -> Plan | None:
-        """Return the plan of an experiment that was started; None of any other one."""
+        """Return the plan of a started experiment; None for any other."""
         return self._plans.get(experiment)
 
     def take(self, records: Iterable[LogRecord], codec: Codec) -> None:
@@ -52,11 +52,11 @@ class StartedPlans:
                 self._settle(number)
 
     def settle(self, experiment: int, otherwise: Plan) -> None:
-        """Let the plan of an experiment be what it is by now.
+        """Fix the plan of an experiment to its current value.
 
         Args:
             experiment: The experiment.
-            otherwise: The plan of one that was not created.
+            otherwise: The plan to use if it was not created.
         """
         if experiment in self._drafts:
             self._settle(experiment)

@@ -1,7 +1,7 @@
-"""Observations counted as a plan wants them: bounded, by period, and with products of two metrics.
+"""Counting of observations by plan: bounded, by period, and with products of two metrics.
 
-Each change is the difference of what the unit counts after an event and before it. So the sums
-are those of the units as they are in the end, in whatever order their events came.
+Each change is the difference between the contributions of the unit after and before an event. So
+the sums depend only on the final state of the units, not on the order of events.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class CountedObservation(NamedTuple):
         value: The observation, in micro-units.
         at_ms: Time of the observation.
         vector: Features of the unit; None if it has none.
-        identity: Stands for the assignment, as in the keys of the window.
+        identity: Key of the assignment, as in the keys of the window.
         assigned_at_ms, window_s: Of the assignment.
         dimensions: Values of the unit in the dimensions, as in the receipt.
     """
@@ -53,7 +53,7 @@ class CountedObservation(NamedTuple):
 
 
 class Assigned(Protocol):
-    """An assignment whose unit is taken out."""
+    """An assignment whose unit is removed."""
 
     @property
     def chance(self) -> Chance:
@@ -99,7 +99,7 @@ class Measurement:
 
     Attributes:
         windows: Conversion window by metric, in seconds, of those that are counted by cohort, too.
-        spans: When observations count, by metric; others are left out before they come here.
+        spans: When observations count, by metric; others are excluded earlier.
         has_slices: Whether units are also counted by the values of their dimensions.
     """
 
@@ -151,7 +151,7 @@ class Measurement:
             accepted.check(metric, value)
 
     def are_single(self, metrics: Iterable[str]) -> bool:
-        """Return whether a first value of these metrics changes nothing but their own sums."""
+        """Return whether a first value of these metrics changes only their sums."""
         kept = None if self._by_period is None else self._by_period.metric
         return not any(metric == kept or metric in self._partners for metric in metrics)
 
@@ -167,7 +167,7 @@ class Measurement:
         ]
 
     def bounded(self, metrics: Sequence[str], values: list[int]) -> list[int]:
-        """Return the bounded values of units of which these are the only ones."""
+        """Return the bounded values of units with a single observation."""
         if not self._bounds:
             return values
         return [self._bounded(metric, value) for metric, value in zip(metrics, values, strict=True)]
@@ -233,7 +233,7 @@ class Measurement:
         return [(each.metric, each.metric_hash) for each in self._partners.get(metric, ())]
 
     def unit_value(self, metric: str, values: Sequence[int]) -> UnitValue | None:
-        """Return what a unit counts whose observations are these; None without any."""
+        """Return the contribution of a unit with these observations; None without any."""
         if not values:
             return None
         binary = sum(not value or value == MICRO for value in values)
@@ -250,12 +250,12 @@ class Measurement:
         vector: Vector | None,
         dimensions: bytes,
     ) -> None:
-        """Add what a unit counts for a metric; of a negative count, take it out again.
+        """Add the contribution of a unit to a metric; remove it for a negative count.
 
         Args:
             builder: The cell.
             key: Chance and metric.
-            value: What the unit counts.
+            value: Contribution of the unit.
             count: 1 or -1.
             begun_at_ms: Time from which it counts.
             delays_ms: Time of each of its observations since then.
@@ -291,7 +291,7 @@ class Measurement:
         metric: str | None,
         dimensions: bytes,
     ) -> None:
-        """Add the products of what a unit counts; of a negative count, take them out again.
+        """Add the products of the contributions of a unit; remove them for a negative count.
 
         Args:
             builder: The cell.
@@ -299,7 +299,7 @@ class Measurement:
             values: Its values in micro-units, by metric.
             count: 1 or -1.
             begun_at_ms: Time from which it counts.
-            metric: Only of pairs with this metric; None for all.
+            metric: Only pairs with this metric; None for all.
             dimensions: Values of the unit in the dimensions, as in the receipt.
         """
         for pair in self._pairs:
@@ -324,10 +324,10 @@ class Measurement:
         window_s: int,
         at_ms: int,
     ) -> None:
-        """Remember of an observation what a void of its unit needs besides its value.
+        """Store the data of an observation that a void of its unit needs besides its value.
 
         Args:
-            window: Has remembered the observation already.
+            window: Contains the observation already.
             variant, metric: Of the observation.
             identity, assigned_at_ms, window_s, at_ms: As in `CountedObservation`.
         """
@@ -344,7 +344,7 @@ class Measurement:
 
         Args:
             builder: The cell.
-            window: Has remembered the observation already.
+            window: Contains the observation already.
             counted: The observation.
         """
         variant, propensity, weights, metric = counted.key
@@ -413,14 +413,14 @@ class Measurement:
         metric: str,
         known: ObservedUnit,
     ) -> None:
-        """Take out of a cell what a unit counts for in a metric.
+        """Remove the contribution of a unit to a metric from a cell.
 
         Args:
             builder: The cell.
-            window: Knows what the unit has of the other metrics.
+            window: Has the values of the unit for the other metrics.
             unit: The unit.
             metric: The metric.
-            known: What was counted of the unit.
+            known: Counted observations of the unit.
         """
         variant = unit.chance[0]
         key = (*unit.chance, metric)
@@ -447,7 +447,7 @@ class Measurement:
             builder.sums.add_period_unit(variant, value, -1, unit.assigned_at_ms, arrivals)
         for partner in self._partners.get(metric, ()):
             if metric != partner.pair[0]:
-                continue  # taken out with the first metric of the pair
+                continue  # removed with the first metric of the pair
             other = window.total(
                 unit.assigned_at_ms,
                 unit.window_s,
@@ -461,6 +461,6 @@ class Measurement:
 
 
 def _by_bucket(buckets: Iterable[int]) -> list[int]:
-    """Return how many there are in each bucket."""
+    """Return the number in each bucket."""
     counts = Counter(buckets)
     return [counts[bucket] for bucket in range(max(counts, default=-1) + 1)]

@@ -1,7 +1,7 @@
-"""Slots for metrics: so many of one experiment are counted in one partition.
+"""Slots for metrics: the limit of metrics per experiment and partition.
 
-A declared metric always has its slot. Another one takes a free slot with the first observation of
-it that counts, and the memory of the partition keeps which assignment that was of.
+A declared metric always has its slot. An undeclared metric takes a free slot with its first counted
+observation, and the memory of the partition keeps the assignment of that observation.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ MAX_CELL_METRICS = 8_192
 refused: with 350 bytes for each of them a cell fits its topic."""
 
 MAX_OPENED = 8
-"""Metrics that are not declared and that one assignment may be the first to bring. So no single
-receipt takes up the slots of all."""
+"""Undeclared metrics that one assignment may introduce, so that no single receipt can exhaust the
+slots."""
 
 
 def check_slot(ledger: Ledger, metric: str, identity: int) -> None:
     """Refuse a metric that is neither declared nor counted yet, if there is no slot for it.
 
     Raises:
-        EventError: all slots are taken, or the assignment has brought as many metrics as it may
+        EventError: all slots are taken, or the assignment has introduced as many metrics as it may
             (`TOO_MANY_METRICS`).
     """
     slots = slots_of(0 if ledger.plan is None else ledger.plan.n_variants)
@@ -50,12 +50,12 @@ def check_slot(ledger: Ledger, metric: str, identity: int) -> None:
 
 
 def have_slots(ledger: Ledger, metrics: Collection[str]) -> bool:
-    """Return whether these new metrics get slots in whatever order they come, and from whomever."""
+    """Return whether these new metrics get slots regardless of order and assignment."""
     return not metrics or len(ledger.metric_hashes) + len(metrics) <= MAX_OPENED
 
 
 def take_slot(ledger: Ledger, metric: str, identity: int) -> None:
-    """Give a slot to a metric that is not declared, for an observation that counts."""
+    """Assign a slot to an undeclared metric, for a counted observation."""
     metric_hash = ledger.metric_hashes[metric] = hash_of(metric)
     ledger.openers[metric] = identity & KEY_MASK
     ledger.window.mark(metric_hash, identity & KEY_MASK)
@@ -64,8 +64,8 @@ def take_slot(ledger: Ledger, metric: str, identity: int) -> None:
 def recall_slots(ledger: Ledger) -> None:
     """Restore which metrics have slots, once the cell and the window of a ledger are restored.
 
-    A cell may be ahead of the progress, and the window is not: so it is decided again, and as
-    before, which metric had a slot when.
+    A cell may be ahead of the progress, while the window is not: so slots are assigned again, in
+    the same order as before.
     """
     cell = ledger.builder.cell
     tallies = () if cell is None else cell.variants.values()
@@ -78,7 +78,7 @@ def recall_slots(ledger: Ledger) -> None:
 
 
 def slots_of(n_variants: int) -> int:
-    """Return how many metrics an experiment has slots for before one is refused.
+    """Return the number of metric slots of an experiment.
 
     >>> slots_of(2), slots_of(42), slots_of(256), slots_of(0)
     (64, 64, 10, 64)

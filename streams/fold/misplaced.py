@@ -1,9 +1,9 @@
-"""Observations in a partition that their receipts do not belong to: of another partitioner.
+"""Observations in the wrong partition, written with a different partitioner.
 
-They are never counted where they are, since the same event may be in the partition of its receipt
-as well, and only that one would notice. A copy is sent there. It has the time of the original, and
-where that had no event id the origin takes its place: so a copy counts once, however often it is
-made, and a replay, which meets the original and its copies, counts what the workers counted.
+They are never counted there, since the same event may also be in the partition of its receipt,
+where duplicates are detected. A copy is sent to that partition. It has the time of the original
+and, without an event id, its origin as the id: so repeated copies count once, and a replay, which
+reads the original and its copies, counts the same as the workers.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ class MisplacedObservation:
     """An observation that was read from a partition other than its receipt's.
 
     Attributes:
-        partition: Where it belongs.
+        partition: Partition of its receipt.
         origin: Where it was read, as `topic:partition:offset:index`, the topic without prefix.
         timestamp_ms: Kafka timestamp of the record it was read in.
-        observation: What is to be sent to `partition`.
+        observation: Observation to send to `partition`.
     """
 
     partition: int

@@ -25,11 +25,11 @@ from streams.wire.plain_observations import PLAIN_START, read_plain_observations
 from streams.wire.records import TIME_LIMIT_MS
 
 VECTORIZED_FROM = 32
-"""Records from which on reading the plain ones together costs less than one by one."""
+"""Number of records from which batch decoding of plain ones is faster."""
 
 CHUNK_BYTES = 1 << 20
-"""Size of the records that are folded together at most, unless a single one is larger: some 0.05 s
-of work, and 7,000 clicks, of which each costs no less where there are more."""
+"""Maximum size of records folded together, unless a single one is larger: about 0.05 s of work, or
+7,000 clicks, beyond which batches are no more efficient."""
 
 COST_OF_OTHERS = 16
 """Cost of a byte that is no plain observation's over that of one that is. A plain observation has
@@ -40,12 +40,12 @@ _offset, _timestamp, _value = attrgetter("offset"), attrgetter("timestamp"), att
 
 @dataclass(frozen=True, slots=True)
 class DecodedRecords:
-    """Records of observations that follow each other, as they were read.
+    """Decoded consecutive records of observations.
 
     Attributes:
         offsets, timestamps_ms: Offset and Kafka timestamp of each record.
         columns: Their observations.
-        refused: What could not be read, by index of the record.
+        refused: Refusals of unreadable parts, by index of the record.
         sequences: Incarnation and sequence of numbered batches, by index of the record.
         ends: Experiment whose end a record is, by index of the record in ascending order.
         sizes: Events of records that do not have one, by index of the record.
@@ -132,7 +132,7 @@ def _decode(record: LogRecord, codec: Codec, keyring: Keyring, partition: int) -
 
 
 def _members(batch: ObservationBatch) -> tuple[list[tuple[int, Observation]], list[Refusal]]:
-    """Return the observations of a batch with their places, and its members that are errors."""
+    """Return the observations of a batch with their places, and its invalid members."""
     found: list[tuple[int, Observation]] = []
     errors: list[Refusal] = []
     for place, each in enumerate(batch.observations):

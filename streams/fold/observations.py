@@ -112,7 +112,7 @@ class ObservationFold(PartitionFold):
         return FoldedRecords(count, refused)
 
     def take_misplaced(self) -> list[MisplacedObservation]:
-        """Return what belongs to other partitions, of the records folded since the last call."""
+        """Return the misplaced observations of the records folded since the last call."""
         found, self._misplaced = self._misplaced, []
         return found
 
@@ -187,7 +187,7 @@ class ObservationFold(PartitionFold):
     def _admit_sequences(
         self, read: DecodedRecords, begin: int, end: int, refused: dict[int, list[Refusal]]
     ) -> list[int]:
-        """Return the numbered batches among records [begin, end) that are not to be counted."""
+        """Return the numbered batches among records [begin, end) to skip."""
         passed = []
         for record, (incarnation, sequence) in read.sequences.items():
             if not begin <= record < end:
@@ -230,7 +230,7 @@ def _usable(
     exposing: Sequence[int],
     refused: dict[int, list[Refusal]],
 ) -> tuple[NDArray[np.int64], dict[int, Vector]]:
-    """Return the rows that can be counted by what their receipts say, and features by row."""
+    """Return the rows that their receipts allow to be counted, and features by row."""
     vectors: dict[int, Vector] = {}
     unusable = []
     windows = np.ones(len(places), np.int64)
@@ -278,7 +278,7 @@ class ObservationFolding(Folding[ObservationFold]):
         codec: How records are framed.
         keyring: Verifies the receipts.
         limit: Events remembered per experiment and partition.
-        plan_of: Gives what is kept of every experiment.
+        plan_of: Returns the measurement plan of an experiment.
         partitions: Partitions of the topic; None to count observations wherever they are.
         only: The one experiment whose observations are counted; None for all.
         listener: Called with what was counted.
@@ -326,7 +326,7 @@ class ObservationFolding(Folding[ObservationFold]):
         Args:
             fold: State of their partition.
             records: The records.
-            is_due: Asked after every `observation_records.CHUNK_BYTES` whether to pause.
+            is_due: Called after every `observation_records.CHUNK_BYTES`; returns whether to pause.
         """
         result = FoldResult()
         for start, stop in chunks(records, fold.last_offset):

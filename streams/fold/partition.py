@@ -1,11 +1,11 @@
 """State of one source partition, and its recovery.
 
-The state is the cells, the windows and the sequences up to one offset. `take_changes` gives out
-what changed, to be written in any order, and then the progress, to be written last and alone. A
-process that dies in between leaves cells and segments that are ahead of the progress. On `restore`,
-segments ahead are left out, so that windows and sequences are exactly those of the progress; cells
-ahead are kept, and records up to their offsets advance windows and sequences again without being
-added again. What counts depends on windows and sequences alone, so it comes out as it did before.
+The state is the cells, the windows and the sequences up to one offset. `take_changes` returns the
+changes, to be written in any order, and the progress, to be written last and alone. A process that
+dies in between leaves cells and segments ahead of the progress. On `restore`, segments ahead are
+ignored, so that windows and sequences are exactly those of the progress; cells ahead are kept, and
+records up to their offsets advance windows and sequences again without being added again. Counting
+depends only on windows and sequences, so the result is the same.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Changes:
 
 
 def archived(experiment: int) -> EventError:
-    """Return the error of an event of an experiment that has ended."""
+    """Return the error of an event of an ended experiment."""
     return EventError(
         "EXPERIMENT_ARCHIVED",
         f"{experiment_id(experiment)} was archived, and its time for late events has passed",
@@ -85,11 +85,11 @@ class Ledger:
         self.metric_hashes: dict[str, int] = {}
         """Hash of every metric that is declared or has been counted, by name."""
         self.openers: dict[str, int] = {}
-        """Which assignment came first with a metric that is not declared, by name."""
+        """Assignment that introduced each undeclared metric, by name."""
 
 
 class PartitionFold:
-    """State of one source partition; subclasses say how a record is folded into it.
+    """State of one source partition; subclasses define how a record is folded into it.
 
     Args:
         partition: The partition.
@@ -162,7 +162,7 @@ class PartitionFold:
             self._recall(ledger)
 
     def _recall(self, ledger: Ledger) -> None:
-        """Complete what is known of an experiment, once its cell and its window are restored."""
+        """Complete the ledger of an experiment once its cell and window are restored."""
 
     @property
     def partition(self) -> int:
@@ -177,20 +177,20 @@ class PartitionFold:
                 yield ledger.builder.cell
 
     def skip(self, offset: int) -> None:
-        """Skip the record at `offset`, which holds nothing that could be folded."""
+        """Skip the record at `offset`, which holds nothing to fold."""
         self.last_offset = max(self.last_offset, offset)
 
     def end(self, offset: int, experiment: int) -> None:
-        """End an experiment at the record at `offset`: forget it, and refuse all that follows.
+        """End an experiment at the record at `offset`: drop its state, and refuse later events.
 
-        So state does not grow with the experiments there ever were. What is refused follows from
-        the log alone, since the end is a record of the partition.
+        So state does not grow with the number of past experiments. Refusals depend on the log only,
+        since the end is a record of the partition.
         """
         if offset <= self.last_offset:
             return
         self.last_offset = offset
-        # Of an end that is logged again the first one holds: an entry that says the second offset
-        # would be skipped as ahead of a progress before it.
+        # If an end is logged again, the first one holds: an entry with the second offset would be
+        # ignored as ahead of an earlier progress.
         self._newly_ended[experiment] = self._ended.setdefault(experiment, offset)
         self._touched.pop(experiment, None)
         self._restored.pop(experiment, None)
@@ -203,7 +203,7 @@ class PartitionFold:
         return experiment in self._ended
 
     def _check_going_on(self, experiment: int) -> None:
-        """Return if an experiment has not ended.
+        """Refuse events of an experiment that has ended.
 
         Raises:
             EventError: it has (`EXPERIMENT_ARCHIVED`).
@@ -226,7 +226,7 @@ class PartitionFold:
         self._restored.clear()
         self._touched.clear()
         ended, self._newly_ended = self._newly_ended, {}
-        # What was left out at the restore may have been rewritten since.
+        # Segments ignored at the restore may have been rewritten since.
         live = {segment.key for segment in segments}
         return Changes(
             Progress(self.last_offset, self._guard.encode()),
@@ -243,18 +243,18 @@ class PartitionFold:
         return [cell for _, ledger in sorted(touched.items()) if (cell := ledger.builder.freeze())]
 
     def discard_window_changes(self) -> None:
-        """Forget what `take_changes` would have written of windows, which then cannot be restored.
+        """Discard changes of windows, which then cannot be restored.
 
-        Where they need not be, this limits the memory for changes to that of a batch.
+        Folds that are never restored limit the memory of changes to that of a batch.
         """
         for ledger in self._touched.values():
             ledger.window.discard_changes()
 
     def _ledger(self, experiment: int) -> Ledger:
-        """Return what is known of an experiment, to be changed.
+        """Return the ledger of an experiment for modification.
 
         Raises:
-            PlanMissingError: its plan is not known.
+            PlanMissingError: its plan is unknown.
         """
         ledger = self._ledgers.get(experiment)
         if ledger is None or ledger.plan is None:

@@ -1,8 +1,8 @@
-"""Units and their observations one by one, as many as are counted and no others.
+"""Recorders of individual units and observations: exactly the counted ones.
 
-The folds decide what counts, by sequences, windows and attribution, and call these with it. So what
-is recorded is exactly what the tallies are the sums of. Events of other experiments decide nothing
-about this one, and are skipped.
+The folds decide what counts, by sequences, windows and attribution, and call these recorders with
+it. So the records are exactly the terms of the tallies. Events of other experiments do not affect
+this one, and are skipped.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ class Assignments:
         units: 64-bit unit hash.
         variants, propensities, assigned_at_ms: As in `ImpressionGroup`.
         contexts: Features of each unit, as a place in `features`.
-        features: Different features that units had, packed as in `ImpressionGroup`; the first are
-            those of a unit of which nothing is known.
+        features: Distinct features of units, packed as in `ImpressionGroup`; the first are those of
+            a unit without known features.
         places: Weights of each unit, as a place in `weights`.
-        weights: Different weights that receipts say, packed likewise; the first are of one that
-            says none.
+        weights: Distinct weights in receipts, packed in the same way; the first are those of a
+            receipt without weights.
     """
 
     units: array[int] = field(default_factory=_unsigned)
@@ -80,8 +80,8 @@ class Values:
         units, variants, assigned_at_ms: Of the assignment, as its receipt says.
         values: Micro-units.
         observed_at_ms: Time of the observation.
-        voided_units, voided_variants: Assignments that were voided: what is recorded of them,
-            before and after, does not count.
+        voided_units, voided_variants: Voided assignments: their records, before and after, do not
+            count.
     """
 
     metric: str
@@ -114,7 +114,7 @@ class Values:
 class Exposures:
     """Exposures and observations of one metric, of an experiment that counts by exposure.
 
-    Which of them count is known once all were read, so they are recorded as they come.
+    Which of them count is known only at the end, so all are recorded.
 
     Attributes:
         metric: The metric.

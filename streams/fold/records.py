@@ -38,12 +38,12 @@ class FoldResult:
     """Result of folding records.
 
     Attributes:
-        events: How many events they had, repeated and refused ones too.
-        refused: What could not be counted, by the index of its record: one refusal for each code.
+        events: Number of their events, including repeated and refused ones.
+        refused: Refusals by the index of the record: one for each code.
         awaits: Experiment whose plan must be known before the next record of the partition can be
             folded; None if all are.
         misplaced: Observations that belong to other partitions, to be sent there.
-        is_paused: Whether it stopped because a pause was due; those after `last_offset` are left.
+        is_paused: Whether it stopped because a pause was due; records after `last_offset` remain.
     """
 
     events: int = 0
@@ -54,41 +54,41 @@ class FoldResult:
 
 
 def never() -> bool:
-    """Return that no pause is due."""
+    """Return False: a pause is never due."""
     return False
 
 
 class Folding(ABC, Generic[FoldT]):
     """Stateless fold of the records of one topic into the state of their partition.
 
-    Any exception while a record is decoded or folded is the error of that record, or of the event
-    in it that raised it: it is refused, and the others count. What was remembered of it before it
-    failed stays so, which is the same in every process that folds the same log.
+    Any exception while a record is decoded or folded is attributed to that record, or to the event
+    in it that raised it: it is refused, and the others count. Entries it added before the failure
+    remain, identically in every process that folds the same log.
     """
 
     @abstractmethod
     def new_fold(self, partition: int) -> FoldT:
-        """Return the state of a partition that nothing was read of."""
+        """Return the initial state of a partition."""
 
     @abstractmethod
     def fold(
         self, fold: FoldT, records: Sequence[LogRecord], is_due: Callable[[], bool] = never
     ) -> FoldResult:
-        """Fold records that follow each other; those at or below `fold.last_offset` are skipped.
+        """Fold consecutive records; those at or below `fold.last_offset` are skipped.
 
         Args:
             fold: State of their partition.
             records: The records.
-            is_due: Asked after records, or after some megabyte of them, whether to pause. It
-                changes nothing of what is counted, since any batches give the same.
+            is_due: Called after records, or after about a megabyte of them; returns whether to
+                pause. Pauses do not affect the counts, since results are independent of batching.
         """
 
 
 def decoded(decode: Callable[[bytes | None], BatchT], record: LogRecord) -> BatchT:
-    """Return what a record was decoded to.
+    """Return the decoded value of a record.
 
     Raises:
-        EventError: it cannot be, for whatever reason.
+        EventError: decoding failed, for any reason.
     """
     try:
         return decode(record.value)

@@ -1,4 +1,4 @@
-"""Events that were not counted, and why; of a record, one entry for each reason."""
+"""Events that were not counted: one entry for each record and reason."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from streams.model.errors import EventError, quoted
 from streams.model.events import MAX_RANGES
 
 FOLD_FAILED = "FOLD_FAILED"
-"""Code of an event on which the code that counts it broke: a fault of ours, not of its sender."""
+"""Code of an event that failed because of an internal error, not because of its sender."""
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Events of one record that were not counted, and why.
+    """Events of one record that were not counted for the same reason.
 
     Attributes:
         index: Place of the first one within the record; impressions count through all groups.
-        error: What is wrong with it.
-        count: How many events were refused with the same code.
+        error: Reason of the refusal.
+        count: Number of events refused with the same code.
         ranges: First and last index of each run of them, ascending; empty for one event.
     """
 
@@ -30,7 +30,7 @@ class Refusal:
 
 
 def refusal(index: int, error: Exception) -> Refusal:
-    """Return the refusal of an event, whatever was raised while it was counted."""
+    """Return the refusal of an event for any exception raised while counting it."""
     if isinstance(error, EventError):
         return Refusal(index, error)
     failure = EventError(FOLD_FAILED, f"{type(error).__name__}: {quoted(str(error))}")
@@ -39,9 +39,9 @@ def refusal(index: int, error: Exception) -> Refusal:
 
 
 def by_code(refusals: Sequence[Refusal]) -> tuple[Refusal, ...]:
-    """Return the refusals of one record's events, put together by code.
+    """Return the refusals of one record's events, grouped by code.
 
-    Their errors keep no traceback: its frames would keep all that the record was decoded to.
+    Their errors carry no traceback: its frames would keep the decoded record alive.
     """
     if len(refusals) == 1:
         refusals[0].error.__traceback__ = None

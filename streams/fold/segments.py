@@ -1,8 +1,8 @@
-"""Storage of deduplication windows: packed pieces that are written once and can be read twice.
+"""Storage of deduplication windows: packed, immutable pieces that can be read repeatedly.
 
-A segment holds what some entries were at one offset, not what was added, so reading it again
-changes nothing. A segment is never changed; once the segments of a bucket cost twice what the
-bucket itself would, it is written whole and they are forgotten. Layout, big-endian:
+A segment holds the values of some entries at one offset, not increments, so reading it again
+changes nothing. A segment is never changed; once the segments of a bucket cost twice as much as the
+bucket itself, the bucket is written as a whole and they are dropped. Layout, big-endian:
 
     version u8 (1) | experiment u64 | deadline i64 | horizon i64 | parts u16 | n u32 | m u32
     width u8 | n keys u64 | their n values, u64 (width 8) or i128 (width 16) | m keys u64 of value 0
@@ -31,11 +31,11 @@ _SMALL_LIMIT = 1 << 64
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A packed piece of a window, as the engine keeps it.
+    """A packed piece of a window, as it is stored.
 
     Attributes:
         key: Name of the piece, unique within the source and its partition.
-        last_offset: Offset up to which it is true.
+        last_offset: Offset up to which it is valid.
         body: The packed piece.
     """
 
@@ -89,11 +89,11 @@ class Piece:
 
     @classmethod
     def unpack(cls, body: bytes) -> Self:
-        """Return what `pack` has packed.
+        """Return the piece packed by `pack`.
 
         Raises:
             NewerEntryError: a newer release packed it.
-            DamagedEntryError: nothing was packed so.
+            DamagedEntryError: it is not a packed piece.
         """
         if body[:1] > bytes([_VERSION]):
             raise NewerEntryError(f"a segment of version {body[0]}")
@@ -133,7 +133,7 @@ def _are_small(entries: Mapping[int, int]) -> bool:
 
 
 def chunks(entries: dict[int, int]) -> list[dict[int, int]]:
-    """Return entries cut into mappings of at most `MAX_ENTRIES`."""
+    """Return entries split into mappings of at most `MAX_ENTRIES`."""
     if len(entries) <= MAX_ENTRIES:
         return [entries]
     items = iter(entries.items())

@@ -1,4 +1,4 @@
-"""Units counted by the values of their dimensions as well."""
+"""Counts of units by the values of their dimensions."""
 
 from __future__ import annotations
 

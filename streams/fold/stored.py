@@ -1,8 +1,7 @@
 """An experiment as its table entry: JSON with the definition as its author wrote it.
 
-An entry says the lowest version of this format that holds it, and a worker that does not know that
-version refuses to start over it. A key that comes with a later version is written only where it
-says something.
+An entry carries the lowest version of this format that can hold it, and a worker that does not know
+that version refuses to start. A key of a later version is written only if it is not empty.
 """
 
 from __future__ import annotations
@@ -29,13 +28,13 @@ _OF_ANSWERS = tuple(each.name for each in fields(Answer) if each.name != "experi
 
 @dataclass(frozen=True, slots=True)
 class StoredExperiment:
-    """Experiment as the commands have left it.
+    """State of an experiment after its commands.
 
     Attributes:
         experiment: Definition and lifecycle.
         answers: Answers to the last commands, oldest first.
         archived_at_ms: When it was archived; None before.
-        is_ended: Whether it has ended; then nothing else is kept of it.
+        is_ended: Whether it has ended; then nothing else is kept.
         entries: History of its commands, oldest first.
     """
 
@@ -65,7 +64,7 @@ def encode_stored(stored: StoredExperiment) -> bytes:
     return orjson.dumps(
         {
             "format": version_of(definition),
-            "number": str(experiment.number),  # beyond what JSON numbers are trusted with
+            "number": str(experiment.number),  # beyond the safe range of JSON numbers
             "definition": definition.model_dump(
                 by_alias=True, mode="json", exclude=unused(definition)
             ),
@@ -97,9 +96,9 @@ def decode_stored(body: bytes) -> StoredExperiment:
     """Return the experiment in a table entry; the inverse of `encode_stored`.
 
     Raises:
-        NewerEntryError: a newer release wrote it, and this one would lose what it says.
+        NewerEntryError: a newer release wrote it, and this one would lose fields.
         InputError: its definition cannot be used.
-        DamagedEntryError: it is no such entry.
+        DamagedEntryError: it is not such an entry.
     """
     try:
         return _decoded(body)

@@ -20,18 +20,18 @@ from streams.wire.observation_columns import NOT_GIVEN, ObservationColumns
 
 @dataclass(frozen=True, slots=True, eq=False)
 class VerifiedObservations:
-    """Observations and what their receipts say, one row each; an invalid row means nothing.
+    """Observations with the content of their receipts, one row each; invalid rows are undefined.
 
     Attributes:
         read: The observations as they were read.
-        receipts: What their receipts say.
-        errors: Why a receipt is not valid, by row.
+        receipts: Content of their receipts.
+        errors: Errors of invalid receipts, by row.
         home_partitions: Partition that the receipt belongs to; None where any partition counts it.
-        is_attributable: Whether the observation is of a time that its receipt allows.
+        is_attributable: Whether its receipt allows the time of the observation.
         offsets: Offset of the record.
         timestamps_ms: Kafka timestamp of the record.
-        observed_at_ms: Time of the observation; a time that has not come counts as the latest one
-            that clocks allow, so it moves no clock.
+        observed_at_ms: Time of the observation; a future time is clipped to the latest one that
+            clock skew allows, so that it does not advance the clock.
         keys: Key of the unit and the metric in the memory of the partition.
         events: Hash of the event id; 0 when the sender gave none.
         void_reasons: Reason by index of the metric, of the metrics that void assignments.
@@ -54,13 +54,13 @@ class VerifiedObservations:
         return np.isin(self.read.metrics[rows], list(self.void_reasons))
 
     def heavy_unit(self, row: int, events: int) -> HeavyUnit:
-        """Return the unit of a row, which has so many observations of its metric."""
+        """Return the unit of a row with its number of observations of its metric."""
         metric = self.read.names[int(self.read.metrics[row])]
         unit = int(self.receipts.unit[row])
         return HeavyUnit(self.read.assignment_id(row), metric, unit, events)
 
     def is_within(self, rows: NDArray[np.int64], windows: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Return whether rows are of a time within so many attribution windows."""
+        """Return whether rows are within a number of attribution windows."""
         observed = self.read.observed_at_ms[rows]
         observed = np.where(observed == NOT_GIVEN, self.timestamps_ms[rows], observed)
         age_ms = observed - self.receipts.assigned_at_ms[rows]
@@ -68,7 +68,7 @@ class VerifiedObservations:
         return _are_within(age_ms, spans_ms)
 
     def check_attribution(self, row: int, windows: int = 1) -> None:
-        """Refuse a row that its assignment cannot have caused.
+        """Refuse a row outside the attribution of its assignment.
 
         Args:
             row: The row.
@@ -97,7 +97,7 @@ class VerifiedObservations:
         """Return the features in the receipt of a row of `receipts.features`.
 
         Raises:
-            EventError: they are not those of any vector.
+            EventError: they are not a valid vector.
         """
         return unpack(self.receipts.features[row])
 
@@ -125,7 +125,7 @@ def verify(
     is_attributable = _are_within(age_ms, window_ms)
     reasons = dict(enumerate(map(void_reason, read.names)))
     void_reasons = {metric: reason for metric, reason in reasons.items() if reason is not None}
-    if void_reasons:  # of an assignment of any time that is remembered
+    if void_reasons:  # of an assignment of any time in memory
         is_attributable |= np.isin(read.metrics, list(void_reasons))
     metric_hashes = np.array([hash_of(name) for name in read.names], np.uint64)
     return VerifiedObservations(
@@ -144,7 +144,7 @@ def verify(
 
 
 def _are_within(age_ms: NDArray[np.int64], spans_ms: NDArray[np.int64]) -> NDArray[np.bool_]:
-    # As `check_attribution`, which also says what is wrong.
+    # Like `check_attribution`, which also reports the reason.
     is_within: NDArray[np.bool_] = (age_ms >= -CLOCK_SKEW_MS) & (
         (spans_ms == 0) | (age_ms <= spans_ms)
     )

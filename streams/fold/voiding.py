@@ -1,9 +1,9 @@
-"""Voided units: everything that one assignment counts for, taken out again.
+"""Voided units: removal of all contributions of an assignment.
 
-The window knows what the unit has of every metric, and the receipt says the rest. So a unit is
-taken out of the cell of its observations alone, exactly, also of what the cells of impressions
-hold: those are added to it. Observations of the unit that come later do not count, and a void that
-comes first takes out what is not there yet: tallies do not depend on which comes first.
+The window has the contribution of the unit to every metric, and the receipt has the rest. So a unit
+is removed exactly, by subtraction in the cell of its observations, including what cells of
+impressions hold, since both are added. Later observations of the unit do not count, and a void that
+precedes its impression subtracts in advance: tallies do not depend on the order.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from streams.tallies.variant_sums import UnitValue
 
 
 class VoidedAssignment(NamedTuple):
-    """An assignment that is to be taken out.
+    """An assignment to remove.
 
     Attributes:
         offset, timestamp_ms: Of the record.
-        reason: Why.
+        reason: Reason of the void.
         chance: Of the assignment.
         vector: Features of the unit; None if it has none.
-        identity: Stands for the assignment, as in the keys of the window.
+        identity: Key of the assignment, as in the keys of the window.
         assigned_at_ms, window_s: Of the assignment.
         dimensions: Values of the unit in the dimensions, as in the receipt.
     """
@@ -51,16 +51,15 @@ class VoidedAssignment(NamedTuple):
 
 
 def void_unit(ledger: Ledger, void: VoidedAssignment) -> bool:
-    """Take a unit out of all that is counted; return False if it was taken out before.
+    """Remove a unit from all counts; return False if it was removed before.
 
     Args:
         ledger: Of its experiment.
         void: The assignment.
 
     Raises:
-        EventError: the assignment is so old that what it counts for is not remembered any more
-            (`VOID_TOO_LATE`), or there is no room to remember that it was voided
-            (`DEDUPLICATION_WINDOW_FULL`).
+        EventError: the assignment is so old that its contribution is no longer known
+            (`VOID_TOO_LATE`), or no room is left to record the void (`DEDUPLICATION_WINDOW_FULL`).
     """
     window, builder = ledger.window, ledger.builder
     is_by_exposure = ledger.plan is not None and ledger.plan.by_exposure
@@ -83,7 +82,7 @@ def void_unit(ledger: Ledger, void: VoidedAssignment) -> bool:
         builder.add_duplicate(void.offset)
         return False
     if is_by_exposure:
-        # As impressions move the clock.
+        # Impressions advance the clock in the same way.
         builder.add_event(void.offset, min(void.assigned_at_ms, void.timestamp_ms + CLOCK_SKEW_MS))
         receipt = ReceiptOfUnit(
             void.offset,
@@ -117,7 +116,7 @@ def void_unit(ledger: Ledger, void: VoidedAssignment) -> bool:
 def _take_out_unit(ledger: Ledger, void: VoidedAssignment) -> None:
     builder, plan = ledger.builder, ledger.plan
     offset, chance, at_ms = void.offset, void.chance, void.assigned_at_ms
-    seen_ms = min(at_ms, void.timestamp_ms + CLOCK_SKEW_MS)  # as impressions move the clock
+    seen_ms = min(at_ms, void.timestamp_ms + CLOCK_SKEW_MS)  # as impressions advance the clock
     builder.remove_unit(offset, chance, seen_ms, void.vector)
     if plan is None:
         return

@@ -1,9 +1,9 @@
-"""The memory of a deduplication window: entries that are bounded in number and forgotten in time.
+"""The memory of a deduplication window: entries bounded in number and time.
 
 Entries live in buckets of the assignment's time (`streams.fold.buckets`). The *horizon* is the time
-up to which deadlines have passed, and moves on when a bucket is opened. What lies behind it is
-forgotten, and refused from then on rather than counted twice. All of that happens at the event that
-causes it, so it does not depend on how events were batched.
+up to which deadlines have passed, and advances when a bucket is opened. Buckets behind it are
+evicted, and their events are refused from then on rather than counted twice. All of this happens at
+the event that causes it, so it does not depend on batching.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from streams.fold.buckets import NO_DEADLINE, Bucket, deadline_of
 from streams.fold.segments import Piece, Segment
 from streams.model.errors import EventError
 
-_MARKS = (1 << 63) - 2  # stands where a segment of a bucket has its deadline
-_EVICTED = 1  # the mark of the last deadline that was forgotten for lack of room
+_MARKS = (1 << 63) - 2  # in place of the deadline in a segment
+_EVICTED = 1  # mark of the last deadline evicted for lack of room
 
 
 class WindowFullError(EventError):
-    """An event cannot be counted because the memory was too small for all that must be kept."""
+    """An event cannot be counted because the memory was too small."""
 
 
 class WindowMemory:
@@ -31,7 +31,7 @@ class WindowMemory:
         limit: Entries kept at most.
 
     Attributes:
-        horizon: Buckets with a deadline at or before it are forgotten.
+        horizon: Buckets with a deadline at or before it are evicted.
     """
 
     __slots__ = (
@@ -56,19 +56,19 @@ class WindowMemory:
         self._obsolete: list[str] = []
 
     def keep(self, assigned_at_ms: int, window_s: int, key: int, value: int, now_ms: int) -> None:
-        """Keep a number of an assignment for as long as its observations are remembered.
+        """Keep a number for an assignment as long as its observations are kept.
 
         Args:
             assigned_at_ms: Time of the assignment.
             window_s: Attribution window of the assignment; 0 for no limit.
-            key: In 0..KEY_MASK, and of no unit.
+            key: In 0..KEY_MASK, and not the key of a unit.
             value: In [-2**126, 2**126].
-            now_ms: Time that the broker's clock has reached at least.
+            now_ms: Lower bound of the broker's clock.
 
         Raises:
-            EventError: the bucket has been forgotten (`DEDUPLICATION_WINDOW_PASSED`), or nothing
-                older is left to make room (`DEDUPLICATION_WINDOW_FULL`). A `WindowFullError` if
-                more memory would have helped.
+            EventError: the bucket was evicted (`DEDUPLICATION_WINDOW_PASSED`), or nothing older is
+                left to evict (`DEDUPLICATION_WINDOW_FULL`). A `WindowFullError` if more memory
+                would have helped.
         """
         deadline = deadline_of(assigned_at_ms, window_s)
         bucket = self._buckets.get(deadline)
@@ -86,16 +86,16 @@ class WindowMemory:
         return None if bucket is None else bucket.entries.get(key)
 
     def reserve(self, assigned_at_ms: int, window_s: int, entries: int) -> None:
-        """Make room for so many entries of an assignment, so that all of them are kept or none.
+        """Make room for a number of entries of an assignment: all of them are kept or none.
 
         Raises:
-            WindowFullError: nothing older is left to make room (`DEDUPLICATION_WINDOW_FULL`).
+            WindowFullError: nothing older is left to evict (`DEDUPLICATION_WINDOW_FULL`).
         """
         while self._size + entries > self._limit:
             self._make_room(deadline_of(assigned_at_ms, window_s), entries)
 
     def has_room(self, deadlines: Iterable[int], entries: int) -> bool:
-        """Return whether these buckets are open and so many entries can come without forgetting."""
+        """Return whether these buckets are open and entries can be added without eviction."""
         return self._size + entries <= self._limit and self._buckets.keys() >= set(deadlines)
 
     def closed(self, deadlines: Iterable[int]) -> set[int]:
@@ -103,18 +103,18 @@ class WindowMemory:
         return set(deadlines) - self._buckets.keys()
 
     def can_open(self, deadlines: Iterable[int], entries: int, latest_ms: int) -> bool:
-        """Return whether buckets can be opened without forgetting, and so many entries come then.
+        """Return whether buckets can be opened and entries added without eviction.
 
         Args:
             deadlines: Deadlines of the buckets, which are not open.
-            entries: How many entries come, into these or into open ones.
+            entries: Number of entries to add, to these or to open ones.
             latest_ms: Time of the latest assignment that they are opened for.
         """
         first = min([self._first, *deadlines])
         return self._size + entries <= self._limit and max(self.horizon, latest_ms) < first
 
     def mark(self, key: int, value: int) -> None:
-        """Keep a number permanently; there are few such, and they take up no room.
+        """Keep a number permanently; such numbers are few and do not count toward the limit.
 
         Args:
             key: In 1..KEY_MASK.
@@ -147,7 +147,7 @@ class WindowMemory:
 
     @property
     def segment_keys(self) -> list[str]:
-        """Keys of all segments that were given out and are not forgotten yet."""
+        """Keys of all returned segments that are not dropped yet."""
         return self._obsolete + [
             key for bucket in (*self._buckets.values(), self._marks) for key in bucket.segments
         ]
@@ -161,11 +161,11 @@ class WindowMemory:
     def restore(self, segments: Iterable[tuple[Segment, Piece]]) -> None:
         """Build the memory from its segments, in any order; the window must be new.
 
-        What a segment holds was true at its `last_offset`, so the newest one of an entry holds. A
-        bucket that was written whole needs none of its older segments, once no part is missing.
+        A segment was valid at its `last_offset`, so the newest one of an entry prevails. A bucket
+        that was written as a whole needs none of its older segments, once no part is missing.
 
         Args:
-            segments: Segments of this window, with what they say.
+            segments: Segments of this window, with their content.
         """
         ordered = sorted(segments, key=lambda pair: (pair[0].last_offset, pair[0].key))
         self.horizon = max((piece.horizon for _, piece in ordered), default=-1)
@@ -204,7 +204,7 @@ class WindowMemory:
         return bucket
 
     def _make_room(self, deadline: int, entries: int = 1) -> None:
-        """Forget older buckets than the one with `deadline`, the oldest first."""
+        """Evict buckets older than the one with `deadline`, the oldest first."""
         if self._first >= deadline:
             raise WindowFullError(
                 "DEDUPLICATION_WINDOW_FULL",

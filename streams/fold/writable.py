@@ -1,4 +1,4 @@
-"""Which states can be written; what cannot be is refused by workers and replay alike."""
+"""Limits of writable states; workers and replay refuse the same records beyond them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from schemas.catalogue import STATE_BYTES
 from streams.model.errors import EventError, quoted
 
 ENCODING_FAILED = "ENCODING_FAILED"
-"""Code of a record that was folded, and of which something cannot be written."""
+"""Code of a folded record whose resulting state cannot be encoded."""
 
 ENTRY_TOO_LARGE = "ENTRY_TOO_LARGE"
 """Code of a record after which a state would not fit its topic."""
@@ -21,7 +21,7 @@ ValueT = TypeVar("ValueT")
 
 
 def check_entry(body: bytes) -> None:
-    """Refuse an entry that its changelog would refuse: then the process would end.
+    """Refuse an entry that its changelog would refuse, which would end the process.
 
     Raises:
         EventError: it is too large (`ENTRY_TOO_LARGE`).
@@ -49,7 +49,7 @@ def entry_of(encode: Callable[[ValueT], bytes], value: ValueT) -> bytes:
 
 
 def encoding_failed(error: Exception) -> EventError:
-    """Return the error of a record that was folded, and of which something cannot be written."""
+    """Return the error of a folded record whose resulting state cannot be encoded."""
     failure = EventError(ENCODING_FAILED, f"{type(error).__name__}: {quoted(str(error))}")
     failure.__cause__ = error
     return failure
