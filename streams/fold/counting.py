@@ -252,7 +252,7 @@ def count_new_units(
                 openers += _openers(rows, order, ledger, found, names)
             continue
         for piece in found:
-            # The first one that fails is nowhere added yet, and one by one the reason is found.
+            # On a failure nothing of the piece has been added, and its rows are counted singly.
             places: slice | list[int] = slice(piece.start, piece.stop)
             known = set(ledger.window.known(piece.deadline, units[places]))
             if has_features:

@@ -1,5 +1,5 @@
-"""Exact, additive statistics of what was assigned and observed. Pure.
+"""Exact, additive statistics of assignments and observations. Pure.
 
-`cell` declares what is counted, by the table of `fields`; `builder` counts it, and `plan` says what
-is kept of an experiment besides sums.
+`cell` declares the tallies with the table of `fields`; `builder` counts them, and `plan` defines
+what is kept of an experiment besides sums.
 """

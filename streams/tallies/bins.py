@@ -1,9 +1,9 @@
-"""Units by the size of their value, in bins whose width grows with it.
+"""Histograms of unit values, in bins whose width grows with the value.
 
 Every power of two of micro-units is divided into 2**precision bins of equal width, so a bin is at
 most 2**-precision of its values wide. The bin of a value follows from its leading bits, without a
-logarithm, and the sums in it are integers: they add up in any order, and afterwards the values can
-be capped at the end of any bin, and quantiles read off.
+logarithm, and the sums in it are integers: they can be added in any order, and afterwards values
+can be capped at the end of any bin, and quantiles computed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ WINSORIZED_PRECISION = 2
 QUANTILE_PRECISION = 6
 """Of quantile metrics: an estimate is at most 1.6 % from the quantile of the units."""
 
-_OCTAVES = 8  # in which values of a metric usually are, from the smallest to the largest
+_OCTAVES = 8  # typical range of the values of a metric
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +122,7 @@ _NOTHING = BinTally()
 
 
 def filled(bins: ByBin) -> ByBin:
-    """Return the bins in which there is anything.
+    """Return the bins that are not empty.
 
     Whether units only passed through a bin depends on the order of their events. One that lost as
     many units as it got may hold other sums, as where a cohort that is over is changed once more.

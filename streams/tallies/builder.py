@@ -1,4 +1,4 @@
-"""A cell in the making: what has come since the last one, which becomes a cell once per batch."""
+"""Builder of a cell: the sums since the last one, frozen into a cell once per batch."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ MAX_OUTSIDE = 32
 class CellBuilder:
     """Sums over the events since the last cell of one experiment and partition.
 
-    What is said of the variants is added to `sums`, and to those of cohorts and slices; what moves
-    the offset or the time of the cell is added to the cell.
+    Sums of variants are added to `sums`, and to those of cohorts and slices; methods that change
+    the offset or time of the cell belong to the builder.
 
     Args:
         experiment: The experiment as a 64-bit number.
         source, partition: Where the events come from.
         cell: The newest cell, from which to continue; None before the first.
-        plan: Says of which metrics sums by pair are kept, and among how many variants.
+        plan: Defines for which metrics sums by pair are kept, and among how many variants.
 
     Attributes:
         sums: Sums over all events.
@@ -169,7 +169,7 @@ class CellBuilder:
             vector: Features of the unit; None if it has none.
             observed: The observation, where it adds something else.
         """
-        # Units that were counted together may be of later records.
+        # Units that were counted together may belong to later records.
         self._last_offset = max(self._last_offset, offset)
         # For every event: a call of min or max costs several times as much.
         if at_ms < self._first_at_ms:  # noqa: PLR1730
@@ -204,13 +204,13 @@ class CellBuilder:
     def remove_unit(
         self, offset: int, chance: Chance, assigned_at_ms: int, vector: Vector | None = None
     ) -> None:
-        """Take out a unit that was assigned, for the record at `offset`.
+        """Remove an assigned unit, for the record at `offset`.
 
         Args:
             offset: Offset of the record.
             chance: Chance of the unit.
             assigned_at_ms: Time of its assignment.
-            vector: Features of it, where they were counted; None if it has none.
+            vector: Its features, if they were counted; None without features.
         """
         self.add_event(offset, assigned_at_ms)
         self.sums.remove_unit(chance, vector)
@@ -219,8 +219,8 @@ class CellBuilder:
         """Count a unit that was voided.
 
         Args:
-            reason: Why.
-            n_full: In how many metrics no further observations of it would have counted.
+            reason: Reason of the void.
+            n_full: Number of metrics for which it had reached the limit of observations.
         """
         known = self._voids.keys() | (set() if self.cell is None else self.cell.voids.keys())
         if reason not in known and len(known) >= MAX_REASONS:
@@ -229,7 +229,7 @@ class CellBuilder:
         self._full_units -= n_full
 
     def add_outside(self, offset: int, reason: str, requests: int) -> None:
-        """Count requests that did not take part, of the record at `offset`; they move no clock."""
+        """Count excluded requests of the record at `offset`; they do not advance the clock."""
         known = self._outside.keys() | (set() if self.cell is None else self.cell.outside.keys())
         if reason in known or len(known) < MAX_OUTSIDE:
             self._last_offset = max(self._last_offset, offset)
@@ -266,21 +266,21 @@ class CellBuilder:
         self._early += 1
 
     def add_event(self, offset: int, at_ms: int) -> None:
-        """Take note of an event of the record at `offset`; it moves the time of the cell."""
+        """Record an event of the record at `offset`; it advances the time of the cell."""
         self._last_offset = max(self._last_offset, offset)
         self._first_at_ms = min(self._first_at_ms, at_ms)
         self._last_at_ms = max(self._last_at_ms, at_ms)
 
     def add_late_values(self, count: int) -> None:
-        """Count observations after the window of their unit; of a negative count, take them out."""
+        """Count observations after the window of their unit; remove them for a negative count."""
         self._late += count
 
     def add_early_values(self, count: int) -> None:
-        """Count observations before the delay of their unit; of a negative count, take them out."""
+        """Count observations before the delay of their unit; remove them for a negative count."""
         self._early += count
 
     def add_unexposed(self, count: int) -> None:
-        """Count observations before any exposure; of a negative count, take them out again."""
+        """Count observations before any exposure; remove them for a negative count."""
         self._unexposed += count
 
     def add_assigned_units(self, offset: int, units: Mapping[int, int]) -> None:
@@ -288,20 +288,20 @@ class CellBuilder:
 
         Args:
             offset: Offset of the record.
-            units: How many units, by variant; of a negative number, they are taken out.
+            units: Number of units by variant; negative to remove them.
         """
         self._last_offset = max(self._last_offset, offset)
         self.sums.add_assigned_units(units)
 
     def cohort(self, cohort: Cohort) -> VariantSums:
-        """Return the sums of a cohort; units and values are added to them as to those of all."""
+        """Return the sums of a cohort, to which its units and values are also added."""
         sums = self._cohorts.get(cohort)
         if sums is None:
             sums = self._cohorts[cohort] = VariantSums(self.plan)
         return sums
 
     def slices(self, packed: bytes) -> list[VariantSums]:
-        """Return the sums of the slices of a unit; it is added to them as to those of all.
+        """Return the sums of the slices of a unit, to which it is also added.
 
         Args:
             packed: Values of the unit, as in its receipt.
@@ -320,30 +320,30 @@ class CellBuilder:
         return sums
 
     def add_crossed(self, offset: int, count: int) -> None:
-        """Count units that the record at `offset` has in a second variant."""
+        """Count units that the record at `offset` puts into a second variant."""
         self._last_offset = max(self._last_offset, offset)
         self._crossed_units += count
 
     def add_events(self, events: int, *, is_full: bool) -> None:
-        """Take note of how many observations of a metric the unit just observed again has.
+        """Record the number of observations of a metric by a repeatedly observed unit.
 
         Args:
-            events: So many.
-            is_full: Whether no further ones count.
+            events: That number.
+            is_full: Whether further observations do not count.
         """
         self._most_events = max(self._most_events, events)
         self._full_units += is_full
 
     def note_heavy(self, unit: HeavyUnit) -> None:
-        """Take note of how many observations of a metric a unit has that has many."""
+        """Record the number of observations of a metric by a heavy unit."""
         self._heavy.note(unit)
 
     def void_heavy(self, assignment_id: str) -> None:
-        """Take note that a unit was voided, if it is one of those with many observations."""
+        """Record that a unit was voided, if it is a heavy one."""
         self._heavy.void(assignment_id, () if self.cell is None else self.cell.heavy)
 
     def freeze(self) -> Cell | None:
-        """Return the cell with all that was added; None if nothing was added since the last one."""
+        """Return the cell with all additions; None without additions since the last one."""
         if self._last_offset < 0:
             return None
         experiment, source, partition = self._place

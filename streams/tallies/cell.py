@@ -6,8 +6,8 @@ variants at its assignment must be known (`streams.model.variant_weights`).
 
 A *cell* holds the tally of one experiment from one source partition, and the offset up to which
 it has done so. The newest cells of all partitions, added up, are the *tally* of the experiment.
-`join` keeps the newer of two cells and `merge` joins and adds, so lost, doubled or reordered cells
-do no harm: a join-semilattice under a commutative monoid.
+`join` keeps the newer of two cells and `merge` joins and adds, so lost, duplicated or reordered
+cells are harmless: a join-semilattice under a commutative monoid.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ NO_EVENT_MS = 1 << 62
 
 
 class Source(StrEnum):
-    """Which stream a cell was folded from."""
+    """Source stream of a cell."""
 
     IMPRESSIONS = "impressions"
     OBSERVATIONS = "observations"
@@ -68,8 +68,8 @@ class MetricTally:
         weighted_cross: Sum of w**2 * x; micro-units to the 3rd.
         binary_observations: Observations that are 0 or 1.
         positive_units: Units with x > 0.
-        surplus_weighted_total: What of `weighted_total` is beyond the value 1 of each of them.
-        surplus_weighted_cross, surplus_overlap_total, surplus_overlap_cross: Likewise.
+        surplus_weighted_total: Part of `weighted_total` in excess of the value 1 of each of these
+        units. surplus_weighted_cross, surplus_overlap_total, surplus_overlap_cross: Likewise.
         total_cubed: Sum of x**3, in micro-units cubed.
         moment: As in `LinearTally`, of the units with features; empty without any.
         positive_moment: Sum of the vectors of units with x > 0, in 1 / FEATURE_ONE, as in `moment`.
@@ -104,7 +104,7 @@ class MetricTally:
         return self.binary_observations == self.observations
 
     def once(self) -> MetricTally:
-        """Return the tally of the same units, each with the value 1 if its own is above 0, else 0.
+        """Return the tally of the same units, each with the value 1 if x > 0, else 0.
 
         It counts the units with at least one observation of 1. For tallies that are `is_binary`.
         """
@@ -212,8 +212,8 @@ class SliceTally:
     """Units that have one value of one dimension.
 
     Attributes:
-        variants: Their tallies by variant, in order of the indices, of the metrics that are broken
-            down and without what else is kept of all units.
+        variants: Their tallies by variant, in order of the indices, only of the metrics that are
+            broken down.
         excluded, offered: As in `Cell`.
     """
 
@@ -250,9 +250,8 @@ class Cell:
         unremembered: Events not counted because the memory was too small to distinguish them from
             duplicates.
         crossed_units: Units assigned to more than one variant.
-        most_events: Observations of the unit that has most of one metric, where it has several.
-        full_units: Units with so many observations of one metric that further ones do not count;
-            once for each metric.
+        most_events: Largest number of observations of one metric by one unit, if it has several.
+        full_units: Units at the limit of observations of one metric; counted once for each metric.
         late: Observations that came after the conversion window of their metric, and do not count.
         early: Observations that came before the conversion delay of their metric, and do not count.
         excluded: By the index of a variant, units that could not be assigned to it, as it was not
@@ -264,7 +263,7 @@ class Cell:
         cohorts: Variants by cohort, of the metrics that have a conversion window; empty unless the
             plan names any.
         voids: Units that were voided by reason, in order of the reasons. They and their values are
-            taken out of all else: in cells of observations, so sums may be negative there.
+            subtracted from all else, in cells of observations, so sums may be negative there.
         heavy: Units with the most observations of one metric, the most first; only those with many.
         outside: Requests that did not take part by reason, in order of the reasons.
         slices: Units by value of a dimension; of each dimension their sums are those of all units.
@@ -360,7 +359,7 @@ def merge(cells: Iterable[Cell], clock_ms: int = 0) -> Tally:
 
     Args:
         cells: Cells of one experiment in any order; older ones of a place do not count.
-        clock_ms: Time that has passed at least, whatever their newest event; units mature by it.
+        clock_ms: Lower bound of the current time besides the newest event; units mature by it.
 
     Raises:
         InvalidParameterError: the cells are of different experiments.

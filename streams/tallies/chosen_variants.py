@@ -1,7 +1,7 @@
-"""Tallies of some variants of an experiment, as if there were no others.
+"""Tallies of a subset of the variants of an experiment.
 
-A sum by pair has a digit for every variant of the experiment. Of those that are compared with one
-another, the digits are put in their order.
+A sum by pair has a digit for every variant of the experiment. For a subset, its digits are
+extracted and reordered.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ TallyT = TypeVar("TallyT")
 
 
 def among(tally: VariantTally, indices: Sequence[int]) -> VariantTally:
-    """Return the tally of a variant with the sums by pair of some variants alone.
+    """Return the tally of a variant with sums by pair for a subset of variants only.
 
     Args:
         tally: The tally.
-        indices: Indices of these variants, in the order that the sums are to have.
+        indices: Indices of these variants, in the order of the resulting sums.
     """
     return replace(
         _among(VARIANT_FIELDS, tally, indices),

@@ -1,15 +1,15 @@
 """Cohorts: units whose conversion window ends at about the same time, until it is over.
 
-Units that were assigned a moment ago have not had the time to convert, and a variant whose users
-convert sooner would be taken for a better one. So a metric with a *conversion window* is compared
-by its mature units alone: those whose window is over. Which these are is known as events arrive, so
-they are counted by cohort of assignment, each an eighth of the window long, until the newest event
-is a window later than the end of the cohort. Then the cohort is added to all others that are over.
+Recently assigned units have not had time to convert, and a variant whose users convert earlier
+would look better. So a metric with a *conversion window* is compared by its mature units only:
+those whose window is over. As maturity depends on later events, units are counted by cohort of
+assignment, each an eighth of the window long, until the newest event is a window later than the end
+of the cohort. Then the cohort is merged into all others that are over.
 
-What a cohort holds are tallies of variants like those of all units, from the same tables of fields.
-The cohort of a unit follows from its own time, and whether it is over from the newest time of all:
-these tallies, too, are sums that may be folded, merged and replayed in any order, and there are
-some ten cohorts for each window.
+A cohort holds tallies of variants like those of all units, from the same tables of fields. The
+cohort of a unit depends on its assignment time only, and its maturity on the newest time of all: so
+these tallies are also sums that may be folded, merged and replayed in any order. About ten cohorts
+exist for each window.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple, TypeVar
 
 COHORTS_PER_WINDOW = 8
-"""A conversion window is so many cohorts long: the mean unit matures a sixteenth of it late."""
+"""Cohorts per conversion window: on average a unit matures a sixteenth of the window late."""
 
 MIN_CONVERSION_WINDOW_S = 60
 """Shortest conversion window: cohorts are a few seconds long at least."""
@@ -54,7 +54,7 @@ class Cohort(NamedTuple):
 
     @classmethod
     def mature(cls, window_s: int) -> Cohort:
-        """Return what holds all units whose window is over."""
+        """Return the cohort of all units whose window is over."""
         return cls(window_s, _MATURE)
 
     @property
@@ -84,7 +84,7 @@ def seen_at(
     cohorts: Iterable[tuple[Cohort, TallyT]],
     add: Callable[[TallyT, TallyT], TallyT],
 ) -> dict[Cohort, TallyT]:
-    """Return the tallies of cohorts, in their order, with those that are over in one.
+    """Return the tallies of cohorts, in their order, with mature ones merged.
 
     Args:
         now_ms: Time of the newest event.

@@ -1,10 +1,10 @@
-"""Sums by pair of units whose receipts do not say the weights, since the allocation is fixed.
+"""Sums by pair of units whose receipts do not carry the weights of a fixed allocation.
 
 Where some variants were not eligible, the units of a fixed allocation are compared by pairs, like
-those of a moving one. Their receipts say the weights; those of units for which all variants were
-eligible need not, as the definition has them, and so their sums by pair are still to be added. How
-many units that are, and the sums over them, follows from the sum of a variant beside itself, which
-counts only units whose weights are known, by half (`OWN_WEIGHT`).
+those of a moving one. Their receipts carry the weights; receipts of units with all variants
+eligible need not, as the definition has them, and so their sums by pair are added here. Their
+number and sums follow from the diagonal sum of a variant, which counts only units with known
+weights, by half (`OWN_WEIGHT`).
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def with_declared_weights(
     Args:
         tally: The tally.
         variant: Index of the variant.
-        weights: The integer weights that all units have whose receipts do not say any.
+        weights: The integer weights of all units whose receipts do not carry any.
         metrics: Metrics of which sums by pair are kept.
     """
     propensity = weights[variant] * PROPENSITY_PER_WEIGHT

@@ -1,4 +1,4 @@
-"""The table of tally fields: what each of them sums, and how it is added.
+"""The table of tally fields: the term of each sum, and how sums are added.
 
 A field of a tally is declared once, with its statistic and its weight, where its class is declared:
 
@@ -7,8 +7,8 @@ A field of a tally is declared once, with its statistic and its weight, where it
 It is the sum over units of statistic times weight. Adding and merging tallies, counting into them,
 and their records (`streams.wire.cells`) follow from that.
 
-Some weights belong to a pair of variants: what a unit of variant a counts in the comparison with b
-(`PAIR_WEIGHTS`). A sum of them, in the tally of a, has a digit for every variant b, its own
+Some weights belong to a pair of variants: the weight of a unit of variant a in the comparison with
+b (`PAIR_WEIGHTS`). A sum of them, in the tally of a, has a digit for every variant b, its own
 included (`streams.tallies.pair_sums`), which is the sum for the ordered pair (a, b):
 
     overlap_total: int = summed(Statistic.VALUE, Weight.OVERLAP)
@@ -53,7 +53,7 @@ class Statistic(IntEnum):
     POSITIVE = 5
     """1 if x > 0, else 0."""
     SURPLUS = 6
-    """x - 1 if x > 0, else x, in micro-units: what is beyond 1 of values that are 0 or 1."""
+    """x - 1 if x > 0, else x, in micro-units: the excess over binary values."""
     CUBE = 7
     """x**3, in micro-units cubed; of a pair of metrics x and y, x * y**2."""
 
@@ -99,7 +99,7 @@ def statistics(
     surplus: int = 0,
     cube: int = 0,
 ) -> Statistics:
-    """Return the `Statistics` of some units; what is not given is 0."""
+    """Return the `Statistics` of some units, 0 by default."""
     return units, observations, value, square, binary, positive, surplus, cube
 
 
@@ -202,7 +202,7 @@ def summed(statistic: Statistic, weight: Weight = Weight.ONE) -> int:
 
 
 def entries(*, are_counts: bool = False, are_by_pair: bool = False) -> tuple[int, ...]:
-    """Declare a field of sums by index; what is beyond the last entry is 0.
+    """Declare a field of sums by index; missing entries are 0.
 
     Args:
         are_counts, are_by_pair: As in `EntriesField`.
@@ -260,15 +260,15 @@ class FieldTable(Generic[TallyT]):
 
 
 def compiled(parameters: str, lines: Iterable[str], **names: Any) -> Callable[..., Any]:
-    """Return a function of some lines of code that are made from a table of fields.
+    """Return a function compiled from lines of code that are generated from a table of fields.
 
-    As `dataclasses` makes methods: a loop over the fields takes up to twice as long, for every
-    metric of every batch.
+    `dataclasses` generates methods in the same way: a loop over the fields takes up to twice as
+    long, for every metric of every batch.
 
     Args:
         parameters: Parameters of the function.
         lines: Its body.
-        names: What it uses besides.
+        names: Globals that it uses.
     """
     body = "".join(f"    {line}\n" for line in lines)
     exec(f"def function({parameters}):\n{body}", names)  # noqa: S102 - of declared names alone
@@ -344,7 +344,7 @@ def maker_of(cls: type[TallyT]) -> Callable[..., TallyT]:
 
     def make(*values: object) -> TallyT:
         made = draft(*values)
-        made.__class__ = cls  # of the same slots, so it is one
+        made.__class__ = cls  # the slots are the same, so this is valid
         instance: TallyT = made
         return instance
 

@@ -87,7 +87,7 @@ def unit_sums(
 
 
 def excluded_units(units: Mapping[Chance, int], n_variants: int) -> tuple[int, ...]:
-    """Return how many new units each variant could not have, up to the last one that is not 0.
+    """Return the number of new units excluded from each variant, without trailing zeros.
 
     Args:
         units: How many new units, by chance.
@@ -102,7 +102,7 @@ def excluded_units(units: Mapping[Chance, int], n_variants: int) -> tuple[int, .
 
 
 def offered_units(units: Mapping[Chance, int], n_variants: int) -> tuple[int, ...]:
-    """Return how many new units each variant could have that was added since the start.
+    """Return the number of new units offered to each variant added since the start.
 
     Args:
         units: How many new units, by chance.
@@ -137,7 +137,7 @@ def metric_tallies(
         moments, positive_moments: What the values add to the fields of these names.
         weighted_moments: What they add to `overlap_moment`.
         known: The tallies so far.
-        plan: The plan of the experiment; of what it does not declare no sums by pair are kept.
+        plan: The plan of the experiment; sums by pair are kept only for its declared metrics.
     """
     found: dict[Metric, list[int]] = {}
     n_compared, weights_of = dict.fromkeys(plan.declared, plan.n_compared), weigher(plan.baseline)
@@ -230,7 +230,7 @@ def _statistics(sums: Sequence[int]) -> Statistics:
     """Return the statistics of the values of one chance."""
     units, further, total, squared, positive, binary, cubed = sums
     observations = units + further
-    # Also of what is not binary, which it is no more once the units that made it so are taken out.
+    # Also for non-binary metrics, which become binary again if the other units are removed.
     surplus = total - positive * MICRO
     return units, observations, total, squared, binary, positive, surplus, cubed
 
@@ -238,7 +238,7 @@ def _statistics(sums: Sequence[int]) -> Statistics:
 def _add_weights(found: dict[KeyT, list[int]], key: KeyT, weights: UnitWeights, count: int) -> None:
     """Add the weights of some equal units to the sums of a key."""
     one, inverse, inverse_squared, overlap, overlap_squared = weights
-    if count != 1:  # among many chances most have one unit, and by pair the numbers are long
+    if count != 1:  # most chances have one unit, and multiplying long numbers by pair is slow
         one *= count
         inverse *= count
         inverse_squared *= count
@@ -248,7 +248,7 @@ def _add_weights(found: dict[KeyT, list[int]], key: KeyT, weights: UnitWeights, 
     if sums is None:
         found[key] = [one, inverse, inverse_squared, overlap, overlap_squared]
         return
-    # For every chance of every metric: a loop takes twice as long.
+    # Called for every chance of every metric: a loop takes twice as long.
     sums[0] += one
     sums[1] += inverse
     sums[2] += inverse_squared

@@ -1,9 +1,9 @@
-"""Units with the most observations of one metric: programs, or many people behind one id.
+"""Units with the most observations of one metric: bots, or several users behind one id.
 
 The window of a partition counts the observations of each unit exactly, and all of a unit are in one
-partition. So the units with the most are known exactly, too: a count only grows, and a unit that
-was left out is looked at again with its next observation. A unit that is voided keeps its place, so
-that which ones are here does not depend on how the log was cut into batches.
+partition. So the units with the most are also exact: a count only grows, and a unit that was left
+out is considered again with its next observation. A voided unit keeps its place, so that the
+selection does not depend on batching.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 HEAVY_FROM = 100
-"""Observations of one metric from which on a unit is noted."""
+"""Observations of one metric from which on a unit is recorded."""
 
 MAX_HEAVY = 16
 """Units that a cell has, at most, a unit once for each metric: of 12 partitions 192."""
@@ -42,7 +42,7 @@ class HeavyUnit(NamedTuple):
 
     @property
     def key(self) -> HeavyKey:
-        """Name of it in findings."""
+        """Its key in findings."""
         return self.assignment_id, self.metric
 
 
@@ -54,11 +54,11 @@ def heaviest(units: Iterable[HeavyUnit], limit: int = MAX_HEAVY) -> tuple[HeavyU
 def noted(
     before: Iterable[HeavyUnit], new: Mapping[HeavyKey, HeavyUnit], voided: Iterable[str]
 ) -> tuple[HeavyUnit, ...]:
-    """Return the heaviest units of before and of what was noted since.
+    """Return the heaviest units among earlier and newly recorded ones.
 
     Args:
-        before: Those of before.
-        new: Those noted since, with newer counts.
+        before: The earlier ones.
+        new: Those recorded since, with newer counts.
         voided: Assignment ids that were voided since.
     """
     known = {each.key: each for each in before} | dict(new)
@@ -70,7 +70,7 @@ def noted(
 
 
 class HeavyNotes:
-    """Heavy units in the making: what was noted since the last `freeze`."""
+    """Builder of heavy units: those recorded since the last `freeze`."""
 
     __slots__ = ("_units", "_voided")
 
@@ -79,13 +79,13 @@ class HeavyNotes:
         self._voided: set[str] = set()
 
     def note(self, unit: HeavyUnit) -> None:
-        """Note how many observations of a metric a unit has that has many."""
+        """Record the number of observations of a metric by a heavy unit."""
         self._units[unit.key] = unit
         if len(self._units) > _MOST_NOTED:
             self._units = {each.key: each for each in heaviest(self._units.values())}
 
     def void(self, assignment_id: str, known: Iterable[HeavyUnit]) -> None:
-        """Note that a unit was voided, if it is one of these, or was noted.
+        """Record that a unit was voided, if it is a known or recorded one.
 
         Args:
             assignment_id: Its assignment.
@@ -95,7 +95,7 @@ class HeavyNotes:
             self._voided.add(assignment_id)
 
     def freeze(self, known: tuple[HeavyUnit, ...]) -> tuple[HeavyUnit, ...]:
-        """Return the heaviest units of those so far and of what was noted."""
+        """Return the heaviest units of the known and the recorded ones."""
         return noted(known, self._units, self._voided) if self._units or self._voided else known
 
 

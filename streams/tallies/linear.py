@@ -12,9 +12,9 @@ from streams.model.vectors import FEATURE_ONE, Vector
 class LinearTally:
     """The normal equations of one variant: a matrix of its units, a vector of their rewards.
 
-    Impressions add to the one and observations to the other, as they come, like units and values
-    of a plain tally. Both are as long as the largest index seen asks; what is beyond is 0. So they
-    can be counted and merged without knowing which features were declared.
+    Impressions add to the matrix and observations to the vector, like units and values of a plain
+    tally. Both extend to the largest index seen; further entries are 0. So they can be counted and
+    merged without knowing the declared features.
 
     Attributes:
         gram: Sum of x x^T over the units, in 1 / FEATURE_ONE squared: the upper triangle by
@@ -31,10 +31,10 @@ class LinearTally:
         )
 
     def with_intercept(self, units: int, total: int) -> LinearTally:
-        """Return the tally of all units of the variant, also of those without features.
+        """Return the tally of all units of the variant, including those without features.
 
-        Of a unit of which nothing was known the vector is the intercept alone. So all that such
-        units add is in the first entry of either part, and what that is in all is known already.
+        The vector of a unit without features is the intercept only. So such units affect only the
+        first entry of each part, whose total is known.
 
         Args:
             units: Units of the variant, with and without features.
@@ -45,12 +45,12 @@ class LinearTally:
         )
 
     def mirrored(self) -> LinearTally:
-        """Return the tally of the rewards with their sign changed, for a metric that is to fall."""
+        """Return the tally with negated rewards, for a metric that should decrease."""
         return LinearTally(self.gram, tuple(-entry for entry in self.moment))
 
 
 class LinearSums:
-    """A `LinearTally` in the making.
+    """Builder of a `LinearTally`.
 
     Args:
         tally: Where to continue from.
@@ -79,7 +79,7 @@ class LinearSums:
         Several rewards of one unit add up, since the moment is linear in them.
 
         Args:
-            vector: What its receipt says of its context.
+            vector: Its context, from the receipt.
             value: The reward, in micro-units.
         """
         moment = self._moment
@@ -95,7 +95,7 @@ class LinearSums:
 
 
 def triangle(dimension: int) -> int:
-    """Return how many entries the upper triangle of a square matrix has, its diagonal included."""
+    """Return the number of entries of an upper triangle, including the diagonal."""
     return dimension * (dimension + 1) // 2
 
 
@@ -109,7 +109,7 @@ def diagonal(index: int) -> int:
 
 
 def add_entries(left: tuple[int, ...], right: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the sums of the entries, where those that are missing are 0."""
+    """Return the sums of the entries; missing ones are 0."""
     if not left or not right:
         return left or right
     return tuple(a + b for a, b in zip_longest(left, right, fillvalue=0))

@@ -1,10 +1,11 @@
-"""Sums by pair of variants as one integer, so that they are added and multiplied like any other.
+"""Sums by pair of variants packed into one integer, so that they add and multiply like any other.
 
 The sums S_b of a variant beside each variant b are the digits of sum(S_b * 2**(PAIR_BITS * b)),
 each between -2**(PAIR_BITS - 1) and 2**(PAIR_BITS - 1). Adding two such numbers, or multiplying one
-by an integer, does so to all digits, as long as none leaves its range. Sums over units do not:
-squares of unit values, below 2**112, times squared weights, at most 2**64, over 2**60 units come to
-2**236. Ten sums are added in the time of one, and nothing that handles a tally has to know of them.
+by an integer, does so to all digits, as long as none leaves its range. Sums over units stay in
+range: squares of unit values, below 2**112, times squared weights, at most 2**64, over 2**60 units
+are below 2**236. Ten sums are added in the time of one, and code that handles tallies need not know
+of the packing.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """Periods of assignment, short for the newest units and longer for older ones.
 
-A period is a time interval [number * 2**shift, (number + 1) * 2**shift) ms. In which one a unit is
-follows from its own time and from the newest time of all, and from nothing else: as time continues,
-the two halves of a longer period become one. That is the same whether units are put into periods
-one by one, or together, or after others have been put together; so tallies by period are still sums
-that can be folded, merged and replayed in any order, and a year needs some 115.
+A period is a time interval [number * 2**shift, (number + 1) * 2**shift) ms. The period of a unit
+depends only on its assignment time and the newest time of all: as time advances, the two halves of
+a longer period are merged. The result does not depend on the order of counting and merging; so
+tallies by period are still sums that can be folded, merged and replayed in any order, and a year
+needs about 115 periods.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ FINEST_SHIFT = 18
 """The shortest periods are 2**18 ms, which is 4.4 minutes."""
 
 PAIRS_PER_LENGTH = 8
-"""So many pairs of periods of one length there are at most, before the oldest pair becomes one: a
-period is at most a seventh of its age long."""
+"""Maximum number of pairs of periods of one length before the oldest pair is merged: a period is at
+most a seventh of its age long."""
 
 FINEST_DELAY_SHIFT = 12
 """The first bucket of delay ends at 2**12 ms, every further one at twice the time."""
@@ -45,7 +45,7 @@ class Period(NamedTuple):
         return (self.number + 1) << self.shift
 
     def seen_from(self, newest: int) -> Period:
-        """Return the period that this one is in when units of the tick `newest` are there.
+        """Return the period that this one belongs to once the newest unit is of the tick `newest`.
 
         >>> Period(FINEST_SHIFT, 6).seen_from(newest=20), Period(FINEST_SHIFT, 5).seen_from(20)
         (Period(shift=18, number=6), Period(shift=19, number=2))
@@ -60,12 +60,12 @@ class Period(NamedTuple):
 
 
 def tick_of(at_ms: int) -> int:
-    """Return which of the shortest periods a time is in."""
+    """Return the index of the shortest period that contains a time."""
     return at_ms >> FINEST_SHIFT
 
 
 def delay_bucket(delay_ms: int) -> int:
-    """Return which bucket a delay is in: they end at 4.1 s, 8.2 s, 16.4 s, and so on.
+    """Return the bucket of a delay: they end at 4.1 s, 8.2 s, 16.4 s, and so on.
 
     >>> [delay_bucket(ms) for ms in (-5, 4_095, 4_096, 8_192)]
     [0, 0, 1, 2]
@@ -113,7 +113,7 @@ ByPeriod = Mapping[Period, PeriodTally]
 
 
 def newest_tick(tallies: Iterable[ByPeriod]) -> int | None:
-    """Return which of the shortest periods the newest one begins with; None without any."""
+    """Return the tick at which the newest period begins; None without any."""
     return max(
         (period.number << period.shift - FINEST_SHIFT for each in tallies for period in each),
         default=None,
@@ -121,7 +121,7 @@ def newest_tick(tallies: Iterable[ByPeriod]) -> int | None:
 
 
 def add_periods(*tallies: ByPeriod, newest: int | None = None) -> ByPeriod:
-    """Return the sum of tallies by period, which may be those of different newest units.
+    """Return the sum of tallies by period, which may have different newest units.
 
     Args:
         tallies: Of one variant.
@@ -141,13 +141,13 @@ def add_periods(*tallies: ByPeriod, newest: int | None = None) -> ByPeriod:
 
 
 def align(tallies: Mapping[int, ByPeriod]) -> dict[int, ByPeriod]:
-    """Return the tallies of several variants in the periods that the newest unit of all gives."""
+    """Return the tallies of several variants, aligned to the newest unit of all."""
     newest = newest_tick(tallies.values())
     return {index: add_periods(each, newest=newest) for index, each in tallies.items()}
 
 
 class PeriodSums:
-    """Tallies by period in the making: what has come since the last `freeze`."""
+    """Builder of tallies by period: the additions since the last `freeze`."""
 
     __slots__ = ("_arrivals", "_units", "_values")
 
@@ -193,7 +193,7 @@ class PeriodSums:
     def add_unit_value(
         self, key: tuple[int, int], total: int, count: int, arrivals: Sequence[int]
     ) -> None:
-        """Add the values of units; of a negative count, take them out again.
+        """Add the values of units; remove them for a negative count.
 
         Args:
             key: Variant, and tick of the time from which they count.
@@ -215,7 +215,7 @@ class PeriodSums:
             known[bucket] += count * each
 
     def freeze(self, known: Mapping[int, ByPeriod]) -> Mapping[int, ByPeriod]:
-        """Return what is known by variant with all that was added, in the periods of the newest."""
+        """Return the tallies by variant with all additions, aligned to the newest unit."""
         if not self._units and not self._values:
             return known
         new: defaultdict[int, dict[Period, PeriodTally]] = defaultdict(dict)

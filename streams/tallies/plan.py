@@ -1,10 +1,10 @@
-"""Measurement plan: the data of an experiment's units that are kept besides sums.
+"""Measurement plan: the data of units that are kept besides sums.
 
-Sums of values and of their squares serve most metrics, and need no knowledge of any. A capped
-value, a product of two metrics and the time of an assignment cannot be had from them afterwards:
-they are of a unit, and the unit is known only while it is folded. A plan is fixed when its
-experiment is created, before the first unit, so the tallies stay a function of the log: of
-`commands` and of the partition that they count.
+Sums of values and of their squares suffice for most metrics without any declaration. Capped values,
+products of two metrics and times of assignments cannot be derived from them afterwards: they are
+properties of a unit, which is known only while it is folded. A plan is fixed when its experiment is
+created, before the first unit, so the tallies stay a function of the log: of `commands` and of the
+partition that they count.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ class PeriodPlan:
 
     Attributes:
         metric: The metric whose values are kept so, with the units.
-        n_variants: Indices of its variants. Units with larger ones, of a promoted winner, are not
-            kept so: they would make the periods of the experiment longer from then on.
+        n_variants: Number of its variants. Units with larger indices, of a promoted winner, are
+            excluded: they would lengthen the periods of the trial.
     """
 
     metric: str
@@ -48,7 +48,7 @@ class PeriodPlan:
 
 @dataclass(frozen=True, slots=True)
 class AcceptedValues:
-    """Which single values of a metric are counted; others are refused one by one.
+    """Accepted single values of a metric; others are refused individually.
 
     Attributes:
         least, most: Bounds of a value, in micro-units, both included.
@@ -87,7 +87,7 @@ class AcceptedValues:
 
 
 class Span(NamedTuple):
-    """Times at which an observation counts, in ms after its unit began to; both ends included."""
+    """Time span in which observations count, in ms since their unit counts; ends included."""
 
     first_ms: int
     last_ms: int
@@ -119,7 +119,7 @@ class SlicePlan:
         """Return the slices of a unit, one of each dimension.
 
         Args:
-            packed: Its values, as in a receipt; what is missing or beyond counts as `OTHER`.
+            packed: Its values, as in a receipt; missing or larger ones count as `OTHER`.
 
         Examples:
             >>> SlicePlan((3, 2, 2), frozenset()).slices(bytes([2, 2]))
@@ -140,23 +140,23 @@ class Plan:
         caps: Largest value of a unit by metric, in micro-units, > 0: a unit whose observations sum
             to more has this value.
         pairs: Metrics whose products are kept; of the values between floor and cap.
-        by_period: What is also kept by period of assignment; None if nothing is.
+        by_period: Data also kept by period of assignment; None without any.
         floors: Smallest value of a unit by metric, in micro-units: a unit whose observations sum to
             less has this value.
-        accepted: Which single values are counted, by metric; all of a metric that is not here.
-        declared: Metrics that the definition names. They always have their place in a cell.
+        accepted: Accepted single values by metric; all values of other metrics are accepted.
+        declared: Metrics in the definition, which always have a slot in a cell.
         n_variants: Variants of the experiment at its start; 0 if that is not known.
         windows: Conversion window by metric, in seconds, of those that are compared by the units
             whose window is over: the values of a unit within it count, also by cohort. Both metrics
             of a pair have the same one.
         has_covariates: Whether the features of units are covariates of its metrics, and so are kept
             by cohort as well.
-        bins: What is kept by the size of the value, by metric.
+        bins: Bins of values, by metric.
         by_exposure: Whether units, their values and their windows count from the first exposure of
             a unit, and not from its assignment.
         limits: Conversion window by metric, in seconds, of those that are compared by all units.
         delays: Seconds before which the values of a unit do not count, by metric.
-        slices: What is also kept by value of a dimension; None if nothing is.
+        slices: Data also kept by value of a dimension; None without any.
         baseline: The one variant of whose pairs sums are kept; None for those of all pairs.
         weighted_covariates: Length of the vectors of covariates under weights that may move, of
             which sums by pair are wanted; 0 for none.
@@ -195,7 +195,7 @@ class Plan:
 
     @property
     def n_compared(self) -> int:
-        """Variants among which sums by pair are kept; 0 where they would not fit a cell."""
+        """Number of variants with sums by pair; 0 if they would not fit a cell."""
         return self._fitting(self._kept)
 
     @property
@@ -238,7 +238,7 @@ class Plan:
 
     @property
     def is_sums_alone(self) -> bool:
-        """Whether values are added up as they come, and nothing else is kept."""
+        """Whether only plain sums of values are kept."""
         return not (
             self.caps
             or self.floors
@@ -256,7 +256,7 @@ class Plan:
     def of_slices(self) -> Plan:
         """Return the plan of the sums of one slice.
 
-        Units are counted in it as they are in all, whatever else is kept of them there.
+        Units are counted in it as in the whole, but without the other data.
         """
         assert self.slices is not None  # noqa: S101 - there are no slices without
         return Plan(
@@ -280,7 +280,7 @@ class Plan:
 
 
 def clamped(total: int, floor: int | None, cap: int | None) -> int:
-    """Return what a unit is worth whose observations sum to `total`, all in micro-units.
+    """Return the bounded value of a unit whose observations sum to `total`, in micro-units.
 
     >>> clamped(7, 0, 5), clamped(-7, 0, 5), clamped(-7, None, 5), clamped(7, None, None)
     (5, 0, -7, 7)
@@ -309,27 +309,27 @@ _COHORTS = (
 )  # all units, and cohorts: until one is over, and clocks differ
 
 MAX_EVENTS = 1_000
-"""Observations of one metric by one assignment that count. What clicks or pays more often is a
-program; and so one receipt takes up a thousandth of the memory of a partition at most."""
+"""Maximum counted observations of one metric by one assignment. More come from bots; and one
+receipt thus takes at most a thousandth of the memory of a partition."""
 
 PLAIN = Plan()
 """Nothing besides the sums; the plan of experiments that were never created."""
 
 PlanOf = Callable[[int], Plan | None]
-"""Gives the plan of an experiment, a 64-bit number; None while it is not known.
+"""Returns the plan of an experiment, given its 64-bit number; None while it is unknown.
 
-It never changes its mind: what it has given once it gives forever.
+A returned plan never changes.
 """
 
 
 def plain(experiment: int) -> Plan:
-    """Return `PLAIN`, whatever the experiment."""
+    """Return `PLAIN` for every experiment."""
     del experiment
     return PLAIN
 
 
 class PlanMissingError(EngineError):
-    """A record cannot be folded before the plan of one of its experiments is known.
+    """A record cannot be folded until the plan of one of its experiments is known.
 
     Nothing of the record has been counted, and everything before it has.
 

@@ -1,4 +1,4 @@
-"""Tallies of variants in the making: sums that grow with every event, and are added once a batch.
+"""Builder of tallies of variants: sums that grow with every event, added once per batch.
 
 They are kept by chance (`streams.tallies.freezing`), and units with features by vector
 (`streams.tallies.vector_sums`).
@@ -101,7 +101,7 @@ class VariantSums:
         units: Mapping[Chance, int],
         contexts: Mapping[tuple[Chance, Vector], int] = NO_CONTEXTS,
     ) -> None:
-        """Add units; of a negative number, take them out again.
+        """Add units; remove them for a negative number.
 
         Args:
             units: How many units, by chance.
@@ -123,11 +123,11 @@ class VariantSums:
         self._vectors.add_units(units, count, self.plan)
 
     def remove_unit(self, chance: Chance, vector: Vector | None = None) -> None:
-        """Take out a unit.
+        """Remove a unit.
 
         Args:
             chance: Chance of the unit.
-            vector: Features of it, where they were counted; None if it has none.
+            vector: Its features, if they were counted; None without features.
         """
         self.add_units({chance: -1}, {} if vector is None else {(chance, vector): -1})
 
@@ -135,7 +135,7 @@ class VariantSums:
         """Add units that were assigned, and count once they are exposed.
 
         Args:
-            units: How many units, by variant; of a negative number, they are taken out.
+            units: Number of units by variant; negative to remove them.
         """
         for variant, count in units.items():
             self._assigned[variant] = self._assigned.get(variant, 0) + count
@@ -199,7 +199,7 @@ class VariantSums:
             values: What the observations add, in micro-units.
             observed: The observations, where they add something else.
         """
-        # All of it before any of it is added: what fails must leave nothing behind.
+        # Compute everything before adding anything: a failure must leave no trace.
         added: dict[MetricKey, list[int]] = {}
         for key, value in zip(keys, values, strict=True):
             if value == MICRO:
@@ -229,7 +229,7 @@ class VariantSums:
     def add_unit_value(
         self, key: MetricKey, value: UnitValue, count: int, vector: Vector | None = None
     ) -> None:
-        """Add what units count for a metric; of a negative count, take them out again.
+        """Add the contribution of units to a metric; remove it for a negative count.
 
         Args:
             key: Chance and metric.
@@ -254,7 +254,7 @@ class VariantSums:
             self._vectors.add_value(key, vector, count * total, converted, self.plan)
 
     def add_metric(self, key: MetricKey) -> None:
-        """Have a metric in the cell, also while no observation of it counts."""
+        """Include a metric in the cell, even before any observation of it counts."""
         self._metrics.setdefault(key, [0] * N_SUMS)
 
     def add_product(self, key: ProductKey, changes: Sequence[int]) -> None:
@@ -281,7 +281,7 @@ class VariantSums:
         self.add_to_bin(key, 1, (before or 0) + value, bins)
 
     def add_to_bin(self, key: MetricKey, count: int, value: int, bins: Bins) -> None:
-        """Add units of a value to the bins of a metric; of a negative count, take them out.
+        """Add units of a value to the bins of a metric; remove them for a negative count.
 
         Args:
             key: Chance and metric.
@@ -324,7 +324,7 @@ class VariantSums:
     def add_period_unit(
         self, variant: int, total: int, count: int, begun_at_ms: int, arrivals: Sequence[int]
     ) -> None:
-        """Add what units count to the periods; of a negative count, take them out again.
+        """Add the contribution of units to the periods; remove it for a negative count.
 
         Args:
             variant: Index of the variant.
@@ -336,11 +336,11 @@ class VariantSums:
         self._periods.add_unit_value((variant, tick_of(begun_at_ms)), total, count, arrivals)
 
     def excluded(self) -> tuple[int, ...]:
-        """Return how many of the units each variant could not have, as `excluded_units`."""
+        """Return the number of units excluded from each variant, as `excluded_units`."""
         return excluded_units(self._units, self.plan.n_variants)
 
     def offered(self) -> tuple[int, ...]:
-        """Return how many of the units each added variant could have, as `offered_units`."""
+        """Return the number of units offered to each added variant, as `offered_units`."""
         return offered_units(self._units, self.plan.n_variants)
 
     def freeze(self, known: Mapping[int, VariantTally]) -> dict[int, VariantTally]:

@@ -1,7 +1,7 @@
 """Sums over the vectors of new units: by variant, and by pair where covariates are weighted.
 
-Where sums by pair are wanted, units and values are summed by chance first, and all sums are made of
-these, those by variant too: each vector is multiplied out once.
+If sums by pair are needed, units and values are first summed by chance, and all sums, including
+those by variant, are derived from these: each vector is expanded once.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class VectorTallies(NamedTuple):
 
 
 class VectorSums:
-    """Sums over vectors in the making: what has come since the last `freeze`."""
+    """Builder of sums over vectors: the additions since the last `freeze`."""
 
     __slots__ = ("_contexts", "_conversions", "_rewards", "_weighted_contexts", "_weighted_rewards")
 
@@ -74,13 +74,13 @@ class VectorSums:
     def add_value(
         self, key: MetricKey, vector: Vector, value: int, converted: int, plan: Plan
     ) -> None:
-        """Add what units with a vector have of a metric.
+        """Add the values of units with a vector to a metric.
 
         Args:
             key: Chance and metric.
             vector: Their features.
             value: What is added to their values, in micro-units.
-            converted: How many of them have a value above 0 by that.
+            converted: How many of them thereby have a value above 0.
             plan: The plan of the experiment.
         """
         reward = key[0], key[-1], vector
@@ -92,7 +92,7 @@ class VectorSums:
             self._rewards[reward] = self._rewards.get(reward, 0) + value
 
     def freeze(self, known: Mapping[int, VariantTally], plan: Plan) -> VectorTallies:
-        """Return what was added, with the tallies so far where it says so."""
+        """Return the additions, including the known tallies where documented."""
         conversions = _moments_of(self._conversions)
         if not plan.weighted_covariates:
             matrices = _grams(_gram_sums(self._contexts), known)
