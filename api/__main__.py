@@ -1,4 +1,4 @@
-"""`python -m api`: serve the API until SIGTERM, then drain and end. Exit 2 if it must not start."""
+"""`python -m api`: serve the API until SIGTERM, then drain. Exit 2 if misconfigured."""
 
 from __future__ import annotations
 

@@ -84,7 +84,7 @@ DRAIN_S = 8.0
 """Longest wait for Kafka of a stopping process, in seconds; the rest stays in the spool.
 
 A topic that was just created can take seconds to accept its first record, and the disk of a
-container may not outlive it, so this is most of the time to stop that `docker-compose.yml` gives.
+container may not outlive it, so this is most of the stop grace period in `docker-compose.yml`.
 """
 
 _log = logging.getLogger(__name__)
@@ -95,8 +95,8 @@ async def running_api(settings: Settings) -> AsyncIterator[FastPathApp]:
     """Run the API's background work and yield the ASGI application.
 
     Raises:
-        ConfigurationError: the settings do not fit together, the spool cannot be used, or the
-            schema registry refuses a schema.
+        ConfigurationError: the settings are inconsistent, the spool is unusable, or the schema
+            registry refuses a schema.
         DependencyError: the schema registry has not answered for too long.
     """
     auth = api_key_auth(settings.api_host, settings.api_keys_file)

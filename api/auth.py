@@ -13,14 +13,14 @@ from streams.api_keys import VARIABLE, ApiKey, Scope, digest, read_keys
 from streams.model.errors import ConfigurationError, counted, quoted
 
 MAX_CACHED = 1024
-"""Presented keys whose verification is remembered; when full, all are verified again."""
+"""Presented keys whose verification is cached; when full, the cache is cleared."""
 
 
 class KnownCaller(NamedTuple):
     """A caller whose key is known.
 
     Attributes:
-        name: Name of its API key; empty where the API asks for none.
+        name: Name of its API key; empty if the API requires none.
         scopes: Its rights.
     """
 
@@ -55,7 +55,7 @@ class ApiKeyAuth:
         """Return the caller of a request with these headers, if its key has one of the scopes.
 
         Returns:
-            The name of the API key; empty where the API asks for none.
+            The name of the API key; empty if the API requires none.
 
         Raises:
             AccessError: it carries no known key (`UNAUTHENTICATED`), or one without the scope
@@ -69,7 +69,7 @@ class ApiKeyAuth:
         return known.name
 
     def caller(self, headers: Iterable[tuple[bytes, bytes]]) -> KnownCaller:
-        """Return the caller of a request with these headers, whatever it may do.
+        """Return the caller of a request with these headers, regardless of its scopes.
 
         Raises:
             AccessError: it carries no known key (`UNAUTHENTICATED`).
@@ -83,7 +83,7 @@ class ApiKeyAuth:
     def _verify(self, presented: bytes) -> KnownCaller:
         presented_digest = digest(presented)
         found: KnownCaller | None = None
-        for known, holder in self._keys:  # all of them, so that the time reveals nothing
+        for known, holder in self._keys:  # always all of them: the time must not reveal a match
             if hmac.compare_digest(known, presented_digest):
                 found = holder
         if found is None:

@@ -17,10 +17,10 @@ from streams.kafka.producers import Retirable, is_fatal, retire
 from streams.process.outages import outage
 
 MAX_IN_FLIGHT_BYTES = 32 * 2**20
-"""Records that librdkafka may hold; the rest of a backlog waits in the spool, not in memory."""
+"""Bytes that librdkafka may hold; the rest of a backlog waits in the spool, not in memory."""
 
 RETRY_PAUSE_S = 1.0
-"""Pause before records that librdkafka gave up are handed to it again."""
+"""Pause before records that librdkafka failed to deliver are queued again."""
 
 DRAIN_STEP_S = 0.1
 """Interval of the checks of a stopping process."""
@@ -65,16 +65,16 @@ class Delivery:
 
     Attributes:
         acknowledged: Records that Kafka has acknowledged.
-        failed: Records that librdkafka gave back, and that were queued again.
-        in_flight_bytes: Bytes handed over and not acknowledged.
+        failed: Records that librdkafka failed to deliver, and that were queued again.
+        in_flight_bytes: Bytes passed to librdkafka and not acknowledged.
         last_acknowledged_s: Monotonic time of the newest acknowledgement; None before the first.
         clock_refusals: Records that Kafka refused because their timestamp, taken from this
             machine's clock, is too far ahead of Kafka's clock; they stay in the spool and are sent
             again.
         skew_ms: This machine's clock minus Kafka's, at the newest acknowledgement that had Kafka's
             time; None before, or where Kafka gives none.
-        refused_s: Monotonic time of the newest refusal for its time; None without one, or after an
-            acknowledgement of the topic that refused.
+        refused_s: Monotonic time of the newest refusal of a timestamp; None without one, or after a
+            later acknowledgement of the topic.
     """
 
     def __init__(
@@ -89,10 +89,10 @@ class Delivery:
 
         Args:
             spool: Where records are.
-            new_producer: Makes a producer; again after an error from which none recovers.
-            topics: Full names, by the small number the spool has for each.
-            clock: Seconds that only grow.
-            now_ms: The time that this machine takes it to be, in milliseconds since the epoch.
+            new_producer: Creates a producer; called again after a fatal error.
+            topics: Full names, by their number in the spool.
+            clock: Monotonic seconds.
+            now_ms: The time of this machine's clock, in milliseconds since the epoch.
         """
         self.acknowledged = 0
         self.failed = 0
@@ -109,7 +109,7 @@ class Delivery:
         self._clock = clock
         self._now_ms = now_ms
         self._in_flight = 0
-        # What is before this position was handed over; None when everything was.
+        # Records before this position were passed to librdkafka; None if all were.
         self._backlog: SpoolPosition | None = spool.start
         self._again: deque[SpoolPosition] = deque()
         self._again_at_s = 0.0
@@ -117,7 +117,7 @@ class Delivery:
 
     @property
     def depth(self) -> int:
-        """Records handed over and not acknowledged, and records to be handed over again."""
+        """Number of unacknowledged records, including those to be sent again."""
         return self._in_flight + len(self._again)
 
     @property
@@ -126,7 +126,7 @@ class Delivery:
         return self._backlog is None and not self.depth
 
     def offer(self, positions: Sequence[SpoolPosition], records: Sequence[SpoolRecord]) -> None:
-        """Hand over records that were just appended, or leave them for `pump`."""
+        """Pass on records that were just appended, or leave them for `pump`."""
         if self._backlog is not None:
             return
         for position, record in zip(positions, records, strict=True):
@@ -138,7 +138,7 @@ class Delivery:
             segment.is_handed_out = True
 
     def pump(self) -> None:
-        """Take in acknowledgements, and hand over what waits. To be called many times a second."""
+        """Process acknowledgements and pass on waiting records; to be called many times a second."""
         self._producer.poll(0)
         if self._is_broken:
             self._replace_producer()
@@ -152,14 +152,14 @@ class Delivery:
     def drain(self, timeout_s: float) -> bool:
         """Wait until Kafka has everything, for `timeout_s` seconds at most; return whether it has.
 
-        What it does not have stays in the spool.
+        Unacknowledged records stay in the spool.
         """
         deadline = self._clock() + timeout_s
         while not self.is_caught_up and (left_s := deadline - self._clock()) > 0:
             self._producer.flush(min(left_s, DRAIN_STEP_S))
             self.pump()
             if not self._in_flight and not self.is_caught_up:
-                time.sleep(min(left_s, DRAIN_STEP_S))  # what was refused waits for its turn
+                time.sleep(min(left_s, DRAIN_STEP_S))  # refused records wait for their retry
         return self.is_caught_up
 
     def _hand_over(self, position: SpoolPosition, record: SpoolRecord) -> bool:
@@ -230,7 +230,7 @@ class Delivery:
         )
 
     def _measure_skew(self, message: object) -> None:
-        """Compare the clocks, where Kafka has put its own time on a record."""
+        """Compare the clocks, if Kafka has set the time of a record."""
         timestamp = getattr(message, "timestamp", None)
         if timestamp is None:
             return
@@ -251,14 +251,14 @@ class Delivery:
         self._spool.quarantine(position.segment, position.offset, reason)
 
     def _replace_producer(self) -> None:
-        # It gives everything back; sequences make a duplicate harmless.
+        # All records are sent again; sequence numbers make duplicates harmless.
         retire(self._producer)
         self._producer = self._new_producer()
         self._is_broken = False
 
     def _hand_over_again(self) -> None:
         for _ in range(len(self._again)):
-            position = self._again[0]  # stays if the disk fails
+            position = self._again[0]  # kept if the disk fails
             segment = position.segment
             try:
                 record = self._spool.read(position)

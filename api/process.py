@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 
 
 def main() -> int:
-    """Serve until SIGTERM, drain, and return the exit code: 2 if it must not start."""
+    """Serve until SIGTERM, drain, and return the exit code: 2 on a configuration error."""
     try:
         settings = load_settings()
         configure_logging(settings.log_level)

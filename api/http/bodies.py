@@ -10,7 +10,7 @@ from api.http.error_responses import RequestError
 from streams.model.errors import InputError, quoted
 
 MAX_GZIP_MEMBERS = 64
-"""Members of a gzip stream: a stream of empty ones would cost more time than its size shows."""
+"""Members of a gzip stream: many empty ones would cost more time than their size suggests."""
 
 _GZIP = 16 + zlib.MAX_WBITS
 _GZIP_NAMES = frozenset({b"gzip", b"x-gzip"})
@@ -32,10 +32,10 @@ async def read_body(
     """Return the body of an ASGI request, without its content encoding.
 
     Raises:
-        InputError: it is longer than `limit` bytes, as it was sent or decoded (`BODY_TOO_LARGE`);
-            the rest is not read.
-        RequestError: it is no JSON (`UNSUPPORTED_MEDIA_TYPE`), in an encoding that is not taken
-            (`UNSUPPORTED_ENCODING`), or not what its encoding says (`INVALID_ENCODING`).
+        InputError: it is longer than `limit` bytes, encoded or decoded (`BODY_TOO_LARGE`); the rest
+            is not read.
+        RequestError: its type is not JSON (`UNSUPPORTED_MEDIA_TYPE`), or its encoding is
+            unsupported (`UNSUPPORTED_ENCODING`) or invalid (`INVALID_ENCODING`).
         ClientGoneError: the caller has gone.
     """
     is_gzip = _check_headers(headers, limit)
@@ -51,11 +51,11 @@ async def read_body(
 
 
 def gunzip(body: bytes, limit: int) -> bytes:
-    """Return what a gzip stream holds; never more than `limit` bytes of it are in memory.
+    """Return the content of a gzip stream, with at most `limit` bytes in memory.
 
     Raises:
-        InputError: it holds more (`BODY_TOO_LARGE`).
-        RequestError: it is no whole gzip stream (`INVALID_ENCODING`).
+        InputError: the content is longer (`BODY_TOO_LARGE`).
+        RequestError: it is not a complete gzip stream (`INVALID_ENCODING`).
     """
     parts: list[bytes] = []
     left = limit
@@ -95,10 +95,10 @@ async def _join(body: bytes, receive: Receive, limit: int) -> bytes:
 
 
 def _check_headers(headers: Iterable[tuple[bytes, bytes]], limit: int) -> bool:
-    """Return whether a body is compressed, and refuse one that would not be read for nothing."""
+    """Return whether a body is compressed; refuse invalid headers before reading it."""
     is_gzip = False
     for name, value in headers:
-        if name not in _LOOKED_AT:  # one look-up for most headers: every assignment passes here
+        if name not in _LOOKED_AT:  # one look-up for most headers: this runs for every assignment
             continue
         if name == b"content-type":
             if value != b"application/json":
@@ -119,9 +119,9 @@ def _check_headers(headers: Iterable[tuple[bytes, bytes]], limit: int) -> bool:
 
 
 def _check_type(value: bytes) -> None:
-    """Refuse a body that says it is something else than JSON in UTF-8.
+    """Refuse a body whose type is declared as other than JSON in UTF-8.
 
-    `text/plain` is what a browser's `sendBeacon` says of a string.
+    `text/plain` is the type of a string sent by a browser's `sendBeacon`.
     """
     kind, _, parameters = value.decode("latin-1").partition(";")
     kind = kind.strip().lower()

@@ -10,7 +10,7 @@ SWEEP_S = 0.5
 """Seconds between two checks of the deadlines."""
 
 UNSENT_LIMIT_BYTES = 2**26
-"""Bytes of answers that may wait for clients that do not read; beyond it the largest is dropped."""
+"""Bytes of answers buffered for slow clients; beyond, the connection with the most is dropped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,12 +22,12 @@ class HttpLimits:
         head_timeout_s: Seconds for request line and headers, from the first moment a connection
             is open, or from the first byte of a later request.
         body_timeout_s: Seconds for the body, from the end of the headers.
-        answer_timeout_s: Seconds in which a client must take what was answered.
+        answer_timeout_s: Seconds in which a client must read an answer.
         keep_alive_s: Seconds a connection may stay open between two requests.
         max_head_bytes: Bytes of request line and headers.
         max_url_bytes: Bytes of the request target.
         max_headers: Number of headers.
-        max_pipelined: Requests that may wait behind the one that is being answered.
+        max_pipelined: Requests that may wait behind the current one.
     """
 
     max_connections: int = 4_096
@@ -42,27 +42,27 @@ class HttpLimits:
 
 
 class Connection(Protocol):
-    """One connection, as the registry sees it.
+    """Interface of a connection for the registry.
 
     Attributes:
-        deadline_s: When what it waits for is overdue, on the clock of the registry.
-        answer_deadline_s: When its client must have taken what was answered.
+        deadline_s: Deadline of the event it waits for, on the clock of the registry.
+        answer_deadline_s: Deadline of its client for reading the answer.
     """
 
     deadline_s: float
     answer_deadline_s: float
 
     def expire(self) -> None:
-        """End what is overdue."""
+        """Close the connection if it is overdue."""
 
     def evict(self) -> None:
         """Make room for another connection."""
 
     def abort(self) -> None:
-        """Close at once, without sending what waits to be sent."""
+        """Close at once, without sending buffered data."""
 
     def unsent_bytes(self) -> int:
-        """Return how much of its answers its client has not taken."""
+        """Return the number of buffered bytes that its client has not read."""
 
 
 class Connections:
@@ -74,9 +74,9 @@ class Connections:
     is being answered is the new one refused.
 
     Attributes:
-        limits: What they may take.
-        now_s: Monotonic time of the last sweep or connection, in seconds; coarse, so that a
-            request costs no clock.
+        limits: Their limits.
+        now_s: Monotonic time of the last sweep or connection, in seconds; coarse, so that requests
+            need not read the clock.
         errors: Refusals by code.
         evicted: Connections closed to make room.
     """
@@ -87,7 +87,7 @@ class Connections:
         self.errors = errors
         self.evicted = 0
         self._open: set[Connection] = set()
-        # Dictionaries keep the order of insertion: the first has waited for the longest time.
+        # Dictionaries keep the order of insertion: the first has waited longest.
         self._closing: dict[Connection, None] = {}
         self._unserved: dict[Connection, None] = {}
         self._idle: dict[Connection, None] = {}
@@ -96,7 +96,7 @@ class Connections:
         return len(self._open)
 
     def admit(self, connection: Connection, now_s: float) -> bool:
-        """Take a new connection, in place of another if need be; return whether it was taken."""
+        """Admit a new connection, evicting another if necessary; return whether it was admitted."""
         self.now_s = now_s
         if len(self._open) >= self.limits.max_connections and not self._make_room():
             return False
@@ -117,18 +117,18 @@ class Connections:
         self._idle.pop(connection, None)
 
     def is_idle(self, connection: Connection) -> None:
-        """Note that a connection has been answered, and may be closed to make room."""
+        """Record that a connection is idle, and may be closed to make room."""
         if connection in self._open:
             self._idle[connection] = None
 
     def is_closing(self, connection: Connection) -> None:
-        """Note that a connection has had its last answer, and only waits for its client."""
+        """Record that a connection has sent its last answer, and only waits for its client."""
         self.is_busy(connection)
         if connection in self._open:
             self._closing[connection] = None
 
     def sweep(self, now_s: float) -> None:
-        """End what is overdue, and bound what waits for clients that do not read."""
+        """Close overdue connections, and bound the data buffered for slow clients."""
         self.now_s = now_s
         stalled = []
         for connection in tuple(self._open):

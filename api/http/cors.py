@@ -24,7 +24,7 @@ class Origins:
     """
 
     def __init__(self, origins: str = "") -> None:
-        """Take them, separated by commas; `*` means all."""
+        """Parse origins, separated by commas; `*` means all."""
         named = {origin.strip().rstrip("/").encode() for origin in origins.split(",")}
         self._named = named - {b""}
         self._is_any = ANY.encode() in named
@@ -59,7 +59,7 @@ class Origins:
         ]
 
     def wrapped(self, request_headers: Iterable[tuple[bytes, bytes]], send: Send) -> Send:
-        """Return a `send` that adds the headers to whatever is answered."""
+        """Return a `send` that adds the headers to every answer."""
         added = self.headers(request_headers)
 
         async def send_with(message: Message) -> None:
@@ -72,13 +72,13 @@ class Origins:
     def check_page(self, request_headers: Sequence[tuple[bytes, bytes]]) -> None:
         """Refuse a web page of another origin that would use an API without keys.
 
-        A browser lets any page post text to this machine without asking; with keys that is
-        harmless, since no page has one.
+        A browser lets any page post text to this machine without a preflight; with keys this is
+        harmless, since a page has none.
 
         Raises:
             AccessError: the request comes from such a page (`ORIGIN_NOT_ALLOWED`).
         """
-        for name, value in request_headers:  # a plain loop: every assignment passes here
+        for name, value in request_headers:  # a plain loop: this runs for every assignment
             if name == b"origin":
                 self._check_origin(value, request_headers)
                 return

@@ -75,7 +75,7 @@ CallerDep = Annotated[str, Depends(_caller)]
 
 
 def event_stream(events: AsyncIterator[bytes]) -> Response:
-    """Return the answer of a stream of server-sent events."""
+    """Return the response of a stream of server-sent events."""
     return StreamingResponse(
         events,
         media_type="text/event-stream",

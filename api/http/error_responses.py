@@ -1,4 +1,4 @@
-"""Error responses: one table from codes to statuses, one shape of body."""
+"""Error responses: one table from codes to statuses, one form of body."""
 
 from __future__ import annotations
 
@@ -51,14 +51,14 @@ STATUS_OF_CODE: dict[str, HTTPStatus] = {
     "COMMAND_TIMED_OUT": HTTPStatus.SERVICE_UNAVAILABLE,
     "INTERNAL": HTTPStatus.INTERNAL_SERVER_ERROR,
 }
-"""Every code whose status is not 422. What is wrong with the input itself is always a 422."""
+"""Every code whose status is not 422, the status of all errors in the input."""
 
 JSON_HEADER = (b"content-type", b"application/json")
 NO_STORE = (b"cache-control", b"no-store")
 
 _HEADER_OF_CODE = {
     "UNAUTHENTICATED": (b"www-authenticate", b"Bearer"),
-    "UNSUPPORTED_ENCODING": (b"accept-encoding", b"gzip"),  # RFC 7694: what would be taken
+    "UNSUPPORTED_ENCODING": (b"accept-encoding", b"gzip"),  # RFC 7694: supported encodings
     "TOO_MANY_CONNECTIONS": (b"retry-after", b"1"),
 }
 
@@ -70,10 +70,10 @@ class AccessError(EngineError):
 
 
 class RouteError(EngineError):
-    """A request for a path that does not exist, or with a method it does not take.
+    """A request for an unknown path, or with an unsupported method.
 
     Attributes:
-        allow: The methods it takes, as the header `Allow` has them; empty when there is no route.
+        allow: The supported methods, as in the header `Allow`; empty without a route.
     """
 
     def __init__(self, code: str, message: str, allow: str = "") -> None:
@@ -82,7 +82,7 @@ class RouteError(EngineError):
 
 
 class RequestError(EngineError):
-    """A request that breaks the rules of HTTP, or takes more of the API than it may."""
+    """A request that violates HTTP or exceeds a limit of the API."""
 
 
 def status_of(code: str) -> int:
@@ -91,7 +91,7 @@ def status_of(code: str) -> int:
 
 
 def error_response(error: Exception) -> tuple[int, bytes, Headers, str]:
-    """Return status, body, headers and code of the answer to `error`.
+    """Return status, body, headers and code of the response to `error`.
 
     Any other exception is a bug: it is logged here, and the response does not describe it.
     """

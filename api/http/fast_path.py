@@ -1,4 +1,4 @@
-"""The ASGI application: every request is checked here, and the frequent ones are answered here.
+"""The ASGI application: all requests are checked here, and frequent ones are answered here.
 
 Path, method, API key, origin and query string are checked before anything of a body is read. Then
 the endpoint's fast handler answers, or FastAPI does.
@@ -30,9 +30,9 @@ class FastPathApp:
 
     Args:
         services: The services behind the endpoints.
-        table: What is at each path.
+        table: The routing table.
         fastapi: Answers endpoints that have no fast handler.
-        max_body_bytes: Longest body, as it is sent or decoded.
+        max_body_bytes: Longest body, encoded or decoded.
         origins: Origins of web pages that may call the API.
     """
 
@@ -91,7 +91,7 @@ class FastPathApp:
             await _answer(send, status, headers, b"" if method == "HEAD" else body)
 
     def _check(self, rule: Rule, scope: AsgiScope) -> str:
-        """Return the name of the caller of a request that may be made with these parameters."""
+        """Check key, origin and parameters of a request, and return the name of its caller."""
         headers = scope["headers"]
         caller = ""
         if self._auth.is_open:
@@ -114,7 +114,7 @@ class FastPathApp:
         if method == "HEAD":
             method, send = "GET", _without_body(send)
         checked = {"method": method, "path": path, "raw_path": path.encode()}
-        # Starlette answers an unexpected error, by our handler, and then raises it all the same.
+        # Starlette answers an unexpected error with our handler, and then raises it again.
         with suppress(Exception):
             await self._fastapi({**scope, **checked, "state": {"caller": caller}}, receive, send)
 
@@ -134,7 +134,7 @@ async def _answer(send: Send, status: int, headers: Headers, body: bytes) -> Non
 
 
 def _replaying(body: bytes, receive: Receive) -> Receive:
-    """Return a `receive` that hands out a body already read, and then what comes after it."""
+    """Return a `receive` that replays a body already read, and then passes on later messages."""
     messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def replay() -> Message:
@@ -144,9 +144,9 @@ def _replaying(body: bytes, receive: Receive) -> Receive:
 
 
 def _without_body(send: Send) -> Send:
-    """Return a `send` for the answer to a HEAD, which has the headers of a GET alone.
+    """Return a `send` for the response to a HEAD, which has only the headers of a GET.
 
-    It ends with them, whatever comes after: the body of a stream has no end. The generator of the
+    The response ends with the headers, since the body of a stream has no end. The generator of the
     body receives a disconnect from its `receive`.
     """
 

@@ -28,7 +28,7 @@ _CODES = {404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED"}
 def fastapi_app(services: Services, version: str) -> tuple[FastAPI, RoutingTable]:
     """Return the application with all endpoints, and the routing table with its pages.
 
-    `/docs` needs nothing from elsewhere.
+    `/docs` loads no external resources.
     """
     app = FastAPIOffline(
         title="Experiment Streams",
@@ -52,7 +52,7 @@ def fastapi_app(services: Services, version: str) -> tuple[FastAPI, RoutingTable
 
 
 def _adapted(endpoint: Endpoint) -> Callable[..., Awaitable[Response]]:
-    """Return a fast handler as one of FastAPI, which documents it."""
+    """Return a fast handler as a FastAPI endpoint, for the documentation."""
 
     async def of_experiment(
         services: ServicesDep, experiment_id: str, request: Request
@@ -97,7 +97,7 @@ def _answer_errors(app: FastAPI, counters: RequestCounters) -> None:
 
 
 def _parameter_error(error: RequestValidationError) -> InputError:
-    """Return what is wrong with a parameter, in our own words."""
+    """Return the error of an invalid parameter."""
     details = error.errors()[0]
     place, *names = details["loc"]
     path = ".".join(str(part) for part in ((place, *names) if place == "query" else names))

@@ -19,14 +19,14 @@ def matching(snapshots: Iterable[Snapshot], query: ExperimentsQuery) -> list[Sna
     """Return the snapshots that a query asks for.
 
     Raises:
-        InputError: it names a status, type, action or health that there is not (`UNKNOWN_VALUE`).
+        InputError: a status, type, action or health is unknown (`UNKNOWN_VALUE`).
     """
     filters = list(_filters(query))
     return [each for each in snapshots if all(wanted(each) for wanted in filters)]
 
 
 def _filters(query: ExperimentsQuery) -> Iterable[Filter]:
-    """Yield the filters, those first that cost least."""
+    """Yield the filters, the cheapest first."""
     if query.status is not None:
         statuses = named(query.status, list(Status), "query.status")
         yield lambda each: each.experiment.status in statuses
@@ -68,7 +68,7 @@ def named(text: str, known: Collection[str], path: str) -> frozenset[str]:
     """Return the values named, separated by commas.
 
     Raises:
-        InputError: one of them is not known (`UNKNOWN_VALUE`).
+        InputError: one of them is unknown (`UNKNOWN_VALUE`).
     """
     found = frozenset(text.split(","))
     for each in sorted(found.difference(known)):

@@ -51,7 +51,7 @@ async def edit_experiment(
     experiment_id: str,
     request: Request,
 ) -> Response:
-    """Put another definition in the place of a draft's, as a whole.
+    """Replace the definition of a draft as a whole.
 
     With the `version` that was read, it is refused if the draft has changed since.
     """
@@ -74,7 +74,7 @@ async def add_variant(
     experiment_id: str,
     request: Request,
 ) -> Response:
-    """Add a variant, behind all others; a running experiment assigns it from then on."""
+    """Add a variant after all others; a running experiment assigns it from then on."""
     body = decode_object(await request.body())
     added = parse(AddedVariant, body)
     payload = added.model_dump(by_alias=True, mode="json", exclude_none=True)
@@ -108,7 +108,7 @@ async def update_experiment(
     experiment_id: str,
     request: Request,
 ) -> Response:
-    """Change the share of traffic or the thresholds; what is left out stays."""
+    """Change the traffic share or the thresholds; omitted fields stay."""
     body = decode_object(await request.body())
     update = parse(ExperimentUpdate, body)
     check_change(update)
@@ -123,7 +123,7 @@ async def conclude_experiment(
     experiment_id: str,
     request: Request,
 ) -> Response:
-    """End an experiment, with a winner or without."""
+    """Conclude an experiment, with or without a winner."""
     body = decode_object(await request.body())
     conclude = parse(ConcludeRequest, body)
     payload = conclude.model_dump(by_alias=True, mode="json", exclude_none=True)
@@ -146,7 +146,7 @@ def bare_command(kind: CommandKind, description: str) -> Callable[..., Awaitable
         surplus = decode_object(await request.body())
         if surplus:
             raise InputError("UNKNOWN_FIELD", "this command takes no fields", min(surplus))
-        # Its receipts are signed by one key from its start to its end.
+        # Its receipts are signed with the same key from start to end.
         payload = {}
         if kind is CommandKind.START:
             payload["receiptKey"] = services.receipt_key(_number(experiment_id))
@@ -176,7 +176,7 @@ async def _change(
     number, expected = _number(experiment_id), options.expected_version
     found = services.experiments.snapshots().get(named_id(number))
     if found is not None and found.experiment.definition.config.holdout is not None:
-        raise ExperimentNotFoundError(experiment_id)  # its commands are those of /holdouts
+        raise ExperimentNotFoundError(experiment_id)  # it is managed at /holdouts
     if options.is_dry_run:
         preview = await services.commands.preview(number, kind, payload, expected)
         return json_response(dry_run_response(kind, preview))

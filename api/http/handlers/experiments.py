@@ -26,10 +26,10 @@ from streams.model.published import json_bytes
 async def list_experiments(
     services: ServicesDep, query: Annotated[ExperimentsQuery, Query()]
 ) -> Response:
-    """Return a page of the experiments, newest first, or what needs a decision first.
+    """Return a page of the experiments, newest first, or those that need a decision first.
 
     Each has a `summary`: recommended action, lead, units, health. `nextCursor` leads to the next
-    page, and is null on the last one. Experiments that are created meanwhile do not move it.
+    page, and is null on the last one. Experiments created in the meantime do not shift it.
     """
     is_by_urgency = query.sort == "attention"
     after = None
@@ -50,10 +50,10 @@ async def get_experiment(services: ServicesDep, experiment_id: str) -> Response:
 async def get_experiment_stats(
     services: ServicesDep, experiment_id: str, query: Annotated[StatsQuery, Query()]
 ) -> Response:
-    """Return what is known of an experiment: counts, posteriors, allocation, recommendation.
+    """Return the statistics of an experiment: counts, posteriors, allocation, recommendation.
 
-    With `at=conclusion`, what was known when it was concluded. With `dimension=NAME`, also what is
-    known by the values of that dimension, which is exploratory.
+    With `at=conclusion`, the statistics as of the conclusion. With `dimension=NAME`, also
+    exploratory statistics by the values of that dimension.
     """
     snapshot = services.experiments.snapshot(experiment_id)
     if query.at is not None:
@@ -68,9 +68,10 @@ async def stream_experiment_stats(
 ) -> Response:
     """Send the statistics of an experiment, and again whenever they have changed.
 
-    Server-sent events: each `stats` has what `GET /experiments/{experiment_id}/stats` answers; two
-    are half a second apart at least. With the header `Last-Event-ID` the first one is sent only if
-    there is something new. `end` is the last one, once an archived experiment is removed.
+    Server-sent events: each `stats` event has the answer of `GET
+    /experiments/{experiment_id}/stats`; they are at least half a second apart. With the header
+    `Last-Event-ID` the first one is sent only after a change. `end` is the last event, sent when an
+    archived experiment is removed.
     """
     seen = request.headers.get("last-event-id")
     return event_stream(services.experiment_streams.open(experiment_id, seen))
@@ -79,10 +80,10 @@ async def stream_experiment_stats(
 async def get_experiment_timeseries(
     services: ServicesDep, experiment_id: str, query: Annotated[TimeseriesQuery, Query()]
 ) -> Response:
-    """Return what was known of an experiment over time, by one metric.
+    """Return the statistics of an experiment over time, for one metric.
 
-    At most `points` points, the first of spans of equal length by the time of the events, and the
-    newest one.
+    At most `points` points: the first of each span of equal length in event time, and the newest
+    one.
     """
     snapshot = services.experiments.snapshot(experiment_id)
     series = await services.timeseries.read(
@@ -125,7 +126,7 @@ def _check_dimension(experiment: Experiment, name: str) -> None:
 async def get_snapshots(
     services: ServicesDep, query: Annotated[SnapshotsQuery, Query()]
 ) -> Response:
-    """Return what in-process assigners need: all experiments that assign, or serve one variant.
+    """Return the data for in-process assigners: all experiments that assign or serve a variant.
 
     With `after`, those that have changed since; with `wait`, as soon as one has.
     """

@@ -16,13 +16,13 @@ EVENTS_PATH = "/ofrep/v1/events"
 def evaluate_flag(services: Services, key: str, body: bytes) -> Awaitable[bytes]:
     """Evaluate one flag: the experiment with this key assigns a unit.
 
-    It is an assignment as any other, logged and counted; `metadata.assignmentId` is its receipt.
+    It is an assignment like any other, logged and counted; `metadata.assignmentId` is its receipt.
     """
     return services.flags.evaluate(key, body)
 
 
 async def evaluate_flags(services: ServicesDep, request: Request) -> Response:
-    """Evaluate all flags for one unit, ahead of their use. Nothing is counted of it.
+    """Evaluate all flags for one unit, ahead of their use. Nothing is counted.
 
     Flags of experiments whose `exposure` is `event` have their receipt, `metadata.assignmentId`.
     """
@@ -41,10 +41,10 @@ async def evaluate_flags(services: ServicesDep, request: Request) -> Response:
 
 
 async def flag_events(services: ServicesDep, request: Request) -> Response:
-    """Send an event whenever flags have changed and are to be evaluated again.
+    """Send an event whenever flags have changed and must be evaluated again.
 
-    The address is that of `eventStreams` in the answer for all flags. Its `token` admits the
-    reader, since browsers send no headers with it; an API key in a header does, too.
+    The address is in `eventStreams` of the answer for all flags. Its `token` authorizes the reader,
+    since browsers send no headers with it; an API key in a header is also accepted.
     """
     try:
         token = request.query_params.get("token", "")

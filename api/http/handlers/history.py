@@ -21,11 +21,11 @@ KINDS = (*(kind.value for kind in CommandKind if kind is not CommandKind.TICK), 
 async def get_experiment_history(
     services: ServicesDep, experiment_id: str, query: Annotated[HistoryQuery, Query()]
 ) -> Response:
-    """Return what was done with an experiment, newest first: who, when, why, and how to undo it.
+    """Return the history of an experiment, newest first: who, when, why, and how to undo it.
 
-    Commands of people, of its schedule and of automatic promotion, refused ones too, and the
-    recommended actions in between. The newest 200 commands and 50 recommendations are kept; the
-    topic `decisions` has all.
+    It has the commands of users, of the schedule and of automatic promotion, including refused
+    ones, and changes of the recommended action. The newest 200 commands and 50 recommendations are
+    kept; the topic `decisions` has all.
     """
     experiment = services.experiments.snapshot(experiment_id).experiment
     kinds = None if query.kind is None else named(query.kind, KINDS, "query.kind")
@@ -35,7 +35,7 @@ async def get_experiment_history(
         if kinds is None or entry.kind in kinds
     ]
     if query.cursor is not None:
-        # One that has been dropped since was the oldest: nothing is behind it.
+        # An entry that has been dropped since was the oldest, so no page follows.
         place = next((i for i, each in enumerate(found) if each.id == query.cursor), len(found))
         found = found[place + 1 :]
     page = found[: query.limit]

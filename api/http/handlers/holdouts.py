@@ -1,4 +1,4 @@
-"""Handlers of holdouts: each is an experiment, by whose commands it begins and ends."""
+"""Handlers of holdouts: each is an experiment, started and ended by its commands."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from streams.model.ids import experiment_id
 from streams.model.validation import parse
 
 DEFAULT_METRIC = "conversion"
-"""Primary metric of a holdout that covers no experiment yet."""
+"""Default primary metric of a holdout that covers no experiment yet."""
 
 
 async def create_holdout(services: ServicesDep, options: OptionsDep, request: Request) -> Response:
-    """Hold a share of the units out of experiments, from now on.
+    """Start to hold a share of the units out of experiments.
 
-    Share, unit and experiments are fixed: with another share, units would change sides after they
-    were counted. End the holdout and begin another one.
+    Share, unit and experiments are fixed: with another share, counted units would switch groups. To
+    change them, end the holdout and start another one.
     """
     body = decode_object(await request.body())
     asked = parse(HoldoutRequest, body)
@@ -66,10 +66,10 @@ async def get_holdout(services: ServicesDep, holdout_key: str) -> Response:
 async def get_holdout_stats(
     services: ServicesDep, holdout_key: str, query: Annotated[StatsQuery, Query()]
 ) -> Response:
-    """Return what the units held out did, and all others.
+    """Return the statistics of the held-out units and of all others.
 
-    Every metric is compared as a primary one is. With `at=conclusion`, what was known when the
-    holdout ended.
+    Every metric is compared like a primary one. With `at=conclusion`, the statistics as of the end
+    of the holdout.
     """
     snapshot = services.experiments.holdout(holdout_key)
     if query.at is not None:
@@ -94,7 +94,7 @@ async def archive_holdout(
     holdout_key: str,
     request: Request,
 ) -> Response:
-    """Put a holdout away that has ended: what its units do is not counted any more."""
+    """Archive an ended holdout: observations of its units are no longer counted."""
     return await _change(services, options, holdout_key, request, CommandKind.ARCHIVE, {})
 
 
@@ -122,9 +122,8 @@ def _definition(services: Services, asked: HoldoutRequest) -> ExperimentDefiniti
     """Return a holdout as the definition of an experiment.
 
     Raises:
-        InputError: as `HoldoutSpec`, or an experiment that it names is not there, where it is named
-            by its id (`UNKNOWN_EXPERIMENT`), or randomises by a unit of another kind
-            (`HOLDOUT_UNIT_DIFFERS`).
+        InputError: as `HoldoutSpec`, or an experiment named by its id does not exist
+            (`UNKNOWN_EXPERIMENT`), or randomises by another unit (`HOLDOUT_UNIT_DIFFERS`).
     """
     spec = parse(
         HoldoutSpec, {"key": asked.key, "share": asked.share, "experiments": asked.experiments}
@@ -145,7 +144,7 @@ def _definition(services: Services, asked: HoldoutRequest) -> ExperimentDefiniti
 
 
 def _covered(services: Services, asked: HoldoutRequest, spec: HoldoutSpec) -> list[Experiment]:
-    """Return the experiments that are there and by which units of a holdout count."""
+    """Return the existing experiments whose units a holdout counts."""
     if ALL in spec.experiments:
         known = (each.experiment for each in services.experiments.all())
         return [each for each in known if each.definition.config.unit == asked.unit]
@@ -169,7 +168,7 @@ def _covered(services: Services, asked: HoldoutRequest, spec: HoldoutSpec) -> li
 
 
 def _usual_metric(experiments: list[Experiment]) -> str:
-    """Return the commonest primary metric of experiments, of equals the first by name."""
+    """Return the most common primary metric of experiments, ties broken by name."""
     counts = Counter(
         config.primary_metric
         for config in (each.definition.config for each in experiments)

@@ -29,25 +29,25 @@ PROMETHEUS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 async def health() -> Response:
-    """Say that the API is alive."""
+    """Report that the API is alive."""
     return json_response(Health(status="ok"))
 
 
 async def ready(services: ServicesDep) -> Response:
-    """Say whether the API can assign, what is missing, and what it does without for now."""
+    """Report whether the API can assign, what is missing, and what is degraded."""
     found = services.readiness()
     return json_response(found, 200 if found.ready else 503)
 
 
 async def metrics(services: ServicesDep) -> Response:
-    """Return what Prometheus scrapes."""
+    """Return the metrics for Prometheus."""
     return Response(
         services.metrics(), media_type=PROMETHEUS_TYPE, headers={"Cache-Control": "no-store"}
     )
 
 
 async def whoami(services: ServicesDep, request: Request) -> Response:
-    """Say whose API key a request carries, and what it may do."""
+    """Return the name and the scopes of the API key of a request."""
     name, scopes = services.auth.caller(request.headers.raw)
     return json_response(
         Caller(name=name, scopes=tuple(sorted(scopes)), needs_key=not services.auth.is_open)
@@ -55,7 +55,7 @@ async def whoami(services: ServicesDep, request: Request) -> Response:
 
 
 async def doctor(services: ServicesDep, query: Annotated[DoctorQuery, Query()]) -> Response:
-    """Diagnose Kafka, Redis, workers, lag, snapshots, spool and clocks, and advise.
+    """Diagnose Kafka, Redis, workers, lag, snapshots, spool and clocks, with advice.
 
     Takes some seconds, as `experiment doctor` does.
     """

@@ -29,7 +29,7 @@ class CommandOptions(NamedTuple):
 
     Attributes:
         caller: Name of the API key; empty without keys.
-        origin: Who gave it, and why.
+        origin: Author and reason.
         key: Text of its idempotency key; None without one.
         is_dry_run: Whether it is only tried.
         expected_version: Version of the experiment that the caller saw; None for whichever it has.
@@ -80,7 +80,7 @@ def _change_options(
 def _creation_options(
     caller: CallerDep, query: Annotated[AuthorQuery, Query()], key: KeyHeader = None
 ) -> CommandOptions:
-    """Return the options of a call that creates what has no history and no dry run.
+    """Return the options of a creation without history and dry run.
 
     Raises:
         InputError: as `_options`.

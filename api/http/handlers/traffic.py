@@ -16,8 +16,8 @@ def assign_variant(services: Services, experiment_id: str, body: bytes) -> Await
 def assign_variants(services: Services, _: str, body: bytes) -> Awaitable[bytes]:
     """Choose the variants of several experiments for several units.
 
-    The answer has a row for each unit, in it an assignment for each experiment, or
-    `{"error": ...}` in its place.
+    The answer has a row for each unit, with an assignment for each experiment, or `{"error": ...}`
+    in its place.
     """
     return services.assignments.assign_all(decode_object(body))
 
@@ -28,21 +28,21 @@ def record_exposures(services: Services, _: str, body: bytes) -> Awaitable[bytes
 
 
 def record_observations(services: Services, _: str, body: bytes) -> Awaitable[bytes]:
-    """Record what units did after their assignment: one observation, or valid ones of a list."""
+    """Record metric values of assigned units: one observation, or the valid ones of a list."""
     return services.observations.observe(body)
 
 
 def void_assignments(services: Services, _: str, body: bytes) -> Awaitable[bytes]:
-    """Take units and all that was observed of them out again: one assignment, or a list.
+    """Void units with all their observations: one assignment, or a list.
 
-    For bots, invalid traffic and requests of deletion. Later observations of them do not count
-    either. To void an assignment again changes nothing.
+    For bots, invalid traffic and deletion requests. Later observations of them do not count either.
+    Voiding an assignment again has no effect.
     """
     return services.observations.void(body)
 
 
 def record_impressions(services: Services, _: str, body: bytes) -> Awaitable[bytes]:
-    """Take batches of impressions of in-process assigners.
+    """Accept batches of impressions from in-process assigners.
 
     A batch that is sent again counts once. If one of several is refused, the others are accepted.
     """

@@ -17,7 +17,7 @@ from streams.webhooks.definition import WebhookRequest, WebhookUpdate
 async def create_webhook(
     services: ServicesDep, options: CreationOptionsDep, request: Request
 ) -> Response:
-    """Have events sent to an address, from now on or from `since` on.
+    """Send events to an address, from now on or from `since` on.
 
     Bodies, signatures and retries are those of Standard Webhooks; the secret is never returned.
     """
@@ -39,7 +39,7 @@ async def get_webhook(services: ServicesDep, webhook_id: str) -> Response:
 
 
 async def update_webhook(services: ServicesDep, webhook_id: str, request: Request) -> Response:
-    """Change a webhook; what is left out stays.
+    """Change a webhook; omitted fields stay.
 
     `isEnabled: true` also enables a webhook that was disabled because it did not answer. It
     continues with what was not delivered, or begins at `since`.
@@ -56,9 +56,9 @@ async def delete_webhook(services: ServicesDep, webhook_id: str, request: Reques
 
 
 async def send_test_event(services: ServicesDep, webhook_id: str, request: Request) -> Response:
-    """Have a test event (`webhook.test`) sent once, also to a webhook that is disabled.
+    """Send a test event (`webhook.test`) once, even to a disabled webhook.
 
-    `lastTest` of the webhook has the result a moment later.
+    The result appears in `lastTest` of the webhook shortly after.
     """
     await _refuse_fields(request)
     return json_response(TestEvent(id=await services.webhooks.test(webhook_id)), 202)

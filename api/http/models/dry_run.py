@@ -7,13 +7,13 @@ from api.http.models.responses import Experiment, ResponseModel
 
 
 class DryRunEffect(ResponseModel):
-    """An effect that a command would have.
+    """A predicted effect of a command.
 
     Attributes:
-        code: Stable code, as `ASSIGNMENT_STARTS` or `VARIANT_STOPPED`.
-        variant_id: Variant that it is of; None of the experiment.
-        units: Units that are assigned so far and are affected; None if that does not apply.
-        before, after: Share of the traffic, or of the control; None if that does not apply.
+        code: Stable code, such as `ASSIGNMENT_STARTS` or `VARIANT_STOPPED`.
+        variant_id: Affected variant; None for the experiment.
+        units: Affected units among those assigned so far; None if not applicable.
+        before, after: Share of the traffic, or of the control; None if not applicable.
     """
 
     code: str
@@ -24,16 +24,15 @@ class DryRunEffect(ResponseModel):
 
 
 class DryRun(ResponseModel):
-    """Result that a command would have; nothing was changed.
+    """Predicted result of a command; nothing was changed.
 
     Attributes:
         dry_run: True.
         command: Kind of the command.
         effects: Its effects for units and statistics.
-        changes: Values that it would change, as the history would have them.
+        changes: Values that it would change, in the form of the history.
         omitted_changes: Number of changes that are not in `changes`.
-        experiment: The experiment as it would be; of a new one without a `key` the id is an
-            example.
+        experiment: The resulting experiment; the id of a new one without a `key` is an example.
     """
 
     dry_run: bool = True

@@ -22,7 +22,7 @@ _MESSAGE_OF_DEPENDENCY = {
 def error_json(error: EngineError) -> bytes:
     """Return the JSON of an error.
 
-    The message of a dependency may name hosts, paths and users, and is for the log alone.
+    The message of a dependency may name hosts, paths and users, and goes to the log only.
     """
     message = public_message(error) if isinstance(error, DependencyError) else error.message
     details = ErrorDetails(code=error.code, message=message, path=error.path)
@@ -30,6 +30,6 @@ def error_json(error: EngineError) -> bytes:
 
 
 def public_message(error: DependencyError) -> str:
-    """Return the message for callers where a dependency does not answer."""
+    """Return the message for callers if a dependency does not answer."""
     fixed = _MESSAGE_OF_CODE.get(error.code) or _MESSAGE_OF_DEPENDENCY.get(error.dependency)
     return fixed or "something the API needs does not answer now; try again"

@@ -44,16 +44,16 @@ class HistoryItem(ResponseModel):
 
     Attributes:
         id: Its id: 32 hexadecimal digits.
-        at: When, in milliseconds since the epoch.
+        at: Time, in milliseconds since the epoch.
         kind: Kind of the command, or `recommendation`.
-        author: Who: `key:NAME` of an API key, `open` without keys, either followed by `/` and a
-            declared name; `schedule`, `promotion` or `evaluation`. Empty where it is not known.
-        reason: Why, as the author put it; empty for none.
-        reason_code: Code of the reason of what no person has given; empty for none.
+        author: `key:NAME` of an API key, `open` without keys, either followed by `/` and a declared
+            name; `schedule`, `promotion` or `evaluation`. Empty if unknown.
+        reason: Reason in the author's words; empty without one.
+        reason_code: Code of the reason of an automatic entry; empty without one.
         version: Version of the experiment after a command; of the statistics of a recommendation.
         accepted: Whether a command took effect.
         code: Code of its refusal; empty if it took effect.
-        changes: What it has changed.
+        changes: Changed values.
         omitted_changes: Number of changes that are not in `changes`.
         undo: Whether and how it can be undone now.
     """

@@ -1,6 +1,6 @@
 """Requests and responses of OFREP, the OpenFeature Remote Evaluation Protocol, version 0.3.0.
 
-They are those of https://github.com/open-feature/protocol, and differ in form from all else here.
+They follow https://github.com/open-feature/protocol, and differ in form from the rest of the API.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class FlagEvaluationRequest(OfrepModel):
     """A request for one flag, or for all.
 
     Attributes:
-        context: Who asks: `targetingKey`, and anything else that is known.
+        context: Evaluation context: `targetingKey` and further attributes.
     """
 
     context: dict[str, Any] | None = None
@@ -72,17 +72,17 @@ class FlagsFailure(OfrepModel):
 
 
 class EvaluationFault(OfrepModel):
-    """A fault of the API, or of something it needs."""
+    """A failure of the API or of a dependency."""
 
     error_details: str
 
 
 class EventStream(OfrepModel):
-    """A stream of events that say when to ask for all flags again.
+    """A stream of events that announce changes of flags.
 
     Attributes:
         type: `sse`, server-sent events.
-        url: Its address; it carries what admits its reader.
+        url: Its address, with a token that authorizes the reader.
     """
 
     type: Literal["sse"]

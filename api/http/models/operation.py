@@ -64,7 +64,7 @@ class ResendRequest(InputModel):
 
 
 class DoctorFinding(ResponseModel):
-    """Something that is not as it should be: code, severity, what was seen, and what to do."""
+    """A problem: code, severity, observation and advice."""
 
     code: str
     severity: str
@@ -73,7 +73,7 @@ class DoctorFinding(ResponseModel):
 
 
 class TopicLag(ResponseModel):
-    """Records of a topic that the workers have not taken yet."""
+    """Records of a topic that the workers have not processed yet."""
 
     topic: str
     records: int
@@ -104,9 +104,9 @@ class Doctor(ResponseModel):
 
     Attributes:
         at: When it was made, in milliseconds since the epoch.
-        findings: Everything that is wrong, errors first; empty when all is well.
+        findings: All problems, errors first; empty without any.
         workers: Workers that are alive; None if Redis does not answer.
-        lag, partitions: Records that the workers have not taken yet, by topic and by partition.
+        lag, partitions: Records that the workers have not processed yet, by topic and by partition.
         spool: State of the spool.
         dead_letters: Dead letters of the last hours, by code.
     """
@@ -173,7 +173,7 @@ class SentRecord(ResponseModel):
 
 
 class Resent(ResponseModel):
-    """Records that were sent again, and why others cannot be."""
+    """Records that were sent again, and errors of others."""
 
     sent: tuple[SentRecord, ...]
     refused: tuple[ErrorDetails, ...]
@@ -183,12 +183,12 @@ class PlanAnswer(ResponseModel):
     """Units and days that an experiment needs.
 
     Attributes:
-        assumed: What is supposed of the metric.
-        design: What is asked of the test.
-        daily_units: Units a day; None if it is not known.
+        assumed: Assumptions about the metric.
+        design: Design of the test.
+        daily_units: Units a day; None if unknown.
         fixed: Test of fixed size: `unitsPerVariant`, `units`, `days`.
         group_sequential: Test with planned looks.
-        detectable: Lifts that 1, 2, 4 and 8 weeks find; None without `daily_units`.
+        detectable: Minimum detectable lifts of 1, 2, 4 and 8 weeks; None without `daily_units`.
     """
 
     assumed: dict[str, Any]

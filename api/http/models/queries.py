@@ -50,8 +50,8 @@ class ExperimentsQuery(BaseModel):
         status, type, tag, action, health: Values, separated by commas, of which an experiment must
             have one; None for all.
         owner: Its owner; None for all.
-        search: Text that its name, key, id, description, owner or a tag contains, without regard to
-            capitals; None for all.
+        search: Text that its name, key, id, description, owner or a tag contains, ignoring case;
+            None for all.
         sort: `newest` first, or those that need a decision first: `attention`.
     """
 
@@ -108,7 +108,7 @@ class StatsQuery(BaseModel):
     """Query parameters of the statistics of an experiment.
 
     Attributes:
-        at: `conclusion` for those as of the conclusion; None for those of now.
+        at: `conclusion` for those as of the conclusion; None for the current ones.
         dimension: Name of a dimension of the experiment, to have its values; None without one.
     """
 
@@ -181,7 +181,7 @@ class AuthorQuery(BaseModel):
     """Query parameters of calls that record who made them.
 
     Attributes:
-        author: Name that the caller declares; its API key is recorded besides. Empty for none.
+        author: Name that the caller declares; its API key is also recorded. Empty without one.
     """
 
     author: str = Field(
@@ -195,8 +195,8 @@ class CommandQuery(AuthorQuery):
     """Query parameters of every command.
 
     Attributes:
-        reason: Reason, for the history; empty for none.
-        dry_run: Whether the command is only tried.
+        reason: Reason, for the history; empty without one.
+        dry_run: Whether it is a dry run.
     """
 
     model_config = ConfigDict(populate_by_name=True)

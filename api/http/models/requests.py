@@ -1,4 +1,4 @@
-"""Requests of the API, for the server that checks them and the client that sends them.
+"""Requests of the API, shared by server and client.
 
 Definitions and updates of experiments are in `streams.experiments.definition` and `update`.
 """
@@ -29,13 +29,13 @@ MAX_BATCHES = 256
 """Batches of impressions of one call."""
 
 MAX_BATCH_CHARACTERS = 3 * 2**19
-"""Of a batch in base64; one of the largest size has fewer."""
+"""Characters of a batch in base64; the largest batch has fewer."""
 
 TIME_LIMIT_MS = 1 << 48
 
 
 UnitId = Annotated[str, StringConstraints(max_length=MAX_UNIT_ID)]
-"""An empty one is valid input: it is an ignored unit of most experiments, and gets the control."""
+"""Id of a unit. An empty one is valid: it is ignored by most experiments and gets the control."""
 ShortText = Annotated[str, StringConstraints(max_length=256)]
 
 
@@ -54,7 +54,7 @@ def _experiment_id(name: str) -> str:
 ExperimentId = Annotated[
     str, AfterValidator(_experiment_id), Field(json_schema_extra={"pattern": ID_PATTERN})
 ]
-"""An id by its form: what could not be one is refused before anything is looked up or repeated."""
+"""An id, validated by its form before it is looked up or repeated in a message."""
 
 
 def _reason(text: str) -> str:
@@ -71,8 +71,8 @@ class AssignmentContext(InputModel):
     Attributes:
         user_id: The unit of experiments on users.
         session_id: The unit of experiments on sessions.
-        fallback_unit_id: Another id of the same unit, as the one it had before it logged in. The
-            first receipt of either id is that of both.
+        fallback_unit_id: Another id of the same unit, such as the one before login. Both ids share
+            the first receipt of either.
         timestamp: Time of the request, in milliseconds since the epoch; now unless given. At most
             five minutes ahead of the clock, and before the start of the experiment.
         device: Logged with the impression.
@@ -93,7 +93,7 @@ class AssignmentContext(InputModel):
 
 
 class AssignmentsRequest(InputModel):
-    """Several experiments for several units: every experiment is asked for every unit.
+    """Several experiments for several units: every unit is assigned in every experiment.
 
     Attributes:
         experiment_ids: Experiments, each once.
@@ -124,16 +124,16 @@ class ConcludeRequest(InputModel):
 
 
 class HoldoutRequest(InputModel):
-    """Holdout that is to begin.
+    """Holdout to start.
 
     Attributes:
-        key: Its key, of the keys of holdouts; taken permanently.
+        key: Its key, unique among holdouts and never reusable.
         share: Share of the units that are held out, 0.0001 to 0.5.
         unit: `user` or `session`: it covers experiments that randomise by it.
-        experiments: Keys and ids of the experiments that it covers, or `*` alone for all, those to
-            come as well.
-        primary_metric: Metric that its recommendation goes by; all are compared. Unless given, the
-            commonest one of the experiments that it covers now.
+        experiments: Keys and ids of the experiments that it covers, or `*` alone for all, including
+            future ones.
+        primary_metric: Metric that decides its recommendation; all are compared. By default the
+            most common one of the experiments that it covers now.
     """
 
     key: HoldoutKey
@@ -144,12 +144,11 @@ class HoldoutRequest(InputModel):
 
 
 class ExposureRequest(InputModel):
-    """The display of an assigned variant; of an experiment whose `exposure` is `event`.
+    """The display of an assigned variant, for experiments whose `exposure` is `event`.
 
     Attributes:
-        assignment_id: `id` of the assignment. However often it is exposed, it counts once, from its
-            earliest exposure on.
-        event_id: The sender's name of the event, for its own use.
+        assignment_id: `id` of the assignment. Repeated exposures count once, from the earliest on.
+        event_id: The sender's id of the event, for its own use.
         timestamp: Time of the exposure, in milliseconds since the epoch; now unless given.
     """
 
@@ -163,13 +162,13 @@ class ObservationRequest(InputModel):
 
     Attributes:
         assignment_id: `id` of the assignment; instead of a user or session.
-        user_id: The user, whose assignment is found.
-        session_id: The session, whose assignment is found.
+        user_id: The user, whose assignment is looked up.
+        session_id: The session, whose assignment is looked up.
         experiment: Id or key of the experiment that the user or session is observed in; all that
             run and declare the metric unless given.
         metric: Name of the metric.
         value: In units of the metric, within +-10**9.
-        event_id: The sender's name of the event; the same one for the same assignment and metric
+        event_id: The sender's id of the event; repeated for the same assignment and metric, it
             counts once.
         timestamp: Time of the event, in milliseconds since the epoch; now unless given.
     """
@@ -196,12 +195,12 @@ class ObservationRequest(InputModel):
 
 
 class VoidRequest(InputModel):
-    """An assignment that is to be taken out again.
+    """An assignment to void.
 
     Attributes:
         assignment_id: `id` of the assignment.
-        reason: Why, as `ivt`, `bot` or `deletion`: a lower-case letter and up to 31 lower-case
-            letters, digits, `_` or `-`.
+        reason: Reason, such as `ivt`, `bot` or `deletion`: a lower-case letter and up to 31
+            lower-case letters, digits, `_` or `-`.
     """
 
     assignment_id: Annotated[str, StringConstraints(min_length=1, max_length=512)]

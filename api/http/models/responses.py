@@ -1,4 +1,4 @@
-"""Responses of the API, for the server that renders them and the client that reads them.
+"""Responses of the API, shared by server and client.
 
 The statistics of an experiment are a separate response: `Stats`.
 """
@@ -12,7 +12,7 @@ from pydantic.alias_generators import to_camel
 
 
 class ResponseModel(BaseModel):
-    """Base of all responses: snake_case here, camelCase in JSON.
+    """Base of all responses: snake_case in Python, camelCase in JSON.
 
     Fields that a newer API adds are ignored, so an older client continues working.
     """
@@ -66,7 +66,7 @@ class Promotion(ResponseModel):
         variant_id: Variant it was concluded with.
         control_share: Share that the control keeps beside it, in (0, 0.5].
         is_automatic: Whether it was promoted automatically.
-        rolled_back_at: When the winner was taken back, in milliseconds since the epoch; None while
+        rolled_back_at: When the winner was rolled back, in milliseconds since the epoch; None while
             it is promoted. Since then all units get the control.
     """
 
@@ -77,11 +77,11 @@ class Promotion(ResponseModel):
 
 
 class Served(ResponseModel):
-    """Variant that a concluded experiment serves to everybody, until it is archived.
+    """Variant that a concluded experiment serves to all units, until it is archived.
 
     Attributes:
         variant_id: The variant.
-        since: Since when, in milliseconds since the epoch: the conclusion, or the roll-back.
+        since: Time of the conclusion or roll-back, in milliseconds since the epoch.
     """
 
     variant_id: str
@@ -89,7 +89,7 @@ class Served(ResponseModel):
 
 
 class ScheduleEvent(ResponseModel):
-    """Something that a schedule has done.
+    """An executed event of a schedule.
 
     Attributes:
         action: `start`, `ramp`, `hold` or `end`.
@@ -112,9 +112,9 @@ class Schedule(ResponseModel):
     """State of a schedule.
 
     Attributes:
-        events: What it has done, oldest first.
+        events: Executed events, oldest first.
         is_held: Whether its ramp is held: no further step is taken.
-        next_at: When it does something next, in milliseconds since the epoch; None if never.
+        next_at: Time of the next event, in milliseconds since the epoch; None if none is left.
     """
 
     events: tuple[ScheduleEvent, ...]
@@ -123,7 +123,7 @@ class Schedule(ResponseModel):
 
 
 class Experiment(ResponseModel):
-    """An experiment and where it is in its life.
+    """An experiment and its lifecycle.
 
     Attributes:
         key: Name for programs, accepted wherever its id is; None without one.
@@ -132,9 +132,9 @@ class Experiment(ResponseModel):
         config: The configuration, complete, with its JSON names.
         created_at, started_at, concluded_at: Milliseconds since the epoch; None if not yet.
         winner_variant_id: Variant it was concluded with; the control after a roll-back.
-        promotion: What it continues assigning after the conclusion; None if nothing.
-        served: What it serves to everybody, without assigning; None if nothing.
-        schedule: What its schedule has done and does next; None without one.
+        promotion: Assignment after the conclusion; None without one.
+        served: Variant served to all units without assigning; None without one.
+        schedule: State of its schedule; None without one.
     """
 
     id: str
@@ -164,10 +164,10 @@ class Holdout(ResponseModel):
         key: Its key.
         status: `running`, `ended` or `archived`.
         share: Share of the units that are held out.
-        unit: What it holds out: `user` or `session`.
+        unit: Held-out unit: `user` or `session`.
         experiments: Keys and ids of the experiments that it covers, or `*`.
-        primary_metric: Metric that its recommendation goes by.
-        experiment_id: Id of the experiment that it is, in the log and in reports.
+        primary_metric: Metric that decides its recommendation.
+        experiment_id: Id of its experiment, in the log and in reports.
         created_at: When it began, in milliseconds since the epoch.
         ended_at: When it ended; null before.
     """
@@ -201,7 +201,7 @@ class Assignment(ResponseModel):
         config: Configuration of the variant.
         enrolled: Whether the unit takes part. One that does not gets the control's configuration,
             and nothing is logged.
-        reason: Why it got this variant, as a stable code.
+        reason: Stable code of the reason for this variant.
         propensity: Probability the variant had, in (0, 1]; None for a unit that is not enrolled.
     """
 
@@ -216,13 +216,13 @@ class Assignment(ResponseModel):
 
 
 class AssignmentsPage(ResponseModel):
-    """A row for each unit, in it an assignment or an error for each experiment."""
+    """A row for each unit, with an assignment or an error for each experiment."""
 
     assignments: tuple[tuple[Assignment | ErrorResponse, ...], ...]
 
 
 class Rejected(ErrorDetails):
-    """An observation of a list that was refused while others of the list were taken.
+    """An observation that was refused while others of its list were accepted.
 
     Attributes:
         index: Its position in the list, from 0; `path` begins with it, as in `[3].value`.
@@ -232,11 +232,11 @@ class Rejected(ErrorDetails):
 
 
 class Accepted(ResponseModel):
-    """Number of observations taken.
+    """Number of accepted observations.
 
     Attributes:
-        accepted: Observations taken.
-        rejected: The refused ones, the first hundred of them; empty if all were taken.
+        accepted: Accepted observations.
+        rejected: The first hundred refused ones; empty if all were accepted.
         rejected_count: Number of refused ones.
     """
 
@@ -249,14 +249,14 @@ class Snapshots(ResponseModel):
     """Snapshots for an in-process assigner.
 
     Attributes:
-        format: Of `states`; a reader that does not know it must not decide by them.
+        format: Format of `states`; a reader that does not know it must not use them.
         position: Place in the order of changes, for `after` of the next call.
-        keys: A tag of the position by each receipt key, from which a reader sees that it has the
-            same one.
-        is_whole: Whether `states` has all experiments that there are; all others are gone.
+        keys: A tag of the position by each receipt key, which lets a reader verify that it has the
+            same key.
+        is_whole: Whether `states` is complete: all other experiments are gone.
         partitions: Partitions of the topic of impressions.
-        asked_for: Ids of experiments whose users and sessions have to be asked for, since some have
-            two ids or a variant from an eligible set.
+        asked_for: Ids of experiments whose users and sessions must be looked up at the API, since
+            some have two ids or a variant from an eligible set.
         gone: Ids of experiments that neither assign nor serve a variant any more.
         states: Experiments that assign or serve a variant.
     """
@@ -281,9 +281,9 @@ class Caller(ResponseModel):
     """The caller of a request.
 
     Attributes:
-        name: Name of its API key; empty where the API asks for none.
+        name: Name of its API key; empty if the API requires none.
         scopes: Its rights, in alphabetical order.
-        needs_key: Whether the API asks for keys.
+        needs_key: Whether the API requires keys.
     """
 
     name: str
@@ -295,8 +295,8 @@ class Readiness(ResponseModel):
     """Readiness of the API to assign.
 
     Attributes:
-        missing: Names of what keeps it from assigning; empty when it is ready.
-        degraded: Names of what is not there, and is done without for now.
+        missing: Names of missing requirements of assignment; empty when it is ready.
+        degraded: Names of unavailable dependencies that it works without for now.
     """
 
     ready: bool

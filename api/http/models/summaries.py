@@ -9,13 +9,13 @@ class Headline(ResponseModel):
     """Subject of a recommendation, by its reason code; fields that do not apply are None.
 
     Attributes:
-        variant_id: Variant that it names: the harmful one, the one whose units deviate most from
-            the split, the one with the fewest units, else the leader.
-        metric: Metric that it names.
+        variant_id: Variant concerned: the harmful one, the one whose units deviate most from the
+            split, the one with the fewest units, else the leader.
+        metric: Metric concerned.
         value: Of a sample ratio units over the expected ones, of a guardrail the harm as a share of
             the control's mean, of a winner the smallest lead over another variant, of too few units
             their number, else the probability of the leader to be the best.
-        limit: What the value is compared with.
+        limit: Threshold for the value.
     """
 
     variant_id: str | None = None
@@ -25,21 +25,21 @@ class Headline(ResponseModel):
 
 
 class ExperimentSummary(ResponseModel):
-    """Knowledge of an experiment in a list.
+    """Summary of an experiment in a list.
 
     Attributes:
         action: Recommended action.
         reason_code: Its reason.
-        headline: What it is about.
+        headline: Its subject.
         urgency: Rank in the order of `sort=attention`, as a name.
-        lead_variant_id: Variant that is most probably the best; None before a unit came.
-        probability_best: Probability that it is.
+        lead_variant_id: Variant that is most probably the best; None before the first unit.
+        probability_best: Probability that it is the best.
         units: Units that count, of all variants.
-        planned_units: Units that are planned, of all active variants; None without a plan.
+        planned_units: Planned units of all active variants; None without a plan.
         progress: Share of the planned information, >= 0; None without a plan.
         health: `ok`, `warning` or `error`.
-        health_codes: Why it is not `ok`.
-        as_of: Time of the newest event in it, in milliseconds since the epoch; 0 without events.
+        health_codes: Codes of the problems if it is not `ok`.
+        as_of: Time of the newest included event, in milliseconds since the epoch; 0 without events.
         version: Version of the statistics.
     """
 
@@ -62,7 +62,7 @@ class ListedExperiment(Experiment):
     """An experiment of a list.
 
     Attributes:
-        summary: What is known of it; None of an API that does not say.
+        summary: Its summary; None from an older API.
     """
 
     summary: ExperimentSummary | None = None
@@ -74,7 +74,7 @@ class ExperimentsPage(ResponseModel):
     Attributes:
         experiments: The experiments, in the order that was asked for.
         next_cursor: Leads to the next page; None on the last one.
-        total: Number of experiments that match, on all pages; None of an API that does not say.
+        total: Number of matching experiments on all pages; None from an older API.
     """
 
     experiments: tuple[ListedExperiment, ...]

@@ -1,4 +1,4 @@
-"""Responses about webhooks, for the server that renders them and the client that reads them."""
+"""Responses about webhooks, shared by server and client."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ class Attempt(ResponseModel):
     """An attempt to deliver an event.
 
     Attributes:
-        at: When it was, in milliseconds since the epoch.
+        at: Time, in milliseconds since the epoch.
         status: HTTP status of the answer; null without one.
-        error: Code of the failure; null if the receiver has taken it.
+        error: Code of the failure; null if the receiver has accepted it.
     """
 
     at: int
@@ -36,7 +36,7 @@ class Webhook(ResponseModel):
 
     Attributes:
         id: Its id.
-        url: Its address; null if it is sealed with a key that the API does not have.
+        url: Its address; null if it is encrypted with a key that the API does not have.
         format: Format of the bodies: `standard` or `slack`.
         events: Types of events, groups, or `*`.
         experiments: Ids and keys of experiments; empty for all.
@@ -47,19 +47,19 @@ class Webhook(ResponseModel):
             answered 410), `off` (`isEnabled` is false), or `unreadable` (sealed with an unknown
             key).
         disabled_at: When it was disabled; null unless it is.
-        disabled_because: Code of why: `GONE` or `NO_SUCCESS`.
+        disabled_because: Code of the reason: `GONE` or `NO_SUCCESS`.
         failing_since: First failure since the last success.
         last_attempt: The last attempt.
-        last_success_at: When an event was taken last.
+        last_success_at: Time of the last accepted event.
         last_test: Result of the last test.
-        delivered: Events that were taken.
+        delivered: Number of accepted events.
         failed: Attempts that failed.
-        given_up: Events that were given up.
+        given_up: Number of events that were given up.
         waiting: Events that wait for their first or next attempt.
         old_secret_until: Time until which requests are also signed with the old secret; null if no
             old secret exists.
-        created_by: Author, as of the commands in the history of an experiment.
-        created_at, changed_at: When it was made and changed.
+        created_by: Author, in the form of the history of an experiment.
+        created_at, changed_at: Times of its creation and last change.
     """
 
     id: str
@@ -98,10 +98,10 @@ class Webhooks(ResponseModel):
 
 
 class TestEvent(ResponseModel):
-    """A test that was asked for.
+    """A requested test.
 
     Attributes:
-        id: Its id. `lastTest` of the webhook has the same once it was sent.
+        id: Its id, also in `lastTest` of the webhook once it was sent.
     """
 
     __test__ = False
