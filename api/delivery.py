@@ -138,7 +138,7 @@ class Delivery:
             segment.is_handed_out = True
 
     def pump(self) -> None:
-        """Process acknowledgements and pass on waiting records; to be called many times a second."""
+        """Process acknowledgements and pass on waiting records; called many times a second."""
         self._producer.poll(0)
         if self._is_broken:
             self._replace_producer()
