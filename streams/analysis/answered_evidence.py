@@ -1,4 +1,4 @@
-"""Evidence as the API answers it and the log of decisions keeps it."""
+"""Evidence in the form of API answers and of the log of decisions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from streams.model.published import field_values, json_value
 
 
 def answered_evidence(snapshot: Snapshot) -> StatsEvidence | None:
-    """Return the evidence of a snapshot, and what prevents a promotion; None if it has none."""
+    """Return the evidence of a snapshot with the obstacles to a promotion; None if it has none."""
     found = snapshot.evidence
     if found is None:
         return None
@@ -20,6 +20,6 @@ def answered_evidence(snapshot: Snapshot) -> StatsEvidence | None:
 
 
 def stored_evidence(snapshot: Snapshot) -> dict[str, Any] | None:
-    """Return the same as a JSON value for the log of decisions, without a sentence."""
+    """Return the evidence as a JSON value for the log of decisions, without sentences."""
     found = answered_evidence(snapshot)
     return None if found is None else json_value(found, snapshot.variant_ids, is_stored=True)

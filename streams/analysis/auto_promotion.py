@@ -18,11 +18,11 @@ _ID_BYTES = 16
 
 
 def due_command(snapshot: Snapshot) -> Command | None:
-    """Return the automatic command that is due now; None if none is.
+    """Return the automatic command that is due now; None without one.
 
-    Its id follows from the experiment and its version, so that sending it twice is harmless; and a
-    command that came in between changes the version, so that an author's decision is not overrun
-    by one about an older state.
+    Its id is derived from the experiment and its version, so that sending it twice is harmless; a
+    command in between changes the version, so that an author's decision is not overridden by one
+    about an older state.
 
     Args:
         snapshot: The snapshot.
@@ -49,7 +49,7 @@ def due_command(snapshot: Snapshot) -> Command | None:
 def _is_harmful(snapshot: Snapshot) -> bool:
     """Return whether a winner that was promoted automatically must be rolled back.
 
-    A promotion by a person is rolled back by a person, on the recommended action.
+    A manual promotion is only rolled back manually, on the recommended action.
     """
     promotion = snapshot.experiment.promotion
     return (

@@ -1,4 +1,4 @@
-"""Metrics of which every observation is 0 or 1: a unit that clicks twice has converted once."""
+"""Metrics with observations of 0 and 1 only: a unit that clicks twice has converted once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from streams.tallies.cell import VariantTally
 
 
 def once_metrics(config: ExperimentConfig, variants: Sequence[VariantTally]) -> list[str]:
-    """Return the binary metrics that some unit has observed several times.
+    """Return the binary metrics that were observed repeatedly for some unit.
 
     Binary are metrics that are declared `binary` and not summed, and metrics without declared kind,
     floor and cap whose observations are all 0 or 1: a second click of a unit would otherwise turn a
@@ -33,7 +33,7 @@ def read_once(
     Args:
         config: The configuration.
         variants: The tallies, or those of some of their units.
-        names: What `once_metrics` says of the tallies.
+        names: Result of `once_metrics` for the tallies.
     """
     if not names:
         return list(variants)
@@ -51,7 +51,7 @@ def read_once(
 
 
 def _read_once(config: ExperimentConfig, variants: Sequence[VariantTally]) -> Iterator[str]:
-    """Yield the names of binary metrics that some unit has observed several times."""
+    """Yield the names of binary metrics that were observed repeatedly for some unit."""
     parts = {part for spec in config.metrics.values() for part in spec.components or ()}
     for name in {name for variant in variants for name in variant.metrics}:
         spec = config.spec(name)

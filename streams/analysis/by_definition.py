@@ -1,4 +1,4 @@
-"""Evidence by the variants of the definition, from that by the active ones."""
+"""Conversion of evidence from active variants to the variants of the definition."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ ValueT = TypeVar("ValueT")
 def by_definition(inputs: Inputs, analysis: Analysis, evidence: Evidence) -> Evidence:
     """Return evidence whose variants are those of the definition.
 
-    Counts of a stopped variant are its own; nothing is compared with it.
+    A stopped variant keeps its counts; nothing is compared with it.
 
     Args:
         inputs: Inputs of the evaluation.
         analysis: Analysis of its metrics.
-        evidence: Evidence by the active variants, which compares these alone. Sample ratio, units
-            that were excluded and what came since the conclusion are of all variants already.
+        evidence: Evidence that compares the active variants only. Sample ratio, excluded units and
+            data since the conclusion already refer to all variants.
     """
     active = inputs.trial.indices
     if len(active) == len(inputs.experiment.definition.variants):

@@ -1,4 +1,4 @@
-"""Samples that posteriors and policies are of, where the weights of the variants moved."""
+"""Samples for posteriors and policies if the weights of the variants moved."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ def reported_samples(
     plain: tuple[Sample, ...],
     family: Family,
 ) -> tuple[Sample, ...]:
-    """Return the samples for posteriors, lifts and P(best): as precise as holds for any policy.
+    """Return the samples for posteriors, lifts and P(best), valid under any policy.
 
     Args:
         contrasts: The sums by which the metric is compared.
         by_inverse: Returns its means under the weights 1 / p.
-        plain: Sums over the units of every variant, all of which count alike.
+        plain: Unweighted sums over the units of every variant.
         family: Family of the kind of the metric.
     """
     traffic = contrasts.traffic
@@ -32,12 +32,12 @@ def reported_samples(
         return plain
     is_binary = family.kind is MetricKind.BINARY
     if traffic.has_excluded and contrasts.weighting is Weighting.OVERLAP:
-        # The weights 1 / p of a variant are of the requests for which it was eligible.
+        # The weights 1 / p of a variant cover only requests for which it was eligible.
         return contrasts.comparisons().samples_by_pair(
             plain, is_binary=is_binary, is_not_negative=family.is_not_negative
         )
     if traffic.is_by_context or contrasts.weighting is Weighting.INVERSE:
-        # Of a policy that looks at the request, overlap weights would compare other requests.
+        # Under a contextual policy, overlap weights would compare other requests.
         return by_inverse().samples(plain, is_binary=is_binary)
     constant = blend_constant(float(traffic.shares.min()), len(plain))
     blended = contrasts.comparisons().blended(by_inverse(), constant)
@@ -53,15 +53,14 @@ def policy_samples(
     plain: tuple[Sample, ...],
     family: Family,
 ) -> tuple[Sample, ...]:
-    """Return the samples for a policy whose shares follow from posteriors: as precise as can be.
+    """Return the most precise samples, for a policy whose shares follow from posteriors.
 
-    Where there are no sums by pair it sees all units alike: of units that count by 1 / propensity,
-    a variant with a small share always seems unknown, and what is lost by that is more than what a
-    drift may cost.
+    Without sums by pair it sees unweighted units: with units weighted by 1 / propensity, a variant
+    with a small share always seems uncertain, which costs more than a drift may.
 
     Args:
         traffic: Split of the units.
-        weighting: How the sums of the metric allow them to count.
+        weighting: Weighting that the sums of the metric allow.
         by_overlap: Returns its means under overlap weights.
         plain, family: As in `reported_samples`.
     """

@@ -1,13 +1,13 @@
 """Contrasts of tallies: the sums by which the variants of an experiment are compared.
 
-How a unit counts (`Weighting`) is chosen once for all metrics whose sums allow it; the comparisons
-of the leader, the guardrails and the p-values all follow it.
+The weight of a unit (`Weighting`) is chosen once for all metrics whose sums allow it; the
+comparisons of the leader, the guardrails and the p-values all use it.
 
 Under moving weights every pair of variants has its own comparison (`streams.stats.sequential.
-contrasts`). What makes it exact at any time, whatever the policy does with the past and however a
-base rate drifts, is that the weight of a unit is *predictable*: the propensities of all variants
-are in its receipt, and so known before its value, and the overlap of a pair is the same number
-whichever of the two the unit got. So given the past, a unit adds h (mean a - mean b) on average.
+contrasts`). It is exact at any time, for any adaptive policy and any drift of the base rate,
+because the weight of a unit is *predictable*: the propensities of all variants are in its receipt,
+and so known before its value, and the overlap of a pair is the same number for both variants. So
+given the past, a unit adds h (mean a - mean b) on average.
 
 That assumes that units arrive as they were assigned, which `Traffic.sample_ratio` tests; nothing is
 concluded when it fails.
@@ -59,11 +59,11 @@ class MetricContrasts:
         traffic: Split of the units.
         weighting: Weight of a unit.
         bounds: Bounds of the values, if comparisons are exact by them; None if they are not.
-        sums: Sums over the units of a as they count in the comparison with b, at [a, b]; shape
+        sums: Sums over the units of a, weighted for the comparison with b, at [a, b]; shape
             (n_variants, n_variants).
         observations: Observations of the metric; shape (n_variants,).
-        variance_removed: Share of the variance that covariates explain, and that is taken out; None
-            where none are made use of.
+        variance_removed: Share of the variance that covariates explain and that is removed; None
+            without covariates in use.
     """
 
     traffic: Traffic
@@ -88,9 +88,9 @@ class MetricContrasts:
         Args:
             traffic: Split of the units.
             tallies: The metric of every variant.
-            samples: The same beside the units.
+            samples: The metric with the units of every variant.
             bounds: Bounds of its values, if any are known.
-            weighting: How its units count; None for what its sums allow.
+            weighting: Weighting of its units; None for the one that its sums allow.
         """
         weighting = weighting or traffic.weighting_of(tallies)
         sums = weighted_sums(traffic, tallies, samples, weighting)
@@ -114,8 +114,7 @@ class MetricContrasts:
             converted = in_every_pair(np.array([tally.total / MICRO for tally in tallies]))
         sums = replace(
             sums,
-            # Of a variant that has never had a propensity below 1 nothing is known by overlap
-            # weights.
+            # Overlap weights give no information on a variant that always had the propensity 1.
             units=np.where(sums.weight > 0.0, sums.units, 0.0),
             largest=sums.largest if bounds is None else in_every_pair(largest),
             variance=sums.variance if bounds is None else np.zeros_like(sums.variance),
@@ -128,15 +127,15 @@ class MetricContrasts:
 
     @property
     def is_comparable(self) -> bool:
-        """Whether units are compared of requests that could get either variant.
+        """Whether the compared units are of requests that could get either variant.
 
-        Where not all could be shown to all units, the sums by pair alone are over such requests.
+        If some variants were not eligible for some units, only sums by pair are over such requests.
         """
         return not (self.weighting is Weighting.INVERSE and self.traffic.has_excluded)
 
     @property
     def is_bounded(self) -> bool:
-        """Whether comparisons are exact, at every number of units."""
+        """Whether comparisons are exact for any number of units."""
         return self.bounds is not None
 
     def contrast(self, a: Sequence[int], b: Sequence[int], times: float = 1.0) -> Contrast:
@@ -146,7 +145,7 @@ class MetricContrasts:
             a, b: Indices of variants, equally many or one of them one.
             times: Factor, >= 0.
         """
-        # Values of both count from the least one that either can have.
+        # Values of both are shifted by the smallest possible value of either.
         least = 0.0 if self.bounds is None else self.bounds[0] * max(times, 1.0)
         first, second = np.array(a, np.intp), np.array(b, np.intp)
         better, worse = self.sums.at(first, second), self.sums.at(second, first)
@@ -161,8 +160,8 @@ class MetricContrasts:
             found = replace(found, has_lower=never, has_upper=never)
         if self.is_bounded:
             return found
-        # The clock of an asymptotic sequence is what has been observed, and not who was assigned:
-        # units that come at once bring values for weeks, and the sum moves while they do.
+        # The clock of an asymptotic sequence is observations, not assignments: units assigned at
+        # once bring values for weeks, and the sum changes all that time.
         units = np.maximum(better.units + worse.units, 1.0)
         observed = self.observations[..., first] + self.observations[..., second]
         return replace(found, time=found.time * observed / units)
@@ -181,7 +180,7 @@ class MetricContrasts:
                 assert_never(self.weighting)
 
     def comparisons(self) -> Comparisons:
-        """Return the weighted means of all variants, beside each other."""
+        """Return the weighted means of all variants, for pairwise comparison."""
         return Comparisons.of(self.sums)
 
     @property
@@ -193,13 +192,13 @@ class MetricContrasts:
 
     @property
     def likeness(self) -> Hashable:
-        """Properties that metrics share which are compared as one (`stacked`)."""
+        """Properties that metrics must share to be compared in one call (`stacked`)."""
         sums = self.sums
         optional = sums.moments, sums.heaviest, sums.converted
         return self.traffic, self.weighting, self.bounds, *(each is None for each in optional)
 
     def stacked(self, others: Sequence[MetricContrasts]) -> MetricContrasts:
-        """Return this metric and others like it as one, along a new first axis."""
+        """Return this metric stacked with similar ones along a new first axis."""
         if not others:
             return self
         several = self, *others
@@ -227,9 +226,9 @@ class MetricContrasts:
 def p_values_of(
     metrics: Sequence[MetricContrasts], control: int, others: Sequence[int]
 ) -> list[list[float]]:
-    """Return always-valid p-values of "as the control", by metric, which decide nothing.
+    """Return always-valid p-values of "equal to the control" by metric, for reporting only.
 
-    Metrics that are alike are compared as one: of a few numbers each operation costs the same.
+    Similar metrics are compared in one call: for few numbers the cost of an operation is constant.
 
     Args:
         metrics: The metrics, of the same variants.
@@ -253,13 +252,13 @@ def weighted_sums(
     samples: Sequence[Sample],
     weighting: Weighting,
 ) -> WeightedSums:
-    """Return the sums over the units of a metric, without what only sequences need of them.
+    """Return the sums over the units of a metric, without those that only sequences need.
 
     Args:
         traffic: Split of the units.
         tallies: The metric of every variant.
-        samples: The same beside the units.
-        weighting: How its units count.
+        samples: The metric with the units of every variant.
+        weighting: Weighting of its units.
     """
     units = np.array([float(sample.units) for sample in samples])
     own = units, np.full_like(units, math.inf), variance_of(tallies, units)
@@ -291,7 +290,7 @@ def _plain(tally: MetricTally) -> tuple[float, float, float]:
 def _by_overlap(tallies: Sequence[MetricTally]) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Return sums of w x, w^2 x and w^2 x^2 with the overlap weights w of pairs.
 
-    Shape (n_variants, n_variants) each: over the units of a as they count with b, at [a, b].
+    Shape (n_variants, n_variants) each: over the units of a, weighted for b, at [a, b].
     """
     return (
         by_pair([each.overlap_total for each in tallies], PROPENSITY_ONE * MICRO),

@@ -1,4 +1,4 @@
-"""Variance that covariates explain, taken out of a metric."""
+"""Variance reduction: removal of the variance that covariates explain."""
 
 from __future__ import annotations
 
@@ -30,17 +30,16 @@ from streams.tallies.linear import triangle
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Covariates:
-    """Covariates of the units of every variant, as counted.
+    """Sums over the covariates of the units of every variant.
 
     Units without any are at 0 in all entries.
 
     Attributes:
         units: Units of each.
         totals: Sums of each entry over them, in 1 / FEATURE_ONE.
-        products: Sums of the products of two entries, by row and column, squared so.
+        products: Sums of the products of two entries, by row and column, in 1 / FEATURE_ONE**2.
         weighting: How the units count.
-        overlap: The sums over them as they count in the comparison with each other variant; None
-            where none are kept.
+        overlap: The sums weighted for the comparison with each other variant; None if not kept.
     """
 
     units: tuple[int, ...]
@@ -57,7 +56,7 @@ class Covariates:
 
         Args:
             variants: Their tallies.
-            n_covariates: How many are declared.
+            n_covariates: Number of declared covariates.
             weighting: How the units count.
         """
         if not n_covariates:
@@ -83,7 +82,7 @@ class Covariates:
         )
 
     def sums(self, tallies: Sequence[MetricTally], units: Sequence[int]) -> CovariateSums:
-        """Return the sums beside a metric.
+        """Return the joint sums with a metric.
 
         Args:
             tallies: The metric of every variant.
@@ -106,7 +105,7 @@ def _centred(
 ) -> tuple[list[float], list[list[float]], list[float]]:
     """Return the sums of c, and of c c^T and c x from their means, of one variant.
 
-    The differences of large sums are taken in integers and divided once, so no digit is lost.
+    Differences of large sums are computed in integers and divided once, so no digit is lost.
     """
     n = max(units, 1)
     square, crossed = n * FEATURE_ONE**2, n * FEATURE_ONE * MICRO
@@ -126,15 +125,15 @@ def _centred(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Adjustment:
-    """A metric less what the covariates explain of it; one entry per variant.
+    """A metric without the part that covariates explain; one entry per variant.
 
     Attributes:
         covariates: The covariates.
         tallies: The metric.
-        sums: Their sums beside it.
+        sums: Their joint sums with it.
         before: Sums of the squared deviations of the values from the mean of the variant.
-        totals: Sums of the adjusted values, all units counting alike. The covariates count from
-            their common mean, so the mean of all variants together stays what it was.
+        totals: Unweighted sums of the adjusted values. The covariates are centred at their common
+            mean, so the mean over all variants is unchanged.
         squared_deviations: Sums of their squared deviations from the mean of the variant.
     """
 
@@ -164,7 +163,7 @@ class Adjustment:
         return cls(covariates, tuple(tallies), sums, before, totals, after)
 
     def samples(self, samples: Sequence[Sample]) -> tuple[Sample, ...]:
-        """Return the samples of the adjusted values; as they are where weights may have moved."""
+        """Return the samples of the adjusted values; unadjusted if weights may have moved."""
         if self.covariates.weighting is not Weighting.PLAIN:
             return tuple(samples)
         columns = zip(samples, self.totals.tolist(), self.squared_deviations.tolist(), strict=True)
@@ -176,11 +175,11 @@ class Adjustment:
     def contrasts(self, raw: MetricContrasts) -> MetricContrasts:
         """Return the contrasts of the adjusted values, which have no bound.
 
-        They are those of the values as they are where the weights of the units are not known by
-        pair, or sums by pair of the covariates are not kept.
+        They are those of the unadjusted values if the weights of the units are unknown by pair, or
+        if sums by pair of the covariates are not kept.
 
         Args:
-            raw: Of the values as they are.
+            raw: Contrasts of the unadjusted values.
         """
         if raw.weighting is Weighting.OVERLAP:
             return self._by_pair(raw)
@@ -207,8 +206,9 @@ class Adjustment:
         deviations = squared_deviations_by_pair(self.sums, found.coefficients, self.before)
         variance = deviations / np.maximum(raw.sums.units, 1.0)
         assert raw.sums.moments is not None  # noqa: S101 - of values that are not 0 or 1
-        # Third moments of adjusted values are not known. Those of the values are the same as long
-        # as what is taken out is not skewed, so tails are seen later than without covariates.
+        # Third moments of adjusted values are unknown. Those of the values are used, which are the
+        # same if the removed part is not skewed, so tails are detected later than without
+        # covariates.
         moments = replace(raw.sums.moments, variance=variance)
         sums = replace(found.sums, variance=variance, moments=moments)
         return _unbounded(raw, sums, _removed(found.squares_before, found.squares_after))

@@ -32,7 +32,7 @@ class Verdict:
 def decide(experiment: Experiment, primary: MetricModel, evidence: Evidence) -> Verdict:
     """Return the recommended action.
 
-    While it is running or paused, the first of these that holds:
+    For a running or paused experiment, the first of these rules that applies:
 
     1. `investigate`: observed counts deviate from the configured split; more than 0.1 % of the
        assignments or observations were not counted because the deduplication window was full; more
@@ -44,21 +44,21 @@ def decide(experiment: Experiment, primary: MetricModel, evidence: Evidence) -> 
        is over where the metric has one; the leader's P(best) reaches `significance_threshold` (and
        under `bayesian_ab` the `early_stopping_threshold`); and the confidence sequence of its lead
        over each other active variant lies above 0. A sequence that is not exact has no end until
-       the tails of the values have been seen (`streams.stats.sequential.tails`). With the
-       alternative `better` the control is no winner.
+       the tails of the values have been observed (`streams.stats.sequential.tails`). With the
+       alternative `better` the control cannot win.
     4. `conclude_no_difference`: every variant has the units that a winner needs, and all those
        sequences lie within `negligible_difference` of the leader's mean.
-       Or, with a plan, no variant would be declared any more with a probability above `FUTILITY` if
-       it were better by the planned lift.
+       Or, with a plan, the conditional power of every variant for the planned lift is at most
+       `FUTILITY`.
     5. `continue`.
 
     The sequences bound the probability that the rule *ever* declares a winner that is not strictly
     better than all others by 1 - significance_threshold (`pairwise_error`), in spite of any number
-    of looks and of an allocation that moves. P(best) alone, looked at again and again, would err
-    far more often.
+    of looks and of an allocation that moves. P(best) alone, checked repeatedly, would err far more
+    often.
 
-    Once it is concluded, only whether a promoted winner may stay is decided:
-    `stop_guardrail` when it harms a guardrail metric by the data since, with a separate error of 1
+    After the conclusion, only a promoted winner is monitored: `stop_guardrail` when it harms a
+    guardrail metric by the data since, with a separate error of 1
     - significance_threshold.
 
     Args:
@@ -82,13 +82,13 @@ def decide(experiment: Experiment, primary: MetricModel, evidence: Evidence) -> 
 
 
 def worst_harm(guardrails: Sequence[Guardrail]) -> Guardrail | None:
-    """Return the guardrail that is most certainly harmed; None if none is."""
+    """Return the guardrail with the strongest evidence of harm; None without harm."""
     tripped = [each for each in guardrails if each.is_tripped]
     return min(tripped, key=lambda each: (each.p_value, each.variant, each.metric), default=None)
 
 
 def smallest_lead(comparisons: Sequence[Comparison]) -> tuple[float, int]:
-    """Return the smallest lower end of the leads, -inf without one, and the variant it is over."""
+    """Return the smallest lower end of the leads, -inf without one, and its variant."""
     return min(
         (-float("inf") if each.lower is None else each.lower, each.variant) for each in comparisons
     )
@@ -100,7 +100,7 @@ def threshold_of(config: ExperimentConfig) -> float:
 
 
 def _alarm(primary: MetricModel, evidence: Evidence) -> Verdict | None:
-    """Return the action that is due whatever the primary metric shows; None if none is."""
+    """Return the action that precedes the primary metric; None without one."""
     faults = {
         ReasonCode.SAMPLE_RATIO_MISMATCH: evidence.sample_ratio.is_mismatch,
         ReasonCode.DEDUPLICATION_FULL: evidence.miscounts.is_memory_full,
@@ -116,7 +116,7 @@ def _alarm(primary: MetricModel, evidence: Evidence) -> Verdict | None:
 
 
 def _lack_of_data(definition: ExperimentDefinition, evidence: Evidence) -> Verdict | None:
-    """Return the action while data are missing for any conclusion; None if none are."""
+    """Return the action while data are insufficient for a conclusion; None otherwise."""
     least, active = definition.config.min_sample_size, definition.active
     if min(evidence.units[index] for index in active) < least:
         return _continue(ReasonCode.MIN_SAMPLE_SIZE)

@@ -1,10 +1,10 @@
-"""Statistics by the values of dimensions: described, corrected for all of them, and not decided on.
+"""Statistics by the values of dimensions: descriptive, and corrected for multiplicity.
 
 A slice is read like the experiment: its units were split by the same weights, and its comparisons
 are the same confidence sequences. Of m intervals, all slices times variants times metrics, each has
 the error 1 / m of that of the experiment (Bonferroni), so that with equal variants the probability
-that any of them ever excludes 0 is at most that. m follows from the definition alone, and so does
-not depend on which slices have units. The p-values of sample ratios are corrected for the slices.
+that any of them ever excludes 0 is at most that. m depends on the definition only, and not on which
+slices have units. The p-values of sample ratios are corrected for the slices.
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ class _Reading:
 
     Attributes:
         experiment: The experiment.
-        once: Its binary metrics that some unit has observed several times.
-        error: Error of all intervals together.
-        comparisons: How many there are.
+        once: Its binary metrics that were observed repeatedly for some unit.
+        error: Simultaneous error of all intervals.
+        comparisons: Number of intervals.
         n_slices: Values of all dimensions.
     """
 
@@ -62,7 +62,7 @@ class _Reading:
     n_slices: int
 
     def plan(self, tally: SliceTally) -> GroupPlan:
-        """Return how the units of a slice were split, with the metrics that are broken down."""
+        """Return the split of the units of a slice, with the metrics that are broken down."""
         whole = Tally(variants=tally.variants, excluded=tally.excluded, offered=tally.offered)
         plan = trial_plans(self.experiment, whole).all
         if plan.measured is None:

@@ -19,14 +19,14 @@ from streams.tallies.cell import Tally
 def evaluate(experiment: Experiment, tally: Tally, cells: Sequence[CellPlace]) -> Snapshot:
     """Return the statistics, the allocation and the recommended action of an experiment.
 
-    It is a function of its arguments alone, so a replay that ends in the same tally gives the same
-    snapshot. Impressions and observations arrive by different topics: an observation may be counted
-    before its impression, and then its unit counts as assigned.
+    It is a pure function of its arguments, so a replay with the same tally gives the same snapshot.
+    Impressions and observations arrive in different topics: an observation may be counted before
+    its impression, and then its unit counts as assigned.
 
     Args:
         experiment: Definition and lifecycle.
         tally: Sum of the newest cells.
-        cells: Where those cells ended, in order of source and partition.
+        cells: Positions of those cells, in order of source and partition.
     """
     snapshot = _evaluate(experiment, tally, cells)
     if experiment.definition.config.holdout is None:

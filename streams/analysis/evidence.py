@@ -26,8 +26,8 @@ from streams.stats.bayes.value_remaining import relative_value_remaining
 from streams.stats.sequential.tails import units_needed
 
 SRM_ALPHA = 0.001
-"""P-value of the sample ratio at which nothing is concluded any more: one experiment in a thousand,
-in all of its life, is halted by chance alone."""
+"""P-value of the sample ratio below which nothing is concluded: one experiment in a thousand is
+ever halted by chance."""
 
 _MOST_UNITS = 1e15  # cap of a required number of units, which may be infinite
 
@@ -111,7 +111,7 @@ def _comparisons(leads: Leads) -> tuple[Comparison, ...]:
 
 
 def _units_needed(primary: MetricAnalysis) -> tuple[int, ...]:
-    """Return how many units show the tail of each variant; 0 where that does not matter."""
+    """Return the units needed to observe the tail of each variant; 0 if not applicable."""
     skewness = primary.contrasts.skewness
     if skewness is None:
         return (0,) * len(primary.samples)

@@ -1,4 +1,4 @@
-"""Variants that are compared with one another."""
+"""Groups of variants that are compared with each other."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ _NONE = MetricTally()
 
 @dataclass(frozen=True, slots=True)
 class GroupPlan:
-    """Which variants are compared, by which metrics, and how their units were split.
+    """Plan of a group: its variants, metrics and split of units.
 
     Attributes:
         indices: Their indices in the tally.
-        control: Place of the control among them.
+        control: Index of the control in the group.
         policy: The policy that splits the units, with the floor that bounds propensities.
         shares: Declared shares, which sum to 1.
         names: Metrics to read.
-        is_trial: Whether observed metrics are read as well, and the primary one by period.
-        measured: What is kept of the units; None where their weights are always known.
-        observed: Metrics that are read besides.
-        start: Integer weights of units whose receipts say none, of the variants of the start.
+        is_trial: Whether undeclared metrics are also read, and the primary one by period.
+        measured: Measurement plan; None if the weights of units are always known.
+        observed: Further metrics to read.
+        start: Integer weights of units whose receipts carry none, for the variants at the start.
         smallest: Smallest weight of each variant of the group so far, where a fixed allocation has
             changed; None where it has not.
-        excluded: Units that each variant of the group could not have.
-        n_variants: Variants of the experiment, stopped ones too.
+        excluded: Units that could not be assigned to each variant of the group.
+        n_variants: Variants of the experiment, including stopped ones.
         all_units: Units of all of them.
-        is_partial: Whether there are variants that are not of the group.
+        is_partial: Whether the group lacks variants of the experiment.
         has_changed: Whether a variant was added, stopped or reactivated, so that not all of the
             group have run all of the time.
     """
@@ -97,7 +97,7 @@ class ComparedUnits:
         window_s: Conversion window of the metric, in seconds: they are those whose window is over.
             0 for all units.
         variants: Their tallies.
-        traffic: How they were split.
+        traffic: Split of these units.
         covariates: Their covariates; None if none are declared.
     """
 
@@ -130,16 +130,16 @@ class ComparedUnits:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Group:
-    """Variants that are compared with one another under one split of the units.
+    """Variants that are compared with each other under one split of the units.
 
     Attributes:
         indices: Their indices in the tally.
-        variants: Their tallies, in which a unit of a binary metric counts once.
-        units: Units of each; those whose impression is not counted yet are known by the primary
+        variants: Their tallies, with units of binary metrics counted once.
+        units: Units of each; units whose impression is not counted yet are known from the primary
             metric.
-        control: Place of the control among them.
-        traffic: How the units were split.
-        metrics: What is analysed, in order of the names.
+        control: Index of the control in the group.
+        traffic: Split of the units.
+        metrics: Metrics to analyse, sorted by name.
         compared: The units by which each of them is compared.
     """
 
@@ -215,11 +215,11 @@ def _known(variants: Mapping[int, VariantTally], index: int) -> VariantTally:
 
 
 def _of_units(tally: VariantTally) -> VariantTally:
-    """Return the tally of a variant, without units where no units have such sums.
+    """Return the tally of a variant; without units if the sums are inconsistent.
 
-    Impressions and voids come by different topics: where a unit is voided before it is counted, the
-    sums over the units are less than those of the others for a moment. As units differ in their
-    weights, any one of the sums may be negative while the others are not.
+    Impressions and voids arrive in different topics: if a unit is voided before it is counted, some
+    sums over the units are temporarily too small. As units differ in their weights, any of the sums
+    may be negative while the others are not.
     """
     sums = tally.units, tally.weight, tally.weight_squared
     by_pair = (*unpack_pairs(tally.overlap), *unpack_pairs(tally.overlap_squared))

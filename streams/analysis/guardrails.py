@@ -1,9 +1,8 @@
-"""Guardrail metrics: harm beyond the tolerated one, and harm that is ruled out.
+"""Guardrail metrics: tests of harm beyond tolerance, and of non-inferiority.
 
-Both compare a variant with the control made worse by a share of its mean, and differ in the side
-that is asked: a guardrail trips once the variant is certainly below that line at the tolerated
-harm, and is proven once it is certainly above it at the margin. Until one of them is known, a
-guardrail has said nothing.
+Both compare a variant with a line: the control made worse by a share of its mean. A guardrail trips
+once the variant is certainly below the line at the tolerated harm, and is proven once it is
+certainly above the line at the margin. In between, it is undecided.
 """
 
 from __future__ import annotations
@@ -27,19 +26,19 @@ def find_harm(
     *,
     is_trial: bool,
 ) -> tuple[Guardrail, ...]:
-    """Return every guardrail of every variant but the control, by p-values that hold together.
+    """Return every guardrail of every variant but the control, with corrected p-values.
 
-    Those of harm hold for all guardrails and variants. Those of the margins hold for all variants
-    of one guardrail: a promotion needs all guardrails of its winner, and would have to err in that
-    of the harmed one (intersection-union test).
+    P-values of harm are corrected for all guardrails and variants. Those of the margins are
+    corrected for all variants of one guardrail: a promotion needs all guardrails of its winner, so
+    an error requires one in the harmed guardrail (intersection-union test).
 
     Args:
-        config: The guardrail metrics, what harm is tolerated and what is to be ruled out.
+        config: The guardrail metrics, their tolerated harm and margins.
         group: The variants; None for no findings.
         metrics: Analysis of these metrics.
         error: Probability of ever finding harm that does not exist, and of ever ruling out harm
             that does, in (0, 1) each.
-        is_trial: Whether a promotion is still to come, so that margins are asked for.
+        is_trial: Whether a promotion is still possible, so that margins are tested.
 
     Source: Berger (1982), "Multiparameter hypothesis testing and acceptance sampling", theorem 1.
     """
@@ -81,7 +80,7 @@ def find_harm(
 
 
 class _Lines:
-    """A guardrail metric of some variants beside the control made worse by a share of its mean."""
+    """Comparison of variants with the control made worse by a share of its mean."""
 
     def __init__(self, metric: MetricAnalysis, control: int, others: Sequence[int]) -> None:
         self.metric = metric
@@ -89,15 +88,15 @@ class _Lines:
         self._others = others
 
     def p_values_of_more(self, share: float) -> list[float]:
-        """Return the p-values of "the harm is this share, or less": small where it is more."""
+        """Return the p-values of "the harm is at most this share"."""
         return self._p_values(self._advantage(share).reversed())
 
     def p_values_of_less(self, share: float) -> list[float]:
-        """Return the p-values of "the harm is this share, or more": small where it is less."""
+        """Return the p-values of "the harm is at least this share"."""
         return self._p_values(self._advantage(share))
 
     def _advantage(self, share: float) -> Contrast:
-        """Return by how much the variants are better than the line."""
+        """Return the contrasts of the variants with the line, positive if better."""
         sign = self.metric.model.direction.sign
         is_below_zero = self.metric.samples[self._control].total < 0.0
         times = 1.0 + sign * share if is_below_zero else 1.0 - sign * share
@@ -110,7 +109,7 @@ class _Lines:
 
 
 def _harm(guardrail: MetricAnalysis, variant: int, control: int) -> float | None:
-    """Return by how much a variant is worse, as a share of the control's observed mean."""
+    """Return the harm of a variant, as a share of the control's observed mean."""
     mean = guardrail.reported[control].mean
     if not mean or not guardrail.is_defined[variant]:
         return None

@@ -1,4 +1,4 @@
-"""Evaluation of a holdout: every metric that its units have is compared as a primary one is."""
+"""Evaluation of a holdout: every observed metric is compared like a primary one."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from streams.experiments.statistics.metric_model import MetricRole
 def with_all_metrics(snapshot: Snapshot, evaluated: Callable[[Experiment], Snapshot]) -> Snapshot:
     """Return a snapshot of a holdout in which every metric is compared.
 
-    Which metrics there are follows from the experiments that it covers, and is not known when it
-    begins. Each comparison holds at its own level.
+    The metrics depend on the experiments that it covers, and are unknown at its start. Each
+    comparison has its own error level, without correction.
 
     Args:
-        snapshot: Of the evaluation by its primary metric.
-        evaluated: Evaluates the holdout with another definition, on the same tally.
+        snapshot: Snapshot of the evaluation by its primary metric.
+        evaluated: Evaluates the holdout with another definition on the same tally.
     """
     experiment = snapshot.experiment
     config = experiment.definition.config

@@ -28,14 +28,14 @@ class Inputs:
         experiment: Definition and lifecycle.
         tally: The sum of the newest cells.
         policy: The policy for `arms`.
-        arms: The active variants as the policy sees them: mirrored if less of the primary metric is
-            better, because policies maximise.
+        arms: The active variants as arms of the policy: mirrored if the primary metric should
+            decrease, because policies maximise.
         is_mirrored: Whether policy and arms are mirrored.
         trial: The active variants, which are compared.
-        split: How the units of all variants were split.
-        stopped: The control beside each stopped variant, by the index of that.
-        promoted: The promoted winner and the control, by what was counted since the conclusion;
-            None without a promotion.
+        split: Split of the units of all variants.
+        stopped: Groups of the control and a stopped variant, by the index of the latter.
+        promoted: The promoted winner and the control, by counts since the conclusion; None without
+            a promotion.
     """
 
     experiment: Experiment
@@ -74,12 +74,12 @@ class Inputs:
 
 
 def read(experiment: Experiment, tally: Tally) -> Inputs:
-    """Read what an evaluation needs.
+    """Read the inputs of an evaluation.
 
     Args:
         experiment: Definition and lifecycle.
-        tally: Sum of the newest cells. Of indices beyond the variants of the definition, those
-            since the conclusion are read for a promoted winner; others are left out.
+        tally: Sum of the newest cells. Among indices beyond the variants of the definition, only
+            those of a promoted winner are read.
     """
     definition = experiment.definition
     config, policy = definition.config, definition.policy
@@ -100,7 +100,7 @@ def read(experiment: Experiment, tally: Tally) -> Inputs:
 def _arms(
     policy: Policy, group: Group, metric: str, definition: ExperimentDefinition
 ) -> tuple[Arm, ...]:
-    """Return the variants of a group as a policy sees them."""
+    """Return the arms of a group."""
     primary = group.metrics[metric]
     samples = primary.all_samples
     if policy.compares_means:
@@ -112,9 +112,9 @@ def _arms(
 def _promoted(experiment: Experiment) -> GroupPlan | None:
     """Return the plan of the promoted winner and the control; None without a promotion.
 
-    They form a separate experiment, which began at the conclusion under constant weights. It does
-    not depend on what was seen before: units are split afresh (`promoted_draw`). After a roll-back
-    it is what was counted until then, and what belongs to that and came late.
+    They form a separate experiment, which began at the conclusion under constant weights. It is
+    independent of earlier data: units are split afresh (`promoted_draw`). After a roll-back it
+    includes the counts until then, and their late values.
     """
     promotion, definition = experiment.promotion, experiment.definition
     if promotion is None:

@@ -30,8 +30,8 @@ class Leads:
         leader: The leader.
         others: The other variants; the arrays are in their order.
         intervals: Ends of the confidence sequences of the leads.
-        p_values: Always-valid p-values of "the leader is as the other", or of "it is not better".
-        errors: Errors that they are held against.
+        p_values: Always-valid p-values of "the leader equals the other", or of "it is not better".
+        errors: Significance levels for these p-values.
         tails_seen: Whether a lower end exists.
         variance: Information so far (`Contrast.variance`).
     """
@@ -47,13 +47,13 @@ class Leads:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PrimaryComparisons:
-    """Comparisons of the primary metric, by the boundaries that decide.
+    """Comparisons of the primary metric, by the deciding boundaries.
 
     Attributes:
         sequence: Ends of the confidence sequences of "variant - control", of all but the control.
-        undefined: Why each of them lacks an end; None if it has both.
-        p_values: P-values of "as the control", or of "not better than the control" if that is the
-            alternative, of the same variants; not yet corrected.
+        undefined: Reason why each of them lacks an end; None if it has both.
+        p_values: P-values of "equal to the control", or of "not better than the control" with a
+            one-sided alternative, for the same variants; not yet corrected.
         contrasts: Contrasts of "variant - control", of the same variants.
         leads: Comparisons of the leader.
     """
@@ -79,11 +79,11 @@ def compare_primary(
     Args:
         config: Configuration of the experiment.
         contrasts: The metric.
-        direction: Where it should go.
+        direction: Its direction of improvement.
         leader: The leader.
         control: The control.
         others: All other variants than the control.
-        n_arms: Variants of which the errors are those of all, at least as many as these.
+        n_arms: Number of variants that the error is divided among, at least as many as these.
     """
     count, alternative = len(others), config.alternative
     behind = [index for index in range(count + 1) if index != leader]
@@ -96,7 +96,7 @@ def compare_primary(
     ends = [leader] * count, behind
     if direction is Direction.DECREASE:
         ends = ends[1], ends[0]
-    # All at once: of a few numbers each operation costs the same.
+    # All at once: for few numbers the cost of an operation is constant.
     compared = contrasts.contrast([*others, *ends[0]], [*[control] * count, *ends[1]])
     found = both_sides(compared, alternative.of_one_side(errors), primary_readings(config))
     ahead = found.below if direction is Direction.DECREASE else found.above
@@ -124,11 +124,11 @@ def compare_primary(
 def _undefined(
     sequence: Intervals, tails_seen: NDArray[np.bool_], *, is_known: bool
 ) -> tuple[UndefinedSequence | None, ...]:
-    """Return why each sequence lacks an end; None if it has both.
+    """Return the reason why each sequence lacks an end; None if it has both.
 
     Args:
         sequence: The sequences.
-        tails_seen: Whether the values are known well enough for both ends, of at least as many.
+        tails_seen: Whether enough values are observed for both ends.
         is_known: Whether it is known which units could be assigned to both variants.
     """
     has_both = (np.isfinite(sequence.lower) & np.isfinite(sequence.upper)).tolist()

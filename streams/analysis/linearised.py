@@ -1,4 +1,4 @@
-"""Linearised values of a ratio, summed as the comparison of every pair of variants counts them.
+"""Linearised values of a ratio, summed with the weights of every pair of variants.
 
 A unit has the value (x - R y) / (mean of y), times a common scale: alpha x + beta y. Ratio and mean
 are those of its variant by the weights of the pair, so alpha and beta are of ordered pairs of
@@ -45,7 +45,7 @@ class LinearisedSums:
 def weighting_of(
     traffic: Traffic, numerators: Sequence[MetricTally], denominators: Sequence[MetricTally]
 ) -> Weighting:
-    """Return how the units of a ratio count: alike in both metrics."""
+    """Return the weighting of a ratio, common to both metrics."""
     found = {traffic.weighting_of(each) for each in (numerators, denominators)}
     return Weighting.INVERSE if Weighting.INVERSE in found else traffic.weighting
 
@@ -146,9 +146,9 @@ def _moments(
 def _with_pooled(
     variance: FloatArray, third: FloatArray, units: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
-    """Return moments; of a variant with equal values those of the mean over all units.
+    """Return moments; for a variant with constant values those over all units.
 
-    The values of every variant have the mean 0, so moments of all together are means of theirs.
+    The values of every variant have the mean 0, so pooled moments are means of theirs.
     """
     together = np.maximum(units.sum(axis=0, keepdims=True), 1.0)
     is_varied = variance > 0.0

@@ -43,20 +43,20 @@ class MetricAnalysis:
     Attributes:
         name: Name of the metric.
         model: Kind, role and direction.
-        tallies: What is published as counted.
+        tallies: Published counts.
         assigned: Sums over all units.
-        samples: Sums over the units that are compared, all of which count alike.
-        reported: The same as the posteriors are of: made comparable where weights moved, or as
-            the periods count.
-        is_defined: Whether the mean of each variant exists: there are units of it, and of a ratio a
+        samples: Unweighted sums over the compared units.
+        reported: Samples of the posteriors: reweighted if the weights moved, or weighted by period.
+        is_defined: Whether the mean of each variant exists: it has units and, for a ratio, a
             denominator.
         posteriors: Posteriors of the means per unit.
         contrasts: The sums by which the variants are compared.
-        table: The posteriors with their distribution functions; None of all but the primary metric.
-        lift: Lifts over the control; None of a metric that is observed and not declared.
+        table: The posteriors with their distribution functions; only for the primary metric, else
+            None.
+        lift: Lifts over the control; None for an undeclared metric.
         anytime: As in `MetricInput`.
-        p_values: Always-valid p-values of "as the control", of all variants but the control, which
-            hold together for all metrics of the role; None likewise.
+        p_values: Always-valid p-values of "equal to the control" for all other variants, corrected
+            for all metrics of the role; None for an undeclared metric.
         sequence: Ends of the confidence sequences of "variant - control", of the same variants;
             None of all but the primary metric.
         differences: Estimates of the same differences; None likewise.
@@ -82,7 +82,7 @@ class MetricAnalysis:
 
     @property
     def oriented(self) -> Posteriors:
-        """Posteriors of which the largest mean is the best."""
+        """Posteriors oriented so that the largest mean is the best."""
         return oriented(self.posteriors, self.model.direction)
 
 
@@ -92,13 +92,13 @@ class Analysis:
 
     Attributes:
         primary: The primary metric.
-        metrics: Every metric that is declared or observed, in order of the names.
-        best: Probability and expected loss of every variant as the best one.
+        metrics: Every declared or observed metric, sorted by name.
+        best: P(best) and expected loss of every variant.
         against_control: Contrasts of "variant - control" by the primary metric, of all but the
             control.
         leads: Comparisons of the leader with the other variants.
         promoted: Guardrail metrics since the conclusion; empty without a promotion.
-        stopped: Every metric of the control and a stopped variant, by the index of that.
+        stopped: Every metric of the control and a stopped variant, by the index of the latter.
     """
 
     primary: MetricAnalysis
@@ -116,8 +116,7 @@ def analyse(inputs: Inputs) -> Analysis:
         _analysed(inputs.config, group) for group in (inputs.trial, inputs.promoted)
     )
     primary = metrics[inputs.config.primary_metric]
-    # Where some units are too young to be compared, the policy sees more of them than these, and
-    # where weights moved, it takes others for comparable.
+    # The policy also sees immature units, and uses other weights if the allocation moved.
     is_of_arms = (
         primary.model.kind is MetricKind.BINARY
         and primary.reported == inputs.trial.metrics[primary.name].all_samples
@@ -131,7 +130,7 @@ def analyse(inputs: Inputs) -> Analysis:
         _leader(primary, best),
         trial.control,
         trial.others,
-        # Each variant that there ever was might have been declared.
+        # Any variant, including stopped ones, might have been declared.
         len(inputs.experiment.definition.variants),
     )
     primary = replace(
@@ -147,7 +146,7 @@ def analyse(inputs: Inputs) -> Analysis:
 
 
 def _leader(primary: MetricAnalysis, best: BestArm) -> int:
-    """Return the most probable best variant; of equals that with the better mean, or the first."""
+    """Return the most probable best variant; ties are broken by the mean, then the order."""
     sign = primary.model.direction.sign
     return max(
         range(len(primary.samples)),
@@ -171,9 +170,9 @@ def _analysed(config: ExperimentConfig, group: Group | None) -> dict[str, Metric
     for role in _CORRECTED:
         family = [name for name, metric in group.metrics.items() if metric.role is role]
         p_values |= zip(family, holm_by_column([alone[name] for name in family]), strict=True)
-    # Metrics that are only observed are described and not compared.
+    # Undeclared metrics are described and not compared.
     declared = [name for name, each in group.metrics.items() if each.role in _COMPARED]
-    declared.sort(key=lambda name: posteriors[name].family)  # so that those of one are one law
+    declared.sort(key=lambda name: posteriors[name].family)  # group by family
     of_primary, lift_of = None, dict[str, Lift]()
     if declared:
         table = TabulatedPosteriors.of(*(posteriors[name] for name in declared))
@@ -208,7 +207,7 @@ def _analysed(config: ExperimentConfig, group: Group | None) -> dict[str, Metric
 
 
 def _described(config: ExperimentConfig, group: Group) -> dict[str, MetricAnalysis]:
-    """Return the metrics of a stopped variant and the control, of which nothing is concluded."""
+    """Return the metrics of a stopped variant and the control, for description only."""
     metrics = _analysed(config, group)
     primary = metrics[config.primary_metric]
     p_values = tuple(p_values_of([primary.contrasts], group.control, group.others)[0])

@@ -1,4 +1,4 @@
-"""One metric of several variants as it was counted, and the kind it is read as."""
+"""Input of the analysis of one metric of several variants: counts and kind of model."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _NONE = MetricTally()
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MetricInput(ABC):
-    """A metric as it was counted; every tuple has one entry per variant, in their order.
+    """Counts of a metric; every tuple has one entry per variant, in their order.
 
     Attributes:
         name: Name of the metric.
@@ -48,8 +48,8 @@ class MetricInput(ABC):
         found: Its kind.
         tallies: What is published as counted.
         assigned: Sums over all units.
-        samples: Sums over the units that are compared, all of which count alike: of a metric with a
-            conversion window those whose window is over.
+        samples: Unweighted sums over the compared units: with a conversion window, those whose
+            window is over.
     """
 
     name: str
@@ -62,19 +62,19 @@ class MetricInput(ABC):
 
     @property
     def all_samples(self) -> tuple[Sample, ...]:
-        """Sums over all units, as their periods count."""
+        """Sums over all units, weighted by period."""
         return self.assigned
 
     @property
     def winsorized_at(self) -> float | None:
-        """Cap at a percentile that its values are read with; None without one."""
+        """Cap of its values, at a percentile; None without one."""
         return None
 
     @property
     def anytime(self) -> tuple[FloatArray, FloatArray] | None:
         """Ends of each variant that hold at every look and are reported; None for the posterior's.
 
-        Shape (n_variants,) each, infinite where nothing is known.
+        Shape (n_variants,) each, infinite without information.
         """
         return None
 
@@ -85,7 +85,7 @@ class MetricInput(ABC):
 
     @abstractmethod
     def reported(self, contrasts: MetricContrasts) -> tuple[Sample, ...]:
-        """Return the samples of which the posteriors are.
+        """Return the samples of the posteriors.
 
         Args:
             contrasts: The sums by which the variants are compared.
@@ -93,7 +93,7 @@ class MetricInput(ABC):
 
     @abstractmethod
     def for_policy(self, traffic: Traffic) -> tuple[Sample, ...]:
-        """Return the samples that a policy sees which compares means.
+        """Return the samples for a policy that compares means.
 
         Args:
             traffic: Split of all units.
@@ -101,18 +101,18 @@ class MetricInput(ABC):
 
     @abstractmethod
     def posteriors(self, samples: Sequence[Sample]) -> PublishedPosteriors:
-        """Return the posteriors of the means per unit, of units as they count in `samples`."""
+        """Return the posteriors of the means per unit, from `samples`."""
 
     @abstractmethod
     def contrasts(self, traffic: Traffic) -> MetricContrasts:
-        """Return the sums by which the variants are compared."""
+        """Return the sums for comparing the variants."""
 
     @abstractmethod
     def arms(self, samples: Sequence[Sample], weights: Sequence[float]) -> tuple[Arm, ...]:
         """Return the arms that a policy sees.
 
         Args:
-            samples: Their units, as they count for the policy.
+            samples: Their samples for the policy.
             weights: Declared shares, which sum to 1.
         """
 
@@ -123,12 +123,11 @@ class SingleInput(MetricInput):
 
     Attributes:
         compared: Its tallies of the units that are compared.
-        periods: Its units by period of assignment; None if all units count alike.
+        periods: Its units by period of assignment; None without weights by time.
         priors: Priors of its mean.
-        adjustment: Values less what covariates explain of them; None without covariates.
-        bounds: Bounds of the values of its units; None if they are not known.
-        cap: Cap at a percentile of its values, which all but `tallies` are read with; None without
-            one.
+        adjustment: Values adjusted for covariates; None without covariates.
+        bounds: Bounds of the values of its units; None if unknown.
+        cap: Cap at a percentile of its values, applied to all but `tallies`; None without one.
         values: Tallies of all units, with this cap.
     """
 
@@ -156,7 +155,7 @@ class SingleInput(MetricInput):
             config: The configuration.
             name: Name of the metric.
             variants: The tallies.
-            periods: The units of the metric by period; None if all units count alike.
+            periods: The units of the metric by period; None without weights by time.
             covariates: Covariates of the units; None if none are declared.
             compared: Tallies of the units that are compared; None for all.
         """
@@ -170,7 +169,7 @@ class SingleInput(MetricInput):
                 for variant, metric, of_periods in zip(variants, tallies, parts, strict=True)
             ],
         )
-        # Priors are declared for a kind and hold for that kind alone.
+        # Priors are declared for a kind and apply to that kind only.
         priors = spec.priors if found.is_declared else WEAK_PRIORS
         policy = config.parameters
         if (
@@ -193,8 +192,8 @@ class SingleInput(MetricInput):
             of_compared = (_tallies if cap is None else cap.capped)(chosen, name)
             samples = _samples(chosen, of_compared)
         adjustment = None
-        # Of 0 and 1 the comparison is exact, which a regression is not.
-        # Nor are the products of covariates and values those of capped values.
+        # For values of 0 and 1 the comparison is exact, which a regression is not. And the products
+        # of covariates and values are not those of capped values.
         is_plain = not FAMILIES[found.kind].is_exact and cap is None
         if covariates is not None and is_plain:
             adjustment = Adjustment.of(covariates, of_compared, samples)
@@ -219,12 +218,12 @@ class SingleInput(MetricInput):
 
     @property
     def winsorized_at(self) -> float | None:
-        """Cap at a percentile that its values are read with; None without one."""
+        """Cap of its values, at a percentile; None without one."""
         return None if self.cap is None else self.cap.value
 
     @property
     def all_samples(self) -> tuple[Sample, ...]:
-        """Sums over all units, as their periods count."""
+        """Sums over all units, weighted by period."""
         return self.assigned if self.periods is None else self.periods.samples
 
     def reported(self, contrasts: MetricContrasts) -> tuple[Sample, ...]:
@@ -243,7 +242,7 @@ class SingleInput(MetricInput):
             return self.periods.samples
         weighting = traffic.weighting_of(self.values)
         found = partial(self._comparisons, traffic, self.values, self.assigned, weighting)
-        # A policy takes values for 0 and 1 as long as all are, whatever kind is declared.
+        # A policy treats values as binary while all are 0 or 1, whatever kind is declared.
         family = _BINARY if all(map(_BINARY.allows, self.tallies)) else self._family
         return policy_samples(traffic, weighting, found, self.assigned, family)
 
@@ -268,12 +267,12 @@ class SingleInput(MetricInput):
         return self._family.posteriors(samples, self.priors)
 
     def contrasts(self, traffic: Traffic) -> MetricContrasts:
-        """Return the sums by which the variants are compared; all units count alike."""
+        """Return the unweighted sums for comparing the variants."""
         raw = self._as_counted(traffic)
         if self.adjustment is None:
             return raw
         if raw.sums.moments is None and raw.weighting is not Weighting.INVERSE:
-            # Values of 0 to 1 are compared by their bounds alone, and adjusted ones have none.
+            # Values in [0, 1] are compared by their bounds, which adjusted values lack.
             raw = MetricContrasts.of(traffic, self.compared, self.samples, bounds=None)
         return self.adjustment.contrasts(raw)
 

@@ -10,19 +10,19 @@ from streams.tallies.heavy_units import HeavyUnit
 from streams.tallies.plan import MAX_EVENTS
 
 UNREMEMBERED_SHARE = 0.001
-"""Share of the assignments or observations that may be missing because a memory was full, before
-nothing is concluded any more: a rate is wrong by that share at most."""
+"""Share of the assignments or observations that may be missing because a memory was full; above it,
+nothing is concluded. It bounds the relative error of a rate."""
 
 CROSSED_SHARE = 0.01
-"""Share of the units that may be in more than one variant before nothing is concluded any more.
-They pull the variants together by that share of the difference."""
+"""Share of the units that may be in more than one variant; above it, nothing is concluded. They
+reduce the difference of the variants by that share."""
 
 HEAVY_SHARE = 0.05
 """Share of all observations of a metric that one unit may have before it is a finding; fewer than
 `HEAVY_FROM` observations are never one."""
 
 MAX_REPORTED = 5
-"""Units that are named, at most."""
+"""Maximum number of reported units."""
 
 
 def find_miscounts(
@@ -33,8 +33,8 @@ def find_miscounts(
     Args:
         tally: The sum of all cells.
         variants: The variants of the experiment.
-        is_by_exposure: Whether units count from their first exposure. Then nothing depends on
-            assignments that are not remembered, and units are in several variants by assignment.
+        is_by_exposure: Whether units count from their first exposure. Then uncounted assignments do
+            not matter, and crossed units are counted by assignment.
     """
     units = sum(variant.assigned if is_by_exposure else variant.units for variant in variants)
     observations = sum(
@@ -60,10 +60,10 @@ def find_miscounts(
 def find_heavy(
     units: Iterable[HeavyUnit], variants: Sequence[VariantTally]
 ) -> tuple[HeavyUnitReport, ...]:
-    """Return the units with a large share of a metric, or with all observations that count.
+    """Return the units with a large share of a metric, or at the limit of observations.
 
     Args:
-        units: Units with many observations, the most first.
+        units: Units with many observations, in descending order.
         variants: The variants of the experiment.
     """
     found: list[HeavyUnitReport] = []

@@ -19,7 +19,7 @@ ALIKE = 0.85
 
 
 def misspelt_metrics(snapshot: Snapshot) -> tuple[MisspeltMetric, ...]:
-    """Return declared metrics that are probably observed under another name, in order of names.
+    """Return declared metrics that are probably observed under another name, sorted by name.
 
     A ratio has no direct observations; its numerator and denominator are declared metrics.
     """
@@ -42,10 +42,10 @@ def misspelt_metrics(snapshot: Snapshot) -> tuple[MisspeltMetric, ...]:
 def is_like(name: str, other: str) -> bool:
     """Return whether a name is probably another one misspelt.
 
-    Case and everything but letters and digits make no difference. Of names of four characters or
-    more, neither does one edit: a character that is missing, added or another one, or two
-    neighbours that are swapped. Of names of eight or more, `ALIKE` of the letters must match.
-    Digits must be the same ones, as `step1` and `step2` are two metrics.
+    Case and characters other than letters and digits are ignored. Names of four characters or more
+    may differ by one edit: a missing, added or replaced character, or two swapped neighbours. Of
+    names of eight or more, `ALIKE` of the letters must match. Digits must be equal, since `step1`
+    and `step2` are different metrics.
 
     Source: Damerau (1964), "A technique for computer detection and correction of spelling errors":
         four in five misspelt words are one such edit away.
@@ -68,10 +68,10 @@ def is_like(name: str, other: str) -> bool:
 
 
 def _are_alike(first: str, second: str) -> bool:
-    # In one order, as what matches depends on it.
+    # In a fixed order, on which the matches depend.
     first, second = min(first, second), max(first, second)
     matcher = SequenceMatcher(None, first, second, autojunk=False)
-    # Upper bounds that cost less come first.
+    # Cheaper upper bounds come first.
     bounds = matcher.real_quick_ratio, matcher.quick_ratio, matcher.ratio
     return all(bound() >= ALIKE for bound in bounds)
 
@@ -95,6 +95,6 @@ def _is_one_edit(first: str, second: str) -> bool:
 
 
 def _shared(first: str, second: str) -> int:
-    """Return how many characters two names begin with alike."""
+    """Return the length of the common prefix of two names."""
     pairs = enumerate(zip(first, second, strict=False))
     return next((index for index, (a, b) in pairs if a != b), min(len(first), len(second)))

@@ -24,7 +24,7 @@ def variance_of(tallies: Sequence[MetricTally], units: FloatArray) -> FloatArray
 def moments_of(tallies: Sequence[MetricTally], samples: Sequence[Sample]) -> FloatArray:
     """Return variances, then third central moments, of the values; shape (2, n_variants).
 
-    Of a variant with equal values they are those of all together.
+    For a variant with constant values they are the pooled ones.
     """
     columns = [
         (round(sample.units), tally.total, tally.total_squared, tally.total_cubed)

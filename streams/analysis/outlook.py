@@ -1,7 +1,7 @@
-"""Outlook of a running experiment: what it has found by now, and what it can still find.
+"""Outlook of a running experiment: its power now and at the planned end.
 
-Power is that of the boundary that decides, for every look, and its clock is information. How fast
-that comes, and how much of it a lift needs, is taken from the experiment's own units.
+Power is computed for the deciding boundary, over all looks, with information as the clock. The rate
+of information, and the amount that a lift needs, are estimated from the units of the experiment.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from streams.stats.sequential.planned_information import PlannedInformation
 from streams.stats.sequential.power import needed_drift
 
 DETECTABLE_POWER = 0.8
-"""Power with which a detectable lift is found."""
+"""Power for the minimum detectable lift."""
 
 _LARGEST_DRIFT = 1e6
 _LONGEST_MS = 1e15  # 30,000 years
@@ -47,7 +47,7 @@ _MOST_VARIANTS = 16
 
 
 def outlook_of(inputs: Inputs, analysis: Analysis) -> Outlook:
-    """Return what the experiment can find by its primary metric."""
+    """Return the outlook of the experiment by its primary metric."""
     trial, config, primary = inputs.trial, inputs.config, analysis.primary
     contrast = analysis.against_control
     if primary.model.direction is Direction.DECREASE:
@@ -65,11 +65,11 @@ def outlook_of(inputs: Inputs, analysis: Analysis) -> Outlook:
     spec = config.spec(config.primary_metric)
     expected = plan.difference / plan.drift(spec.model_kind, spec.direction)
     time = planned.progress(contrast)
-    # What one standard deviation of the sum at the planned end is worth, as a difference: by what
-    # has come or, before anything has varied, by the plan.
+    # One standard deviation of the sum at the planned end, as a difference of means: from the data
+    # or, before any variation, from the plan.
     is_known = (time > 0.0) & np.isfinite(contrast.standard_error) & (contrast.standard_error > 0.0)
     measured = np.where(is_known, contrast.standard_error, 0.0) * np.sqrt(time)
-    # A lift of more of them than that is sure to be found.
+    # A larger lift is certain to be detected.
     worth = np.maximum(np.where(is_known, measured, expected), plan.difference / _LARGEST_DRIFT)
     drift = plan.difference / worth
     errors = np.full_like(time, share * error)
@@ -79,7 +79,7 @@ def outlook_of(inputs: Inputs, analysis: Analysis) -> Outlook:
     needed = needed_drift(height, least, DETECTABLE_POWER) if least > 0.0 else math.inf
     at_end = needed_drift(height, 1.0, DETECTABLE_POWER)
     largest = float(worth.max())
-    # What was assigned within the last conversion window is not compared yet.
+    # Units assigned within the last conversion window are not compared yet.
     window_ms = 1_000 * primary.model.maturity
     gathered_ms = max(inputs.duration_ms - window_ms, 0)
     return Outlook(
@@ -99,9 +99,9 @@ def _conditional_power(
     share: float,
     drift: float,
 ) -> float | None:
-    """Return the largest probability that a variant is yet declared, if it is better by the lift.
+    """Return the largest conditional power of any variant, if it is better by the lift.
 
-    It is declared by the end of the plan or, once that is past, by as much information again.
+    The horizon is the end of the plan or, after that, twice the information so far.
     """
     count = len(primary.samples)
     if count > _MOST_VARIANTS:
@@ -145,7 +145,7 @@ def _half_width(contrast: Contrast, error: float) -> FloatArray:
     clock, narrowest = contrast.time, float(PLANNED_UNITS)
     if contrast.is_bounded:
         squares, narrowest = contrast.squares, PLANNED_EVENTS
-        if contrast.values is not None:  # counted from near their mean
+        if contrast.values is not None:  # centred near their mean
             squares, narrowest = contrast.variance * contrast.squares_of_even, RANGE_EVENTS
         clock = squares / (contrast.max_decrement * contrast.max_decrement)
     known = np.where(clock > 0.0, clock, 1.0)

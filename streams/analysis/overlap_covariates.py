@@ -1,4 +1,4 @@
-"""Covariates of units that count by pair of variants, and what they explain of such sums.
+"""Covariate adjustment of sums by pair of variants.
 
 Under moving weights the sum of v x is compared, v being the weight of a unit in the comparison of
 its variant with another one. With the sums of v c, v^2 c, v^2 c c^T and v^2 c x, the sum of
@@ -28,8 +28,8 @@ from streams.tallies.cell import MetricTally, VariantTally
 from streams.tallies.linear import triangle
 
 UNITS_PER_ENTRY = 20.0
-"""Effective units of a comparison for each entry of the covariates, below which they are not made
-use of: coefficients would fit the noise."""
+"""Effective units per covariate entry below which a comparison is not adjusted: coefficients would
+fit noise."""
 
 _V = PROPENSITY_ONE
 
@@ -53,7 +53,7 @@ class OverlapAdjusted:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class OverlapCovariates:
-    """Sums over the covariates c of the units of a as they count beside b, at [a, b].
+    """Sums over the covariates c of the units of a, weighted for b, at [a, b].
 
     Attributes:
         totals: Sum of v c; shape (n_variants, n_variants, d).
@@ -67,7 +67,7 @@ class OverlapCovariates:
 
     @classmethod
     def read(cls, variants: Sequence[VariantTally], n_entries: int) -> Self | None:
-        """Read the sums; None where none are kept.
+        """Read the sums; None if not kept.
 
         Args:
             variants: Tallies of the variants.
@@ -93,10 +93,10 @@ class OverlapCovariates:
         )
 
     def adjusted(self, raw: WeightedSums, tallies: Sequence[MetricTally]) -> OverlapAdjusted:
-        """Return the sums over the values less what the covariates explain of them.
+        """Return the sums over the adjusted values.
 
-        Covariates and values count from their weighted means over the units of the pair, as the
-        comparison does. The coefficients are those that make its variance least.
+        Covariates and values are centred at their weighted means over the units of the pair, like
+        the comparison. The coefficients minimise its variance.
 
         Args:
             raw: Sums over the values.

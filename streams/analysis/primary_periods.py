@@ -15,10 +15,10 @@ _NONE = MetricTally()
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PrimaryPeriods:
-    """The primary metric with units that count by their time; one entry per variant.
+    """The primary metric with units weighted by time; one entry per variant.
 
     Attributes:
-        samples: Sums over the units as their periods count, for posteriors and policy.
+        samples: Sums over the units weighted by period, for posteriors and policy.
         parts: Tallies of the periods.
     """
 
@@ -40,12 +40,12 @@ class PrimaryPeriods:
             config: The configuration.
             variants: The tallies.
             now_ms: Time of the newest event.
-            are_shared: Whether periods count alone in which all variants have units.
+            are_shared: Whether only periods count in which all variants have units.
 
         Returns:
-            None if all units count alike: nothing else is declared, or some units were counted
-            without their period, before the experiment was created or by another system, or in no
-            period that counts.
+            None without weights by time: they are not declared, or some units were counted without
+                their period, before the experiment was created or by another system, or outside all
+                counted periods.
         """
         if config.periods is None:
             return None

@@ -1,4 +1,4 @@
-"""Readings of the comparisons of the primary metric, and the plan they follow."""
+"""Readings of the comparisons of the primary metric, with or without a plan."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from streams.stats.sequential.comparison import (
 from streams.stats.sequential.planned_information import PlannedInformation
 
 FEWEST_PLANNED_EVENTS = 100.0
-"""Planned conversions of both variants below which a plan is not made use of: a sum of so few is
-not Gaussian enough for early stopping, and the sequence then has all of the error. Of values with
-floor and cap it is the largest ones that count, as many as would vary as much."""
+"""Planned conversions of both variants below which a plan is not used: the sum of fewer is not
+Gaussian enough for early stopping, and the sequence then gets all of the error. For values with
+floor and cap it is the number of largest values with the same variance."""
 
 
 def information_in_use(config: ExperimentConfig) -> float | None:
-    """Return the planned information; None without a plan that is large enough to make use of.
+    """Return the planned information; None without a sufficiently large plan.
 
-    Of amounts without a bound, the values that are needed are counted, so it is always in use.
+    For unbounded amounts, the required values are planned, so a plan is always used.
     """
     information, plan = config.planned_information, config.plan
     if information is None or plan is None:
@@ -42,12 +42,12 @@ def information_in_use(config: ExperimentConfig) -> float | None:
 
 
 def planned_reading(config: ExperimentConfig) -> PlannedInformation | None:
-    """Return how the comparisons are read within the plan; None without one that is in use."""
+    """Return the reading of comparisons within the plan; None without a plan in use."""
     information, plan = information_in_use(config), config.plan
     if information is None or plan is None:
         return None
-    # Impressions continue coming while others convert. Users and sessions may all be there on the
-    # first day, unless they are compared once their window is over, each with all of its value.
+    # Impressions keep arriving while others convert. Users and sessions may all arrive on the first
+    # day, unless they are compared after their window, each with its full value.
     primary = config.primary_metric
     is_over = config.unit is UnitKind.IMPRESSION or config.maturity_s(primary) > 0
     share = 0.0 if is_over else plan.share_of_mean(config.spec(primary).model_kind)
@@ -55,13 +55,13 @@ def planned_reading(config: ExperimentConfig) -> PlannedInformation | None:
 
 
 def primary_readings(config: ExperimentConfig) -> Readings:
-    """Return how the comparisons of the primary metric are read."""
+    """Return the readings of the comparisons of the primary metric."""
     planned, plan = planned_reading(config), config.plan
     if plan is None:
         return UNPLANNED_RATES
     spec = config.spec(config.primary_metric)
     kind, direction = spec.model_kind, spec.direction
-    # Values less what covariates explain are no longer 0 or 1, and cannot be bet on.
+    # Adjusted values are no longer 0 or 1, and cannot be bet on.
     rates = None if config.covariates else plan.rates(kind, direction)
     if planned is None:
         return unplanned_readings(rates)
@@ -79,14 +79,14 @@ def planned_share(config: ExperimentConfig) -> tuple[PlannedInformation, float] 
 def pairwise_errors(
     config: ExperimentConfig, variants: Sequence[int], leader: int, control: int, n_arms: int
 ) -> FloatArray:
-    """Return the error of the leader against each of the other variants, as it is published.
+    """Return the published error of the leader against each other variant.
 
     Args:
-        config: Configuration of the experiment; its alternative says of which sides the error is.
+        config: Configuration of the experiment; its alternative determines the sides of the error.
         variants: The others.
         leader: The leader.
         control: The control.
-        n_arms: Variants that the error is of, stopped ones too.
+        n_arms: Number of variants that the error is divided among, including stopped ones.
     """
     alpha = 1.0 - config.significance_threshold
     return np.array(

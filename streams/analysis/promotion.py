@@ -1,7 +1,7 @@
 """Obstacles to automatic promotion.
 
-A person looks again before following a recommendation. An automatic promotion does not, so its
-conditions are stricter than those of a recommendation.
+A recommendation is reviewed by a person, an automatic promotion is not, so its conditions are
+stricter.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from streams.experiments.statistics.evidence import Evidence
 from streams.experiments.statistics.recommendation import RecommendedAction
 
 LARGEST_SWING = 0.5
-"""Effect, as a share of the mean, that the days beyond whole weeks are believed to have at most."""
+"""Assumed upper bound of the effect of days beyond whole weeks, as a share of the mean."""
 
 _MS_PER_S = 1_000
 _MS_PER_DAY = 86_400_000
@@ -40,13 +40,13 @@ class Obstacle(StrEnum):
     GUARDRAIL_TRIPPED = "GUARDRAIL_TRIPPED"
     """A variant harms a guardrail metric by more than is tolerated."""
     GUARDRAIL_UNPROVEN = "GUARDRAIL_UNPROVEN"
-    """Harm of the leader to a guardrail metric is not ruled out, as its margin asks."""
+    """Harm of the leader to a guardrail metric is not ruled out at its margin."""
     MIN_SAMPLE_SIZE = "MIN_SAMPLE_SIZE"
     """A variant has fewer units than `min_sample_size`."""
     MIN_DURATION = "MIN_DURATION"
-    """Its events do not span what `has_lasted` asks for."""
+    """Its events do not span the duration required by `has_lasted`."""
     TAILS_UNSEEN = "TAILS_UNSEEN"
-    """The values of the primary metric are too skew for so few units to compare their means."""
+    """The values of the primary metric are too skewed to compare means with so few units."""
     NO_WINNER = "NO_WINNER"
     """The sequential test has not been passed."""
     EXPECTED_LOSS = "EXPECTED_LOSS"
@@ -54,13 +54,13 @@ class Obstacle(StrEnum):
 
 
 def obstacles(snapshot: Snapshot) -> tuple[Obstacle, ...]:
-    """Return the obstacles to promoting a winner; empty when it is due.
+    """Return the obstacles to promoting a winner; empty if it is due.
 
-    It is a function of the snapshot alone, and times are those of events, so a replay promotes when
-    the workers did.
+    It is a pure function of the snapshot with times of events, so a replay promotes when the
+    workers did.
 
     Args:
-        snapshot: What is known; one without evidence promotes no winner.
+        snapshot: The snapshot; one without evidence has an obstacle.
     """
     experiment, evidence = snapshot.experiment, snapshot.evidence
     config, active = experiment.definition.config, experiment.definition.active
@@ -97,11 +97,10 @@ def obstacles(snapshot: Snapshot) -> tuple[Obstacle, ...]:
 def has_lasted(config: ExperimentConfig, duration_ms: int, lead: float = math.inf) -> bool:
     """Return whether an experiment has lasted long enough for a promotion.
 
-    `min_duration` says how long, if it is stated. If not, whole weeks do, one at least: people
-    behave otherwise at the weekend, and what is better on five days may be worse on two. It waits
-    for the days on which a week is complete. What has come of the next week by then is seen once
-    more than the rest, so the lead must exceed what an effect of `LARGEST_SWING` in that part alone
-    would make of it.
+    With `min_duration`, at least that long. Without, whole weeks, at least one: users behave
+    differently at the weekend, and a variant that is better on five days may be worse on two. A
+    promotion happens on the days after a complete week. The started part of the next week is then
+    overrepresented, so the lead must exceed an effect of `LARGEST_SWING` in that part only.
 
     Args:
         config: The configuration.

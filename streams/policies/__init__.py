@@ -1,1 +1,1 @@
-"""Allocation policies, and the weights and buckets by which units are assigned. Pure."""
+"""Allocation policies, and the weights and buckets for assigning units. Pure."""

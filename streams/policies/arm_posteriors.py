@@ -34,7 +34,7 @@ def arm_posteriors(
     units, totals, deviations = np.array(
         [(arm.units, arm.total, arm.squared_deviations) for arm in arms], dtype=np.float64
     ).T
-    # What a policy tries out is an arm like the others until its own units say otherwise.
+    # An arm without data of its variation is assumed to vary like the others.
     prior = NormalPrior.pooled(units, totals, deviations)
     return NormalPosterior.observed(units, totals, deviations, prior=prior)
 
@@ -43,10 +43,10 @@ def arm_posteriors(
 def best_of_arms(
     arms: tuple[Arm, ...], *, prior_alpha: float = 1.0, prior_beta: float = 1.0
 ) -> BestArm:
-    """Return which arm is best by the posteriors of `arm_posteriors`.
+    """Return P(best) and expected loss by the posteriors of `arm_posteriors`.
 
-    The last result is cached: the analysis and the policy ask about the same arms one after the
-    other, and the quadrature is most of the cost of an evaluation.
+    The last result is cached: the analysis and the policy evaluate the same arms consecutively, and
+    the quadrature dominates the cost of an evaluation.
     """
     posteriors = arm_posteriors(arms, prior_alpha=prior_alpha, prior_beta=prior_beta)
     return best(posteriors)
@@ -55,12 +55,12 @@ def best_of_arms(
 def best_under(
     policy: Policy, arms: tuple[Arm, ...], posteriors: Posteriors, *, is_binary: bool
 ) -> BestArm:
-    """Return which arm is best by the primary metric.
+    """Return P(best) and expected loss by the primary metric.
 
     Args:
         policy: The policy.
-        arms: The arms as the policy sees them.
-        posteriors: Posteriors of the metric, of which the largest mean is the best.
+        arms: The arms of the policy.
+        posteriors: Posteriors of the metric, oriented so that the largest mean is the best.
         is_binary: Whether they are those of a binary metric. A policy with a Beta prior has the
             same ones, and its cached result is used.
     """

@@ -1,4 +1,4 @@
-"""From samples of the primary metric to the arms that a policy sees."""
+"""Arms of a policy from samples of the primary metric."""
 
 from __future__ import annotations
 
@@ -39,6 +39,6 @@ def arms_of(
 
 
 def unseen_arms(weights: Sequence[float]) -> tuple[Arm, ...]:
-    """Return the arms of variants without units, which have the declared shares `weights`."""
+    """Return the arms of variants without units, with the declared shares `weights`."""
     nothing = Sample(0, 0, 0.0, 0.0, 0.0)
     return arms_of([nothing] * len(weights), weights, is_binary=True)

@@ -16,10 +16,10 @@ from streams.stats.posteriors.base import LARGEST_PRIOR, SMALLEST_PRIOR
 
 @dataclass(frozen=True, slots=True)
 class Arm:
-    """One variant as a policy sees it: sums of its primary metric.
+    """One variant from the view of a policy: sums of its primary metric.
 
     Attributes:
-        units: Units assigned to it, >= 0; not whole where units count by their time.
+        units: Units assigned to it, >= 0; fractional with weights by time.
         total: Sum of the unit values, in units of the metric.
         squared_deviations: Sum of the squared deviations of the unit values from their mean, >= 0.
             Not the sum of squares: the difference of two large sums is taken in integers, before.
@@ -36,10 +36,10 @@ class Arm:
     def mirrored(self) -> Arm:
         """Return the arm of the metric with the direction reversed.
 
-        Policies maximise. A metric that is to fall is turned over before a policy sees it: 0 and 1
-        change places, so a binary metric stays one, and any other value changes its sign. Spread
-        and order of distances stay, so a policy treats both directions alike, and mirroring twice
-        gives the arm back.
+        Policies maximise, so a metric that should decrease is mirrored first: 0 and 1 are
+        exchanged, so that a binary metric stays binary, and any other value is negated. The
+        variance is unchanged, so a policy treats both directions alike, and mirroring twice
+        restores the arm.
 
         >>> Arm(10, 3.0, 2.1, is_binary=True, weight=0.5).mirrored().total
         7.0
@@ -49,32 +49,31 @@ class Arm:
 
 
 class Policy(InputModel):
-    """Parameters of a policy, and its shares of the traffic.
+    """Parameters of a policy, and its allocation of the traffic.
 
     Attributes:
-        min_allocation: Smallest share a variant may get, in [0, 1 / number of variants]; None
-            stands for 0 under a fixed policy, and under an adaptive one for
-            min(0.01, 0.1 / number of variants), of which a contextual policy keeps a tenth in the
-            end. It keeps every propensity above zero, which every unbiased estimate from
-            the log needs. An experiment with automatic promotion has a higher one.
-        initial_allocation: Smallest share a variant gets while the experiment is young, at least
-            `min_allocation`, towards which it falls with the square root of the units. None stands
-            for `min_allocation` from the beginning; under a contextual policy that states neither,
-            for min(0.01, 0.1 / number of variants). See `streams.policies.weights.floor`.
+        min_allocation: Smallest share a variant may get, in [0, 1 / number of variants]; None means
+            0 under a fixed policy, and min(0.01, 0.1 / number of variants) under an adaptive one,
+            of which a contextual policy finally keeps a tenth. It keeps every propensity above
+            zero, as required by unbiased estimates from the log. An experiment with automatic
+            promotion has a higher one.
+        initial_allocation: Smallest share of a variant at the beginning, at least `min_allocation`,
+            towards which it falls with the square root of the units. None means `min_allocation`
+            from the beginning; under a contextual policy that states neither, min(0.01, 0.1 /
+            number of variants). See `streams.policies.weights.floor`.
     """
 
     type: ClassVar[str]
     adaptive: ClassVar[bool]
     """Whether the shares depend on what was observed."""
     compares_means: ClassVar[bool] = False
-    """Whether shares follow from how the arms compare, so that units of different times must be
-    made comparable. A policy that counts units, to explore those that have few, sees them as they
-    are."""
+    """Whether shares depend on comparisons of the arms, so that units of different times must be
+    made comparable. A policy with exploration by counts gets unweighted units."""
     hold_units: ClassVar[int] = 100
     """Units per arm before a falling floor starts to fall: as many as distinguish a click rate of a
     few per cent from zero."""
     final_part: ClassVar[float] = 1.0
-    """Part of the default floor that is left in the end, in (0, 1]; 1 for a constant floor."""
+    """Final part of the default floor, in (0, 1]; 1 for a constant floor."""
 
     min_allocation: float | None = Field(default=None, ge=0.0, le=0.5)
     initial_allocation: float | None = Field(default=None, ge=0.0, le=0.5)
@@ -105,8 +104,8 @@ class Policy(InputModel):
     def mirrored(self) -> Self:
         """Return the policy for mirrored arms.
 
-        It is the same one, unless a parameter speaks of successes: those change places with
-        failures, because a prior belongs to the metric and not to its direction.
+        It is the policy itself, unless a prior has successes and failures: these are exchanged,
+        because a prior belongs to the metric and not to its direction.
         """
         return self
 

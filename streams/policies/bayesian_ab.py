@@ -1,4 +1,4 @@
-"""Bayesian A/B test: declared shares that never change, and a Bayesian reading of the result."""
+"""Bayesian A/B test: constant declared shares, and a Bayesian analysis of the result."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ class BayesianAB(BetaPolicy):
     """Share = the declared weight.
 
     Attributes:
-        early_stopping_threshold: P(best) a winner must reach besides the significance threshold, in
-            [0.5, 1). Alone it does not bound the false winners of an experiment that is looked
-            at again and again; the confidence sequences of the report do.
+        early_stopping_threshold: Additional threshold of P(best) for a winner, in [0.5, 1). On its
+            own it does not bound false winners under repeated looks; the confidence sequences of
+            the report do.
     """
 
     type: ClassVar[str] = "bayesian_ab"

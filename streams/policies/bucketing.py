@@ -1,6 +1,7 @@
-"""From a unit to its draws, and from a draw to a variant: integers only.
+"""Bucketing: from a unit to its draws, and from a draw to a variant, with integers only.
 
-Any language gets the same: the steps below are a keyed BLAKE2b and shifts of 64-bit integers.
+The result is reproducible in any language: the steps are a keyed BLAKE2b and shifts of 64-bit
+integers.
 
 1. digest = BLAKE2b(message = unit key in UTF-8, 24 bytes, key = experiment as 8 bytes big-endian)
 2. unit, enrolment, variant = the three big-endian unsigned 64-bit integers of the digest; of a user
@@ -36,13 +37,15 @@ ENROLMENT_SHIFT = _DRAW_BITS - (PROPENSITY_ONE.bit_length() - 1)
 
 
 class UnitDraws(NamedTuple):
-    """Three independent uniform integers in [0, 2**64) that a unit has in one experiment.
+    """Three independent uniform integers in [0, 2**64) of a unit in one experiment.
 
     Attributes:
-        unit: Stands for the unit in receipts and tallies. That of a user or session does not depend
-            on the experiment, so what a receipt of one experiment says counts for a holdout, too.
+        unit: Hash of the unit in receipts and tallies. That of a user or session does not depend on
+            the experiment, so that a receipt of any experiment also identifies the unit in a
+            holdout.
         enrolment: Decides whether it takes part. Raising the traffic keeps every unit already in.
-        variant: Decides which variant it gets; apart from `enrolment`, so ramping skews nothing.
+        variant: Decides which variant it gets; independent of `enrolment`, so that ramping does not
+            skew the split.
     """
 
     unit: int
@@ -64,11 +67,11 @@ def draws(experiment_number: int, unit_key: str | bytes) -> UnitDraws:
     return UnitDraws(*drawing(experiment_number)(unit_key))
 
 
-@lru_cache(maxsize=4_096)  # copying a state takes half the time of making one
+@lru_cache(maxsize=4_096)  # copying a state takes half the time of creating one
 def drawing(experiment_number: int) -> Callable[[str | bytes], tuple[int, int, int]]:
     """Return the function from a unit to its `UnitDraws` in one experiment, as a plain tuple.
 
-    An assigner has it, and calls it for every request.
+    An assigner keeps it and calls it for every request.
 
     Args:
         experiment_number: The experiment as a 64-bit integer.
@@ -85,7 +88,7 @@ def drawing(experiment_number: int) -> Callable[[str | bytes], tuple[int, int, i
         state.update(message)
         lasting = _copy_unit_state()
         lasting.update(message)
-        # The first word of the digest is of one experiment alone.
+        # The first word of the digest is specific to the experiment.
         return unpack(lasting.digest() + state.digest()[_LASTING_BYTES:])
 
     return draw
@@ -105,8 +108,8 @@ def lasting_unit(unit_key: str) -> int:
 def promoted_draw(experiment_number: int, unit_key: str | bytes) -> int:
     """Return a variant draw in [0, 2**64) that is independent of those of `draws`.
 
-    The winner may depend on which units the hash gave to which variant. Units that are split afresh
-    make the observations after the conclusion independent of it.
+    The choice of the winner may depend on how the hash split the units. A fresh split makes the
+    observations after the conclusion independent of it.
 
     Args:
         experiment_number: The experiment as a 64-bit integer.
@@ -124,12 +127,12 @@ def promoted_draw(experiment_number: int, unit_key: str | bytes) -> int:
 
 
 def shared_draw(purpose: bytes, key: str, unit_key: str) -> int:
-    """Return a draw in [0, 2**32) that a unit has in all experiments that share a key.
+    """Return the draw in [0, 2**32) of a unit in all experiments that share a key.
 
     It is independent of those of `draws`, of other keys and of other purposes.
 
     Args:
-        purpose: What the key is one of, at most 16 bytes.
+        purpose: Kind of the key, at most 16 bytes.
         key: The key.
         unit_key: User or session id.
 
@@ -142,9 +145,9 @@ def shared_draw(purpose: bytes, key: str, unit_key: str) -> int:
     return int.from_bytes(state.digest())
 
 
-@lru_cache(maxsize=4_096)  # copying a state takes half the time of making one
+@lru_cache(maxsize=4_096)  # copying a state takes half the time of creating one
 def shared_state(purpose: bytes, key: str) -> blake2b:
-    """Return the hash of `shared_draw` before it takes the unit; to be copied."""
+    """Return the hash state of `shared_draw` before the unit is added; to be copied."""
     salt = blake2b(key.encode(), digest_size=_SALT_BYTES).digest()
     return blake2b(digest_size=_SHARED_BYTES, key=salt, person=purpose)
 

@@ -1,7 +1,7 @@
-"""From a draw to a variant, among all variants of an experiment or among some of them.
+"""Draw tables: from a draw to a variant, among all or the eligible variants of an experiment.
 
-A table cuts the numbers below 2**32 into parts, and a variant has as many of them as its propensity
-says: what is logged is the probability of the draw itself, and no approximation of it.
+A table divides the numbers below 2**32 into parts, and a variant owns as many numbers as its
+propensity: the logged propensity is the exact probability of the draw.
 
 Of all variants, variant k owns weight_k * 65536 numbers, in the order of the definition. Among the
 *eligible* variants E of a request, with W the sum of their weights,
@@ -10,8 +10,8 @@ Of all variants, variant k owns weight_k * 65536 numbers, in the order of the de
    equal remainders the earlier variant first. Where W is 0, all of E have equal weights instead.
 2. An eligible variant keeps the numbers it owns among all variants, and so a unit keeps its variant
    as long as that is eligible.
-3. The numbers of the others, in their order, are dealt out to the eligible ones, in theirs: to each
-   p_k less what it owns, which is not negative, since W is at most 65536.
+3. The numbers of the others, in their order, are distributed to the eligible ones, in theirs: each
+gets p_k less what it owns, which is not negative, since W is at most 65536.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class DrawTable:
 
     Attributes:
         ends: End of each part of the numbers below 2**32, ascending; the last one is 2**32.
-        owners: Index of the variant that has the part.
+        owners: Index of the variant that owns the part.
         propensities: Probability of each variant, numerator over 2**32; they sum to 2**32.
         packed: The same, packed as in a receipt (`streams.model.variant_weights`).
     """
@@ -104,9 +104,9 @@ class DrawTables:
 
     Args:
         weights: As in `draw_table`.
-        has_moved: Whether the allocation moves, so that a receipt has to say the weights.
-        is_compared: Whether variants are compared that may not have been eligible, so that a
-            receipt has to say which were.
+        has_moved: Whether the allocation moves, so that receipts must carry the weights.
+        is_compared: Whether compared variants may have been ineligible, so that receipts must carry
+            the weights.
 
     Attributes:
         served: Bits of the variants that have a weight.
@@ -125,7 +125,7 @@ class DrawTables:
     def of(self, eligible: int | None) -> DrawTable:
         """Return the table among the eligible variants.
 
-        Its `packed` is empty where no receipt needs it.
+        Its `packed` is empty if no receipt needs it.
 
         Args:
             eligible: As in `draw_table`.
@@ -142,7 +142,7 @@ class DrawTables:
 
 
 def _with_weights(table: DrawTable, *, is_needed: bool) -> DrawTable:
-    """Return a table with the weights for receipts, or without them where they are not needed."""
+    """Return a table with the weights for receipts, or without them if they are not needed."""
     return table if is_needed else replace(table, packed=b"")
 
 

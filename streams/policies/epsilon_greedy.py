@@ -1,4 +1,4 @@
-"""Epsilon-greedy: the best so far, and a fixed share for all of them."""
+"""Epsilon-greedy: most traffic to the best arm so far, and a fixed share for all."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class EpsilonGreedy(Policy):
     min(epsilon, D K / t) for K arms and t units: constant at first, then 1/t. With D of 500 the
     regret grows as log t when the gap to the best arm is 0.1 or more; but ten arms at an epsilon
     of 0.1 come to 1/t after 50,000 units only. Smaller gaps, such as those between click rates of a
-    few per cent, are outside the theorem: there a smaller D loses less at first, and too small a
-    one may stay with a lesser arm permanently.
+    few per cent, are outside the theorem: there a smaller D loses less at first, and a D that is
+    too small may stay with an inferior arm permanently.
 
     Attributes:
         epsilon: Share of exploration, in [0, 1].
@@ -40,7 +40,7 @@ class EpsilonGreedy(Policy):
     decay_units: float = Field(default=DEFAULT_DECAY_UNITS, gt=0.0, le=1e9)
 
     def shares(self, arms: Sequence[Arm]) -> tuple[float, ...]:
-        """Return the shares of exploration and exploitation together."""
+        """Return the combined shares of exploration and exploitation."""
         epsilon = self.exploration(math.fsum(arm.units for arm in arms), len(arms))
         greedy = leaders([arm.total / arm.units if arm.units else float("inf") for arm in arms])
         return tuple(epsilon / len(arms) + (1.0 - epsilon) * share for share in greedy)

@@ -1,4 +1,4 @@
-"""The policies, by the name their experiments give as `type`.
+"""The policies, by their name in the `type` of experiments.
 
 Adding one is one module beside this one and one line in `POLICIES`.
 """

@@ -1,4 +1,4 @@
-"""Thompson sampling: every arm gets traffic in proportion to its probability to be best."""
+"""Thompson sampling: every arm gets traffic in proportion to its P(best)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from streams.policies.base import Arm, BetaPolicy
 
 
 class ThompsonSampling(BetaPolicy):
-    """Share = posterior probability to have the best mean, computed and not sampled.
+    """Share = posterior probability of the best mean, computed and not sampled.
 
     Source: Thompson (1933); Scott (2010), "A modern Bayesian look at the multi-armed
         bandit", equation 7.

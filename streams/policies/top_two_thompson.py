@@ -1,4 +1,4 @@
-"""Top-two Thompson sampling: to find the best variant soon, rather than to earn meanwhile."""
+"""Top-two Thompson sampling: fast identification of the best arm, rather than low regret."""
 
 from __future__ import annotations
 
@@ -15,17 +15,16 @@ LEADER_SHARE = 0.5
 beta for it would need."""
 
 NEGLIGIBLE = 1e-8
-"""P(best) of all challengers together below which their parts of it are the error of the quadrature
-and not evidence."""
+"""Total P(best) of all challengers below which it is quadrature error and not evidence."""
 
 
 class TopTwoThompson(BetaPolicy):
     """Share = probability that the arm is drawn first, or second and different, at even odds.
 
-    Thompson sampling stops comparing once it is nearly sure; this one keeps about half of the
-    traffic on the challengers, and so becomes sure sooner. Russo draws an arm by P(best), keeps it
-    with probability beta, and else draws again until another comes. The share is that probability,
-    summed instead of drawn: with a the vector of P(best),
+    Thompson sampling stops comparing once it is nearly certain; this policy keeps about half of the
+    traffic on the challengers, and so reaches certainty sooner. Russo draws an arm by P(best),
+    keeps it with probability beta, and else draws again until another comes. The share is that
+    probability, summed instead of drawn: with a the vector of P(best),
 
         share_i = a_i (beta + (1 - beta) sum over j != i of a_j / (1 - a_j)).
 
@@ -41,7 +40,7 @@ class TopTwoThompson(BetaPolicy):
     compares_means: ClassVar[bool] = True
 
     def shares(self, arms: Sequence[Arm]) -> tuple[float, ...]:
-        """Return the probability of each arm to be played."""
+        """Return the probability that each arm is played."""
         found = best_of_arms(tuple(arms), prior_alpha=self.prior_alpha, prior_beta=self.prior_beta)
         first = found.probability.tolist()
         shares = [LEADER_SHARE * probability for probability in first]
@@ -54,7 +53,7 @@ class TopTwoThompson(BetaPolicy):
     def _challengers(
         self, arms: Sequence[Arm], first: Sequence[float], leader: int
     ) -> Sequence[float]:
-        """Return the probability of each arm to come second to `leader`; 0 for itself."""
+        """Return the probability that each arm is the challenger of `leader`; 0 for itself."""
         others = [*first[:leader], 0.0, *first[leader + 1 :]]
         # Not 1 - first[leader], which loses every digit when the leader is nearly certain.
         total = math.fsum(others)

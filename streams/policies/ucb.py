@@ -1,4 +1,4 @@
-"""Upper confidence bounds: all to the arm that could be the best."""
+"""Upper confidence bounds: all traffic to the arm with the largest bound."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LARGEST_VARIANCE = 0.25
 """Variance that values in [0, 1] cannot exceed."""
 
 SMALLEST_MEAN = 1e-300
-"""Mean that is taken for 0, so that a ratio to it is finite."""
+"""Mean that is treated as 0, so that a ratio to it is finite."""
 
 _NEWTON_STEPS = 64
 
@@ -25,11 +25,11 @@ class UCBVariant(StrEnum):
     """Form of the upper confidence bound."""
 
     UCB1 = "ucb1"
-    """As far as any values in [0, 1] might: by Hoeffding's inequality, whatever their variance."""
+    """Hoeffding's inequality, for any values in [0, 1] regardless of their variance."""
     TUNED = "ucb_tuned"
-    """As far as the observed variance lets it: tighter for rates near 0 and 1."""
+    """Bound by the observed variance: tighter for rates near 0 and 1."""
     KL = "kl_ucb"
-    """As far as a likelihood ratio lets it: optimal in the limit for 0 and 1."""
+    """Bound by the likelihood ratio: asymptotically optimal for 0 and 1."""
 
 
 _DEFAULT_C: dict[str, float] = {UCBVariant.UCB1: 2.0, UCBVariant.KL: 3.0}
@@ -43,18 +43,18 @@ class UCB(Policy):
     - `kl_ucb`: the largest q with n · kl(mean, q) <= ln t + c ln ln t, where kl is the divergence
       of Bernoulli distributions.
 
-    Arms without a unit come first; arms that tie share equally. The bounds suppose values in
-    [0, 1]. The range of a metric that is not binary is unknown, so its values are counted in their
-    standard deviation within the arms, the variance of `ucb_tuned` has no largest value, and kl is
-    that of Normal distributions, (mean - q)^2 / 2.
+    Arms without a unit come first; arms that tie share equally. The bounds assume values in [0, 1].
+    The range of a metric that is not binary is unknown, so its values are scaled by their standard
+    deviation within the arms, the variance of `ucb_tuned` is not capped, and kl is that of Normal
+    distributions, (mean - q)^2 / 2.
 
     Attributes:
-        variant: Which bound. `ucb1` is the plainest and explores the most: on click rates of a few
-            per cent it loses several times what the others do.
+        variant: Kind of bound. `ucb1` is the simplest and explores the most: on click rates of a
+            few per cent its regret is several times that of the others.
         c: Width of `ucb1`, > 0 and 2 unless stated; sqrt(2) is UCB1 as published. Under `kl_ucb`
             the c of its paper, >= 0 and 3 unless stated; 3 is what the proof needs, and 0 is what
-            the authors recommend in practice: it loses half as much on click rates of a few per
-            cent. `ucb_tuned` has none.
+            the authors recommend in practice: it halves the regret on click rates of a few per
+                cent. `ucb_tuned` has none.
 
     Source: Auer, Cesa-Bianchi and Fischer (2002), figure 1 (UCB1) and section 4 (UCB-Tuned);
         Garivier and Cappé (2011), "The KL-UCB algorithm for bounded stochastic bandits and beyond",
@@ -100,7 +100,7 @@ class UCB(Policy):
         ]
 
     def _reach(self, arm: Arm, scale: float, log_t: float, *, is_binary: bool) -> float:
-        """Return how far the bound lies above the mean, in units of `scale`."""
+        """Return the distance of the bound from the mean, in units of `scale`."""
         c = self.c or 0.0
         match self.variant:
             case UCBVariant.UCB1:
@@ -138,8 +138,8 @@ def bernoulli_reach(mean: float, level: float) -> float:
         return -math.expm1(-level)  # kl(0, q) = -ln(1 - q)
     if rest <= 0.0 or level <= 0.0:
         return 0.0
-    # In s = -ln((1 - q) / (1 - mean)), which is free to run to infinity as q runs to 1:
-    # kl = mean ln(mean / q) + (1 - mean) s.
+    # In s = -ln((1 - q) / (1 - mean)), which tends to infinity as q tends to 1: kl = mean ln(mean /
+    # q) + (1 - mean) s.
     s = (level - mean * math.log(mean)) / rest  # the root if q were 1: never left of it
     for _ in range(_NEWTON_STEPS):
         reach = -rest * math.expm1(-s)
@@ -155,7 +155,7 @@ def bernoulli_reach(mean: float, level: float) -> float:
 
 
 def _variance(arm: Arm) -> float:
-    """Return the variance of the values of an arm, about their own mean."""
+    """Return the variance of the values of an arm."""
     if arm.is_binary:
         mean = arm.total / arm.units
         return mean * (1.0 - mean)

@@ -1,4 +1,4 @@
-"""Published integer weights of shares: a floor, and an exact sum."""
+"""Published integer weights of shares, with a floor and an exact sum."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from streams.policies.base import Arm, Policy
 DEFAULT_FLOOR = 0.01
 """Smallest share under an adaptive policy: 1 %, or a tenth of an equal share if that is less.
 
-It is a price for certainty. On ten arms with click rates of 1 % to 10 %, Thompson sampling loses 91
-clicks in 20,000 units without a floor, 196 with this one, and 100 with a tenth of it. But who
-starves a variant is slow to learn that it is worse, and where variants have to be compared by
-1 / propensity (`Weighting.INVERSE`), the largest decides: this floor lets a confidence sequence
+It is the price of certainty. On ten arms with click rates of 1 % to 10 %, Thompson sampling loses
+91 clicks in 20,000 units without a floor, 196 with this one, and 100 with a tenth of it. But a
+small floor delays the detection of inferior variants, and comparisons by 1 / propensity
+(`Weighting.INVERSE`) depend on the largest weight: this floor lets a confidence sequence
 distinguish 10 % from 5 % after 63,000 units, and a tenth of it after 630,000.
 """
 
 _EQUAL_SHARE_FRACTION = 0.1
-_SHARE_ONE = 1 << 32  # shares are rounded to this, so that ties stay ties in spite of last bits
+_SHARE_ONE = 1 << 32  # shares are rounded to this, so that ties are not broken by rounding errors
 _SUM_TOLERANCE = 1e-6
 
 
@@ -48,10 +48,10 @@ def weights_of(shares: Sequence[float], least: float) -> tuple[int, ...]:
 
 
 def smallest_weight(policy: Policy, n_arms: int) -> int:
-    """Return the smallest weight, >= 1, with which `allocate` ever lets an arm be assigned.
+    """Return the smallest positive weight, >= 1, that `allocate` can give an arm.
 
-    It does not depend on how many units there are, so a bound that depends on it, such as the
-    largest 1 / propensity of a confidence sequence, is known before the first one.
+    It does not depend on the number of units, so bounds derived from it, such as the largest 1 /
+    propensity of a confidence sequence, are known in advance.
     """
     return max(1, int(final_floor(policy, n_arms) * ALLOCATION_TOTAL))
 
@@ -64,7 +64,7 @@ def floor(policy: Policy, n_arms: int, units: float) -> float:
     f sqrt(h / units) and the final floor. A contextual policy begins with the default floor and
     ends with a tenth of it, unless it states another. Exploring evenly costs regret in proportion
     to the floor: f T units per arm up to T under a constant one, and 2 f sqrt(h T) under this one.
-    It suits those who run for long and want to earn; a winner is named no sooner than under the
+    It suits long experiments with a focus on regret; a winner is declared no sooner than under the
     final floor. A propensity that falls no faster than 1 / t leaves the estimates that divide by it
     consistent and asymptotically Normal.
 
@@ -87,9 +87,9 @@ def floor(policy: Policy, n_arms: int, units: float) -> float:
 
 
 def final_floor(policy: Policy, n_arms: int) -> float:
-    """Return the smallest share an arm ever gets, in [0, 1 / n_arms].
+    """Return the smallest share that an arm ever gets, in [0, 1 / n_arms].
 
-    A default above the `initial_allocation` of a policy gives way to it.
+    The default is at most the `initial_allocation` of a policy.
     """
     if policy.min_allocation is not None:
         return min(policy.min_allocation, 1.0 / n_arms)
@@ -99,16 +99,15 @@ def final_floor(policy: Policy, n_arms: int) -> float:
 
 
 def _default_floor(policy: Policy, n_arms: int) -> float:
-    """Return the floor with which a policy begins that states none."""
+    """Return the initial default floor of a policy."""
     return min(DEFAULT_FLOOR, _EQUAL_SHARE_FRACTION / n_arms) if policy.adaptive else 0.0
 
 
 def with_floor(shares: Sequence[float], least: float) -> tuple[float, ...]:
     """Return p = f + (1 - K f) w: every share at least f, and the sum still 1.
 
-    Additive, because clipping at f and renormalising would push some shares below f again and take
-    from the arms in the middle. As a mixture it also has a plain meaning: a share K f of the
-    traffic explores evenly, the rest follows the policy.
+    It is a mixture, because clipping at f and renormalising would push some shares below f again. A
+    share K f of the traffic explores evenly, and the rest follows the policy.
 
     Args:
         shares: Shares w of the policy; shape (n_arms,), >= 0, sum to 1.

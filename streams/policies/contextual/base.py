@@ -16,17 +16,15 @@ from streams.stats.arrays import FloatArray
 
 
 class ContextualPolicy(Policy):
-    """A policy that shares the traffic by what it knows of each request.
+    """A policy that allocates the traffic by features of each request.
 
-    Rewards are believed to be linear in the features, by a model for each variant. Where that is
-    not so, the best linear answer is learnt; the propensities are exact all the same.
+    Rewards are modelled as linear in the features, separately for each variant. If they are not,
+    the best linear approximation is learnt; the propensities are exact in any case.
 
     Attributes:
         features: Features of a request that it reads; 1 to 32.
-        alpha: How much it explores, > 0: standard deviations of what a variant earns. 1 takes the
-            model at its word.
-        ridge: Weight of the prior, that all coefficients are 0: as much as this many units at each
-            entry, > 0.
+        alpha: Exploration, > 0, in standard deviations of the expected reward. 1 follows the model.
+        ridge: Weight of the prior that all coefficients are 0, in units per entry, > 0.
     """
 
     adaptive: ClassVar[bool] = True
@@ -45,7 +43,7 @@ class ContextualPolicy(Policy):
         return self
 
     def shares(self, arms: Sequence[Arm]) -> tuple[float, ...]:
-        """Return equal shares: what is best without a context is not what this policy asks."""
+        """Return equal shares: without a context this policy has no preference."""
         return (1.0 / len(arms),) * len(arms)
 
     @abstractmethod
@@ -54,5 +52,5 @@ class ContextualPolicy(Policy):
 
         Args:
             means: Posterior mean reward of each arm in this context; shape (n_arms,).
-            deviations: Standard deviations of that belief; shape (n_arms,), > 0.
+            deviations: Posterior standard deviations; shape (n_arms,), > 0.
         """

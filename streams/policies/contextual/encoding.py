@@ -1,6 +1,6 @@
-"""From the context of a request to a vector of integers.
+"""Encoding of the context of a request as a vector of integers.
 
-Models are fitted to, and asked about, the same rounded numbers, so that rounding biases nothing.
+Models are fitted and evaluated with the same rounded numbers, so that rounding causes no bias.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from streams.policies.contextual.features import Feature, FeatureType
 _HASH_BITS = 63  # of 64, since one is the sign
 
 Entries = Callable[[Any, str], Vector]
-"""Gives the entries of a value of a feature, and takes the name of the feature for its errors."""
+"""Returns the entries of a value of a feature, given the name of the feature for errors."""
 
 
 class FeatureSpace:
@@ -50,7 +50,7 @@ class FeatureSpace:
         """Return the vector of a request.
 
         A missing or null feature adds nothing: a number counts as the middle of its range, a text
-        as none of the known. Undeclared features are left out.
+        as unknown. Undeclared features are ignored.
 
         Args:
             features: Features of the request, by name.
@@ -80,7 +80,7 @@ def _encoder(feature: Feature, start: int) -> Entries:
 
 
 def number_entries(start: int, minimum: float, maximum: float) -> Entries:
-    """Return the function that gives the entries of a number: one at `start`, or none for 0."""
+    """Return the encoder of a number: one entry at `start`, or none for 0."""
     width = maximum - minimum
 
     def entries(value: Any, name: str) -> Vector:
@@ -107,7 +107,7 @@ def _category(start: int, values: Sequence[str]) -> Entries:
 
 
 def _hashed(start: int, name: str, buckets: int) -> Entries:
-    # Keyed with the name, so that the same text in two features does not collide twice.
+    # Keyed with the name, so that collisions of texts differ between features.
     keyed = blake2b(digest_size=8, key=name.encode())
 
     def entries(value: Any, name: str) -> Vector:

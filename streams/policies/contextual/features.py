@@ -29,9 +29,9 @@ class FeatureType(StrEnum):
     NUMBER = "number"
     """One entry, from -1 at `minimum` to 1 at `maximum`."""
     CATEGORY = "category"
-    """One entry for each of `values`, 1 for the one that is there (one-hot)."""
+    """One entry for each of `values`, 1 for the present one (one-hot)."""
     HASHED = "hashed"
-    """`buckets` entries for any text: 1 or -1 in the one its hash says (signed feature hashing)."""
+    """`buckets` entries for any text: 1 or -1 in the one given by its hash (signed hashing)."""
 
 
 class Feature(InputModel):
@@ -41,8 +41,8 @@ class Feature(InputModel):
         name: Its key in `features` of a request; `device` and `location` besides name those fields
             of the request itself, where `features` has no such key.
         type: Its encoding.
-        minimum: Smallest number of a `number`; what is below counts as it.
-        maximum: Largest number of a `number`, above `minimum`; what is above counts as it.
+        minimum: Smallest number of a `number`; smaller ones are clipped to it.
+        maximum: Largest number of a `number`, above `minimum`; larger ones are clipped to it.
         values: The texts of a `category`; any other text counts as missing.
         buckets: Entries of a `hashed` one.
 
@@ -82,7 +82,7 @@ class Feature(InputModel):
 
     @property
     def width(self) -> int:
-        """Entries of the vector it takes."""
+        """Number of its entries in the vector."""
         match self.type:
             case FeatureType.NUMBER:
                 return 1
@@ -100,7 +100,7 @@ _FIELDS = {
 
 
 def check_features(features: Sequence[Feature]) -> None:
-    """Refuse features that are no space: a name twice, or more than `MAX_DIMENSION` entries.
+    """Refuse repeated names, or more than `MAX_DIMENSION` entries.
 
     Raises:
         PydanticCustomError: as `problem`, to be raised from a validator of the field `features`.

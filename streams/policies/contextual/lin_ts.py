@@ -1,4 +1,4 @@
-"""Linear Thompson sampling: in each context, traffic by a draw that all variants have in common."""
+"""Linear Thompson sampling: in each context, traffic by one draw common to all variants."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ LARGEST_DRAW = 2.0
 
 
 class LinTS(ContextualPolicy):
-    """Share = probability to be the largest of the means plus one random number of deviations.
+    """Share = probability of the largest mean plus a common random number of deviations.
 
-    What a variant earns in a context x is theta^T x, and so Normal with mean theta^T x and
-    deviation alpha noise sqrt(x^T A^-1 x). A variant is played for the part of the draws z for
-    which its mean + z deviation is the largest: computed, not sampled. z is half a standard Normal,
-    in [0, `LARGEST_DRAW`], and the same for all variants.
+    The expected reward of a variant in a context x is Normal with mean theta^T x and deviation
+    alpha noise sqrt(x^T A^-1 x). The share of a variant is the probability of the draws z for which
+    its mean + z deviation is the largest: computed, not sampled. z is half-Normal, truncated to [0,
+    `LARGEST_DRAW`], and common to all variants.
 
     The paper has one theta for all arms, so one draw decides for all of them. With a separate model
-    and draw for each arm, the luckiest of many wins: the chance that some lesser arm exceeds the
-    best one grows with the number of arms. Draws below the mean hold back what is little known, and
-    the few far above it are for arms that are all but excluded. The group `contextual-draws` of the
-    calibration has what each of these costs. Like LinUCB with a constant alpha, the policy alone
-    may abandon an arm permanently; its floor, above 0 by default, returns to it.
+    and draw for each arm, the luckiest of many wins: the chance that some inferior arm exceeds the
+    best one grows with the number of arms. Draws below the mean would penalise uncertain arms, and
+    draws far above it would favour nearly excluded ones. The group `contextual-draws` of the
+    calibration measures the cost of each. Like LinUCB with a constant alpha, the policy may abandon
+    an arm permanently, except for its floor, which is above 0 by default.
 
     Source: Agrawal and Goyal (2013), "Thompson sampling for contextual bandits with linear
         payoffs", algorithm 1; Vaswani, Mehrabian, Durand and Kveton (2020), "Old dog learns new
@@ -40,16 +40,16 @@ class LinTS(ContextualPolicy):
     type: ClassVar[str] = "lin_ts"
 
     def shares_in_context(self, means: FloatArray, deviations: FloatArray) -> Sequence[float]:
-        """Return the probability of each arm to be the largest."""
+        """Return the probability that each arm is the largest."""
         spread: list[float] = np.nan_to_num(self.alpha * deviations).tolist()
         return common_draw_shares(np.nan_to_num(means).tolist(), spread)
 
 
 def common_draw_shares(means: Sequence[float], deviations: Sequence[float]) -> tuple[float, ...]:
-    """Return for which part of the draws z each mean + z deviation is the largest.
+    """Return the probability of the draws z for which each mean + z deviation is the largest.
 
-    The lines mean + z deviation have an upper envelope, along which deviations rise: it is followed
-    from z = 0 on, from crossing to crossing. Equal lines share equally.
+    The upper envelope of the lines mean + z deviation, along which deviations increase, is followed
+    from z = 0, from crossing to crossing. Equal lines share equally.
 
     Args:
         means: Shape (n,), finite.
@@ -68,13 +68,13 @@ def common_draw_shares(means: Sequence[float], deviations: Sequence[float]) -> t
     leading, begin = max(lines), 0.0
     while begin < 1.0:
         mean, deviation = leading
-        # Where a steeper line crosses; the steepest, of those that cross there.
+        # The next crossing with a steeper line; the steepest of several.
         end, _, following = min(
             (((mean - other) / (slope - deviation), -slope, (other, slope))
              for other, slope in lines if slope > deviation),
             default=(LARGEST_DRAW, 0.0, leading),
         )  # fmt: skip
-        until = max(begin, _drawn_below(min(end, LARGEST_DRAW)))  # rounding puts none before 0
+        until = max(begin, _drawn_below(min(end, LARGEST_DRAW)))  # negative by rounding
         same = [place for place, line in enumerate(lines) if line == leading]
         for place in same:
             shares[place] += (until - begin) / len(same)

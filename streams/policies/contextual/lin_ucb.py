@@ -1,4 +1,4 @@
-"""LinUCB: in each context, all to the variant that could earn the most in it."""
+"""LinUCB: in each context, all traffic to the variant with the largest upper bound."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from streams.stats.arrays import FloatArray
 class LinUCB(ContextualPolicy):
     """Everything to the largest theta^T x + alpha noise sqrt(x^T A^-1 x); ties share equally.
 
-    The paper bounds rewards by 1 and leaves the noise out. Here it is the deviation of the rewards
-    within the variants, so that alpha means the same for a click and for a price; for click rates
-    of a few per cent, an alpha of 1 explores a fifth of what it does there.
+    The paper bounds rewards by 1 and omits the noise. Here it is the standard deviation of the
+    rewards within the variants, so that alpha is independent of the unit of the metric; for click
+    rates of a few per cent, an alpha of 1 explores a fifth as much as in the paper.
 
     Source: Li, Chu, Langford and Schapire (2010), algorithm 1, line 11.
     """

@@ -1,8 +1,7 @@
 """Ridge regression of the reward on the context, one for each variant.
 
-All of it is made of additions, products, quotients and square roots of single numbers in a fixed
-order, with no linear algebra library: IEEE 754 says what each of them gives, so every machine
-publishes the same bits.
+It uses only additions, products, quotients and square roots of scalars in a fixed order, and no
+linear algebra library: IEEE 754 defines each result, so every machine publishes the same bits.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from streams.stats.arrays import FloatArray
 from streams.tallies.linear import LinearTally, triangle
 
 _ROUNDING = 1e-9
-"""Share of the largest entry by which rounding may make a matrix less than it is, by far."""
+"""Generous bound of the rounding error of a matrix, relative to its largest entry."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,7 +31,7 @@ class LinearModel:
         covariance: A^-1; shape (n_arms, dimension, dimension), symmetric, positive definite.
         noise: Standard deviation of the rewards, in units of the metric, > 0. The posterior of
             theta is Normal with this covariance times its square.
-        units: Units of all variants in it.
+        units: Units of all variants in the fit.
 
     Source: Li, Chu, Langford and Schapire (2010), "A contextual-bandit approach to personalized
         news article recommendation", algorithm 1 (disjoint linear models).
@@ -56,7 +55,7 @@ class LinearModel:
         """Return the model after some tallies.
 
         The matrix is factored again each time: updating an inverse (Sherman and Morrison) would
-        gather rounding errors and depend on the order of events.
+        accumulate rounding errors and depend on the order of events.
 
         Args:
             tallies: Of each variant; entries from `dimension` on are not looked at.
@@ -109,13 +108,13 @@ class LinearModel:
         return cls(theta, covariance, noise, units)
 
     def triangles(self) -> list[list[float]]:
-        """Return the covariance of each variant, packed as the matrix of a `LinearTally` is."""
+        """Return the covariance of each variant, packed like the matrix of a `LinearTally`."""
         columns, rows = np.tril_indices(self.coefficients.shape[1])
         packed: list[list[float]] = self.covariance[:, rows, columns].tolist()
         return packed
 
     def estimates(self, vector: Vector) -> tuple[FloatArray, FloatArray]:
-        """Return mean and standard deviation of what each variant earns in a context.
+        """Return mean and standard deviation of the expected reward of each variant in a context.
 
         Args:
             vector: The context; its indices are below the dimension.
@@ -138,7 +137,7 @@ def _matrix(gram: Sequence[int], dimension: int) -> FloatArray:
     """Return the symmetric matrix of a packed triangle."""
     matrix = np.zeros((dimension, dimension))
     known = gram[: triangle(dimension)]
-    # Integers of any size: divided before they are floats, rounded once.
+    # Integers of any size: divided before the conversion to floats, so rounded once.
     columns, rows = np.tril_indices(dimension)
     matrix[rows[: len(known)], columns[: len(known)]] = [
         entry / (FEATURE_ONE * FEATURE_ONE) for entry in known
@@ -155,9 +154,9 @@ def _moment(moment: Sequence[int], dimension: int) -> FloatArray:
 
 
 def _is_of_units(matrix: FloatArray) -> bool:
-    """Return whether a matrix is positive definite, up to rounding, as that of any units is.
+    """Return whether a matrix is positive definite up to rounding, like that of any set of units.
 
-    One is not where more units with some features were voided than are read yet.
+    It is not if more units with some features are voided than have been read.
     """
     rounding = _ROUNDING * np.abs(np.diag(matrix)).max()
     try:
@@ -170,8 +169,8 @@ def _is_of_units(matrix: FloatArray) -> bool:
 def _cholesky(matrices: FloatArray, ridge: float) -> FloatArray:
     """Return the lower triangular L with L L^T = A of each matrix A; shape (n_arms, d, d).
 
-    The pivots of A = ridge I + G with G positive semidefinite are at least `ridge`; one that is
-    less is so by rounding, and is taken for it. So there is a factor however alike the contexts.
+    The pivots of A = ridge I + G with G positive semidefinite are at least `ridge`; a smaller one
+    is a rounding error and is replaced by it. So the factor exists even for collinear contexts.
     """
     rest = matrices.copy()
     factor = np.zeros_like(rest)

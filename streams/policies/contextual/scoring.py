@@ -1,4 +1,4 @@
-"""From a published model to the integer weights of one request."""
+"""Integer weights of one request from a published model."""
 
 from __future__ import annotations
 
@@ -12,23 +12,22 @@ from streams.policies.weights import floor, weights_of
 from streams.stats.arrays import FloatArray
 
 REMEMBERED = 4_096
-"""Contexts, each with the eligible variants, of which the weights are kept, so that one that comes
-again costs a look-up. When there are more, all are forgotten: a snapshot that moves does as much
-every second."""
+"""Cached weights by context and eligible variants. When there are more, the cache is cleared: a
+changing snapshot clears it every second anyway."""
 
 
 class Scorer:
-    """A published model, compiled: weights for each context, as `allocate` gives for all.
+    """A published model, compiled: weights for each context, like those of `allocate` for all.
 
-    The integer weights are what the hash of the unit is held against, and the propensity in the
-    receipt is the weight over 65,536: the probability with which it was chosen, and not an
-    estimate of it. A process that rounds differently gets other weights and logs those.
+    The hash of the unit is compared with the integer weights, and the propensity in the receipt is
+    the weight over 65,536: the exact probability of the choice, not an estimate. A process that
+    rounds differently gets other weights and logs those.
 
     Args:
         policy: The policy of the experiment.
         model: Posterior of the rewards, of the active variants.
-        active: Their indices among all, ascending; None if there are no others.
-        n_variants: How many there are in all; not read if there are no others.
+        active: Their indices among all, ascending; None if all are active.
+        n_variants: Number of all variants; not read if all are active.
     """
 
     __slots__ = ("_active", "_known", "_least", "_model", "_n_variants", "_policy")
@@ -60,7 +59,7 @@ class Scorer:
         return tuple(found)
 
     def means(self, vector: Vector) -> FloatArray:
-        """Return what each variant is believed to earn in a context; shape (n_arms,)."""
+        """Return the expected reward of each variant in a context; shape (n_arms,)."""
         means, _ = self._model.estimates(vector)
         return means
 
