@@ -26,8 +26,7 @@ from streams.model.quantities import PROPENSITY_ONE, PROPENSITY_PER_WEIGHT
 from streams.model.variant_weights import pack_propensities
 
 MAX_TABLES = 4_096
-"""Sets of eligible variants of which the weights are kept; when there are more, all are forgotten.
-"""
+"""Cached sets of eligible variants; when there are more, the cache is cleared."""
 
 _LOW = PROPENSITY_ONE - 1
 _HALF_BITS = 32
