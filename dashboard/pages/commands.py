@@ -26,7 +26,7 @@ from dashboard.views.actions import Action, action_named
 from dashboard.views.checklist import checklist
 from dashboard.views.facts import Facts
 from dashboard.views.headline import headline
-from dashboard.views.history import Happening, history_since
+from dashboard.views.history import HistoryRow, history_since
 from dashboard.views.text import percent_field
 from experiment_streams_client import ApiError, AsyncExperimentClient, Experiment
 
@@ -133,7 +133,7 @@ async def _confirmation(
 
 async def changed_since(
     client: AsyncExperimentClient, fields: Mapping[str, str], status: int, experiment: Experiment
-) -> list[Happening]:
+) -> list[HistoryRow]:
     """Return what has happened to an experiment since the page of a form was opened.
 
     After an attempt without answer that is nothing: it may be the attempt itself.

@@ -9,7 +9,7 @@ from typing import Any
 
 from api.http.models.history import HistoryChange
 from dashboard.views.isolation import isolated
-from dashboard.views.undo import WayBack, way_back
+from dashboard.views.undo import UndoView, undo_view
 from experiment_streams_client import Experiment, HistoryItem
 
 _RECOMMENDATION = "recommendation"
@@ -90,7 +90,7 @@ def history(items: Iterable[HistoryItem], experiment: Experiment) -> list[Histor
 
 def history_since(
     items: Iterable[HistoryItem], experiment: Experiment, version: int
-) -> list[Happening]:
+) -> list[HistoryRow]:
     """Return the commands that took effect after a version of an experiment."""
     newer = [
         item
@@ -100,7 +100,7 @@ def history_since(
     return history(newer, experiment)
 
 
-def _happening(item: HistoryItem, names: Mapping[str, str]) -> Happening:
+def _happening(item: HistoryItem, names: Mapping[str, str]) -> HistoryRow:
     what = _WHAT.get(item.kind, item.kind.replace("_", " ").capitalize())
     code = item.reason_code.replace("_", " ").lower()
     changes = () if item.kind == "create" else item.changes

@@ -14,7 +14,6 @@ from streams.warehouse.exporter import Exporter, exporting
 from streams.warehouse.observer import ExportObserver
 from streams.warehouse.opening import opened
 from streams.warehouse.target import BUSY, WarehouseError
-from streams.warehouse.watcher import Watcher
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
 """Wait after an outage; each one that follows it at once waits twice as long."""
