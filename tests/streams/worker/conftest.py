@@ -16,7 +16,7 @@ from streams.wire.commands import encode_command
 from streams.wire.framing import Framing
 from streams.wire.records import SINGLE_OBJECT
 from streams.worker import publisher as module
-from streams.worker import snapshot_delivery, turns
+from streams.worker import snapshot_delivery, evaluation_scheduler
 from streams.worker.experiment_stage import ExperimentsStage
 from streams.worker.last_snapshots import LastSnapshots
 from streams.worker.logged_decisions import LoggedDecisions
@@ -89,7 +89,7 @@ def world(monkeypatch) -> World:
         )
         return replace(snapshot, recommended_action=CONCLUDE, winner=1, evidence=evidence)
 
-    monkeypatch.setattr(turns, "STEP_S", 3_600.0)
+    monkeypatch.setattr(evaluation_scheduler, "STEP_S", 3_600.0)
     for each in (module, snapshot_delivery):
         monkeypatch.setattr(each, "deliver", deliver)
     monkeypatch.setattr(module, "_evaluated", evaluated)
