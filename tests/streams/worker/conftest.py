@@ -15,8 +15,8 @@ from streams.process.cadence import Cadence
 from streams.wire.commands import encode_command
 from streams.wire.framing import Framing
 from streams.wire.records import SINGLE_OBJECT
+from streams.worker import evaluation_scheduler, snapshot_delivery
 from streams.worker import publisher as module
-from streams.worker import snapshot_delivery, evaluation_scheduler
 from streams.worker.experiment_stage import ExperimentsStage
 from streams.worker.last_snapshots import LastSnapshots
 from streams.worker.logged_decisions import LoggedDecisions
