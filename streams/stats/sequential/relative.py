@@ -38,7 +38,7 @@ class Ratio:
         return self.difference / self.control
 
     def lower(self, end: float) -> float:
-        """Return the lower end of the lift, given that of the difference; -inf if there is none.
+        """Return the lower end of the lift, given that of the difference; -inf without one.
 
         Examples:
             >>> round(Ratio(0.1, 0.05, 0.3).lower(0.05), 3)
@@ -54,7 +54,7 @@ class Ratio:
         return _of_sign(found, end)
 
     def upper(self, end: float) -> float:
-        """Return the upper end of the lift, given that of the difference; inf if there is none."""
+        """Return the upper end of the lift, given that of the difference; inf without one."""
         a, b, c = self._parabola(end - self.difference)
         root = math.sqrt(max(b * b - a * c, 0.0))
         found = math.inf
