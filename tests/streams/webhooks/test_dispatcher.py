@@ -54,7 +54,7 @@ def event(offset: int) -> Event:
     return Event(f"msg_{offset}", EventType.STARTED, offset, 1, {"experiment": experiment})
 
 
-def courier_of(
+def dispatcher_of(
     url: str, sender: Sender, progress=None, retries_s=(1, 1), **changes
 ) -> WebhookDispatcher:
     definition = WebhookDefinition(host="h", since_ms=0, **changes)
@@ -86,7 +86,7 @@ def faster(monkeypatch) -> Iterator[None]:
 
 async def test_every_event_is_delivered_and_signed_and_none_twice():
     async with receiving() as receiver, Sender(POLICY, PATIENCE_S) as sender:
-        dispatcher = courier_of(receiver.url(), sender)
+        dispatcher = dispatcher_of(receiver.url(), sender)
         async with delivering(dispatcher, Decisions(300)):
             await until_true(lambda: dispatcher.progress.state.delivered == 300)
 
@@ -100,7 +100,7 @@ async def test_a_failed_event_is_sent_again_under_the_same_id(monkeypatch):
     with faster(monkeypatch):
         async with receiving() as receiver, Sender(POLICY, PATIENCE_S) as sender:
             receiver.answers["/"] = FAILED
-            dispatcher = courier_of(receiver.url(), sender, retries_s=(1,) * 5)
+            dispatcher = dispatcher_of(receiver.url(), sender, retries_s=(1,) * 5)
             async with delivering(dispatcher, Decisions(1)):
                 await until_true(lambda: len(receiver.received) >= 3)
                 del receiver.answers["/"]
@@ -114,13 +114,13 @@ async def test_one_that_never_answers_is_disabled_and_goes_on_when_it_is_enabled
     with faster(monkeypatch):
         async with receiving() as receiver, Sender(POLICY, PATIENCE_S) as sender:
             receiver.answers["/"] = FAILED
-            dispatcher = courier_of(receiver.url(), sender)
+            dispatcher = dispatcher_of(receiver.url(), sender)
             async with patience():  # it ends as it is disabled
                 await dispatcher.deliver(Decisions(2))
             assert dispatcher.status == "disabled"
             sent = len(receiver.received)
             del receiver.answers["/"]
-            dispatcher.webhook = courier_of("", sender, activation=2, is_from_since=False).webhook
+            dispatcher.webhook = dispatcher_of("", sender, activation=2, is_from_since=False).webhook
             async with delivering(dispatcher, Decisions(2)):
                 await until_true(lambda: dispatcher.progress.state.delivered == 2)
 
@@ -131,7 +131,7 @@ async def test_one_that_never_answers_is_disabled_and_goes_on_when_it_is_enabled
 async def test_gone_ends_it_at_once():
     async with receiving() as receiver, Sender(POLICY, PATIENCE_S) as sender:
         receiver.answers["/"] = b"HTTP/1.1 410 Gone\r\nContent-Length: 0\r\n\r\n"
-        dispatcher = courier_of(receiver.url(), sender)
+        dispatcher = dispatcher_of(receiver.url(), sender)
 
         async with patience():
             await dispatcher.deliver(Decisions(1))
@@ -144,8 +144,8 @@ async def test_gone_ends_it_at_once():
 async def test_one_that_hangs_delays_no_other_and_has_few_connections():
     async with receiving() as receiver, Sender(POLICY, PATIENCE_S) as sender:
         receiver.answers["/hangs"] = None
-        hanging = courier_of(receiver.url("/hangs"), sender)
-        other = courier_of(receiver.url("/"), sender)
+        hanging = dispatcher_of(receiver.url("/hangs"), sender)
+        other = dispatcher_of(receiver.url("/"), sender)
         async with delivering(hanging, Decisions(100)):
             await until_true(lambda: len(receiver.ids("/hangs")) == DELIVERIES_AT_ONCE)
             async with delivering(other, Decisions(100)):
@@ -155,7 +155,7 @@ async def test_one_that_hangs_delays_no_other_and_has_few_connections():
         # What was broken off waits, and is sent by the process that continues.
         assert len(hanging.progress.waiting) == 100
         restored = Progress.from_json(orjson.loads(orjson.dumps(hanging.progress.to_json())))
-        again = courier_of(receiver.url("/"), sender, restored)
+        again = dispatcher_of(receiver.url("/"), sender, restored)
         before = len(receiver.ids("/"))
         async with delivering(again, Decisions(100)):
             await until_true(lambda: again.progress.state.delivered == 100)
@@ -164,7 +164,7 @@ async def test_one_that_hangs_delays_no_other_and_has_few_connections():
 
 async def test_a_test_is_sent_once_also_while_it_is_disabled():
     async with receiving() as receiver, Sender(POLICY, PATIENCE_S) as sender:
-        dispatcher = courier_of(
+        dispatcher = dispatcher_of(
             receiver.url(), sender, is_enabled=False, test_id="t1", format=Format.SLACK
         )
         dispatcher.start_test()
@@ -181,7 +181,7 @@ async def test_no_more_events_wait_than_there_is_room_for(monkeypatch):
     monkeypatch.setattr("streams.webhooks.progress.MAX_WAITING", 10)
     async with receiving() as receiver, Sender(POLICY, PATIENCE_S) as sender:
         receiver.answers["/"] = None
-        dispatcher = courier_of(receiver.url(), sender)
+        dispatcher = dispatcher_of(receiver.url(), sender)
         async with delivering(dispatcher, Decisions(100)):
             await until_true(lambda: len(receiver.received) == DELIVERIES_AT_ONCE)
 
@@ -191,7 +191,7 @@ async def test_no_more_events_wait_than_there_is_room_for(monkeypatch):
 
 async def test_a_url_that_is_not_allowed_any_more_is_not_sent_to():
     async with receiving() as receiver, Sender(AddressPolicy(), PATIENCE_S) as sender:
-        dispatcher = courier_of(receiver.url(), sender, retries_s=())
+        dispatcher = dispatcher_of(receiver.url(), sender, retries_s=())
         dispatcher._rules = Rules(AddressPolicy(), ())
 
         async with patience():

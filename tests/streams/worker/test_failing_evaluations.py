@@ -147,7 +147,7 @@ async def test_a_conclusion_that_could_not_be_kept_is_evaluated_again_before_its
 
     monkeypatch.setattr(module, "_evaluated", evaluated_by_itself)
     await world.take_over()
-    world.publisher._turns.cadence = Cadence(3_600.0)
+    world.publisher._scheduler.cadence = Cadence(3_600.0)
     command(world, 10, CommandKind.CONCLUDE, {})
     with monkeypatch.context() as patched:
         patched.setattr(module, "deliver", away)
