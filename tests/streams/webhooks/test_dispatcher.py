@@ -120,7 +120,9 @@ async def test_one_that_never_answers_is_disabled_and_goes_on_when_it_is_enabled
             assert dispatcher.status == "disabled"
             sent = len(receiver.received)
             del receiver.answers["/"]
-            dispatcher.webhook = dispatcher_of("", sender, activation=2, is_from_since=False).webhook
+            dispatcher.webhook = dispatcher_of(
+                "", sender, activation=2, is_from_since=False
+            ).webhook
             async with delivering(dispatcher, Decisions(2)):
                 await until_true(lambda: dispatcher.progress.state.delivered == 2)
 
