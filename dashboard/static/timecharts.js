@@ -7,6 +7,11 @@
   // Digits without exponents, as on the rest of the page.
   const signed = (value, digits) =>
     value.toLocaleString("en", { maximumSignificantDigits: digits, signDisplay: "exceptZero" }).replace("-", "−");
+  // As narrow as the axis: from a million on in units of it.
+  const mark = (value) =>
+    Math.abs(value) < 1e6
+      ? signed(value, 6)
+      : value.toLocaleString("en", { notation: "compact", maximumSignificantDigits: 4, signDisplay: "exceptZero" }).replace("-", "−");
   const share = (value) => `${Number((100 * value).toFixed(1))} %`;
 
   const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
@@ -101,7 +106,7 @@
       {
         ...common(element.clientWidth, data),
         scales: { x: { range: range(data) }, y: { range: [low, high], dir: data.isMirrored ? -1 : 1 } },
-        axes: axes((value) => signed(value, 6)),
+        axes: axes(mark),
         series: [{}, line(own, 1), line(own, 1), line(own, 2)],
         bands: [{ series: [1, 2], fill: `${own}2b` }],
         hooks: { draw: [annotate(data, true)] },

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from dashboard.views.facts import Facts
 from dashboard.views.scales import axis_of
-from dashboard.views.text import number, probability
+from dashboard.views.text import axis_marks, probability
 from dashboard.views.variants import COLORS
 from streams.stats.posterior_parameters import MetricPosterior, PosteriorFamily
 
@@ -110,18 +110,14 @@ def densities(facts: Facts) -> Densities | None:
         )
     model = facts.primary
     marks = axis.marks()
-    step = scale.shown(marks[1] - marks[0]) if len(marks) > 1 else None
+    texts = axis_marks([scale.shown(mark) for mark in marks])
     percent = " %" if scale.is_rate else ""
     return Densities(
         curves=tuple(curves),
         drawn=tuple(curve for curve in curves if curve.index in drawn),
         height=HEIGHT,
         marks=tuple(
-            (
-                axis.at(mark),
-                number(scale.shown(mark), None if step is None else 10 * step) + percent,
-            )
-            for mark in marks
+            (axis.at(mark), text + percent) for mark, text in zip(marks, texts, strict=True)
         ),
         metric=metric,
         label=f"Where the mean of {metric} probably is. "

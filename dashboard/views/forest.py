@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from dashboard.views.facts import Facts
 from dashboard.views.scales import Axis, axis_of
-from dashboard.views.text import signed, signed_percent
+from dashboard.views.text import axis_marks, signed_percent
 
 ROW_HEIGHT = 46
 """Height of the row of a variant, in CSS pixels."""
@@ -149,16 +149,13 @@ def forest(facts: Facts) -> Forest | None:
         )
     zone = None if not negligible else _bar(axis, 1.0, -negligible, negligible)
     marks = axis.marks()
-    step = scale.shown(marks[1] - marks[0]) if len(marks) > 1 else None
+    texts = axis_marks([sign * scale.shown(mark) for mark in marks], is_signed=True)
     return Forest(
         rows=tuple(rows),
         height=len(rows) * ROW_HEIGHT + AXIS_HEIGHT,
         zero=axis.at(0.0),
         negligible=zone,
-        marks=tuple(
-            (axis.at(mark), signed(sign * scale.shown(mark), None if step is None else 10 * step))
-            for mark in marks
-        ),
+        marks=tuple(zip(map(axis.at, marks), texts, strict=True)),
         unit=scale.unit,
         is_mirrored=sign < 0,
         label=_label(facts, rows),

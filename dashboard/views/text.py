@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -12,6 +13,10 @@ from streams.stats.kinds import MetricKind
 
 MINUS = "\N{MINUS SIGN}"
 SPACE = "\N{NO-BREAK SPACE}"
+
+_LARGE = ((1e12, "T"), (1e9, "B"), (1e6, "M"))
+_UNWIELDY = 1e15
+"""Numbers from here on are short: they have three digits and an exponent."""
 
 _SIGNIFICANT = 3
 _LOG_STEPS = math.log10(2.5)
@@ -125,6 +130,21 @@ def signed(value: float, width: float | None = None) -> str:
     ('+0.31', '−4.0', '0', '<0.000001')
     """
     return _written(value, width, is_signed=True)
+
+
+def axis_marks(values: Sequence[float], *, is_signed: bool = False) -> list[str]:
+    """Return the marks of an axis in one unit, as short as a narrow chart needs them.
+
+    >>> axis_marks([-5e12, 0.0, 5e12], is_signed=True), axis_marks([1.2e6, 1.4e6])
+    (['−5T', '0', '+5T'], ['1.20M', '1.40M'])
+    >>> axis_marks([0.0, 0.5, 1.0]), axis_marks([2e15])
+    (['0.0', '0.5', '1.0'], ['2e+15'])
+    """
+    largest = max(map(abs, values), default=0.0)
+    size, unit = next((each for each in _LARGE if each[0] <= largest < _UNWIELDY), (1.0, ""))
+    step = 10.0 * abs(values[1] - values[0]) / size if len(values) > 1 else None
+    texts = [_written(value / size, step, is_signed=is_signed) for value in values]
+    return [f"{text}{unit}" if value else text for value, text in zip(values, texts, strict=True)]
 
 
 def _written(value: float, width: float | None, *, is_signed: bool) -> str:
