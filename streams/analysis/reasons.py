@@ -11,6 +11,7 @@ from streams.experiments.snapshot import Snapshot
 from streams.experiments.statistics.evidence import Evidence, Guardrail
 from streams.experiments.statistics.metric_model import MetricModel
 from streams.experiments.statistics.recommendation import ReasonCode
+from streams.model.errors import counted
 from streams.model.quantities import ALLOCATION_TOTAL
 from streams.stats.direction import Direction
 from streams.stats.families.registry import FAMILIES
@@ -92,16 +93,17 @@ def _mismatch(facts: _Facts) -> str:
 def _memory_full(facts: _Facts) -> str:
     found = facts.evidence.miscounts
     return (
-        f"{found.unremembered_units:,} assignments and {found.unremembered_observations:,} "
-        f"observations were not counted, because the deduplication memory was full: give the "
-        f"workers more of it; until then nothing is concluded."
+        f"Not counted: {counted(found.unremembered_units, 'assignment')} and "
+        f"{counted(found.unremembered_observations, 'observation')}, because the deduplication "
+        f"memory was full: give the workers more of it; until then nothing is concluded."
     )
 
 
 def _several_variants(facts: _Facts) -> str:
     return (
-        f"{facts.evidence.miscounts.units_in_several_variants:,} units were assigned to more than "
-        f"one variant: check what assigns them; until then nothing is concluded."
+        f"More than one variant was assigned to "
+        f"{counted(facts.evidence.miscounts.units_in_several_variants, 'unit')}: check what "
+        f"assigns them; until then nothing is concluded."
     )
 
 
@@ -126,7 +128,7 @@ def _too_few_units(facts: _Facts) -> str:
     index, units = next(
         (index, units) for index, units in enumerate(facts.evidence.units) if units < least
     )
-    return f"{facts.names[index]} has {units:,} of the {least:,} units it needs."
+    return f"{facts.names[index]} has {units:,} of the {counted(least, 'unit')} it needs."
 
 
 def _too_few_mature(facts: _Facts) -> str:
@@ -136,8 +138,9 @@ def _too_few_mature(facts: _Facts) -> str:
     )
     window_s = _given(facts.evidence.maturity).window
     return (
-        f"{facts.names[index]} has {units:,} units whose conversion window of {window_s:,} s is "
-        f"over, of the {least:,} it needs; others may still have a value of {facts.metric}."
+        f"{facts.names[index]} has {counted(units, 'unit')} whose conversion window of "
+        f"{window_s:,} s is over, of the {least:,} it needs; others may still have a value of "
+        f"{facts.metric}."
     )
 
 
@@ -154,8 +157,8 @@ def _tails_unseen(facts: _Facts) -> str:
         what = "the variants differ too much in how skew their values are"
     else:
         what = (
-            f"{facts.names[index]} has {found.compared_units[index]:,} units, and values as skew "
-            f"as its own need {found.units_needed[index]:,}"
+            f"{facts.names[index]} has {counted(found.compared_units[index], 'unit')}, and values "
+            f"as skew as its own need {found.units_needed[index]:,}"
         )
     return (
         f"Means of {facts.metric} cannot be compared yet, as rare large values may be missing: "

@@ -17,6 +17,7 @@ from streams.experiments.statistics.dimension_report import (
     ValueReport,
 )
 from streams.experiments.stats_response import Stats
+from streams.model.errors import counted
 
 OTHERS = "(other)"
 """Shown in place of all values that are not declared."""
@@ -28,8 +29,8 @@ def dimension_view(stats: Stats, name: str) -> list[RenderableType]:
     if found is None or not found.values:
         return []
     said = (
-        f"{found.units:,} units by {found.name}, {found.unknown_share:.1%} with none of the "
-        f"declared values. Exploratory: nothing is decided by it. The {found.comparisons} "
+        f"{counted(found.units, 'unit')} by {found.name}, {found.unknown_share:.1%} with none of "
+        f"the declared values. Exploratory: nothing is decided by it. The {found.comparisons} "
         f"intervals of all dimensions hold together, at every look, with a probability of "
         f"{1.0 - found.error:.3g}; * marks one without 0."
     )

@@ -14,6 +14,7 @@ from streams.cli.numbers import change, loss, number, p_value
 from streams.experiments.statistics.miscounts import Miscounts
 from streams.experiments.statistics.variant_report import AgainstControl, MetricReport
 from streams.experiments.stats_response import Stats, VariantResult
+from streams.model.errors import counted
 from streams.model.quantities import MICRO
 from streams.model.times import calendar_time
 from streams.stats.weighting import Weighting
@@ -254,8 +255,9 @@ def _head(stats: Stats) -> Text:
         (stats.name, "bold"),
         f" ({_names(stats)}) {stats.type} by {stats.unit}, ",
         _status(stats.status),
-        f"\n{stats.total_assignments:,} assignments, {stats.total_observations:,} observations, "
-        f"{stats.duplicates:,} duplicates not counted{as_of}",
+        f"\n{counted(stats.total_assignments, 'assignment')}, "
+        f"{counted(stats.total_observations, 'observation')}, "
+        f"{counted(stats.duplicates, 'duplicate')} not counted{as_of}",
     )
 
 
@@ -303,7 +305,8 @@ def _unexposed(stats: Stats) -> list[Text]:
     unexposed = None if stats.evidence is None else stats.evidence.unexposed
     if not unexposed:
         return []
-    text = f"Not counted: {unexposed:,} observations without an exposure of their unit before them."
+    some = counted(unexposed, "observation")
+    text = f"Not counted: {some} without an exposure of the unit before."
     return [Text(text, "dim" if stats.total_exposures else "yellow")]
 
 
@@ -331,7 +334,7 @@ def _untimely(stats: Stats) -> list[Text]:
         "after the conversion window": found.late,
         "before the conversion delay": found.early,
     }
-    parts = [f"{count:,} observations {where}" for where, count in counts.items() if count]
+    parts = [f"{counted(count, 'observation')} {where}" for where, count in counts.items() if count]
     if not parts:
         return []
     return [Text(f"Not counted: {' and '.join(parts)} of their metric.", "dim")]
@@ -401,21 +404,24 @@ def _miscounts(found: Miscounts) -> list[str]:
     said = []
     if found.unremembered_units or found.unremembered_observations:
         said.append(
-            f"{found.unremembered_units:,} assignments and {found.unremembered_observations:,} "
-            "observations were not counted, because the memory of units or events was full."
+            f"Not counted: {counted(found.unremembered_units, 'assignment')} and "
+            f"{counted(found.unremembered_observations, 'observation')}, because the memory of "
+            "units or events was full."
         )
     if found.units_in_several_variants:
         said.append(
-            f"{found.units_in_several_variants:,} units were assigned to more than one variant."
+            "More than one variant was assigned to "
+            f"{counted(found.units_in_several_variants, 'unit')}."
         )
     if found.is_heavy:
         said.append(
-            f"One unit has {found.most_events:,} observations of one metric; {found.full_units:,} "
-            "have as many as count."
+            f"One unit has {counted(found.most_events, 'observation')} of one metric; as many as "
+            f"count: {counted(found.full_units, 'unit')}."
         )
         said += [
-            f"{each.share:.0%} of {each.metric} is of one unit, {each.observations:,} observations:"
-            f" experiment void --reason bot {each.assignment_id}"
+            f"{each.share:.0%} of {each.metric} is of one unit, "
+            f"{counted(each.observations, 'observation')}: "
+            f"experiment void --reason bot {each.assignment_id}"
             for each in found.heavy_units
         ]
     return said

@@ -13,7 +13,7 @@ from streams.fold.dead_letters import dead_letters
 from streams.fold.experiment_state import COMMAND_FAILED
 from streams.fold.refusals import FOLD_FAILED, Refusal
 from streams.fold.writable import ENCODING_FAILED
-from streams.model.errors import EventError
+from streams.model.errors import EventError, counted
 from streams.model.events import DeadLetter
 from streams.wire.dead_letters import encode_dead_letter
 from streams.worker import metrics
@@ -57,8 +57,8 @@ async def send_dead_letters(
     for code, count in counts.items():
         metrics.DEAD_LETTERS.labels(code).inc(count)
         logger.warning(
-            "%d events of %s are dead letters: %s, the first at partition %d, offset %d",
-            count,
+            "dead letters: %s of %s, %s, the first at partition %d, offset %d",
+            counted(count, "event"),
             letters[0].topic,
             code,
             first[code].partition,

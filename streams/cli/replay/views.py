@@ -12,6 +12,7 @@ from streams.analysis.reasons import reason
 from streams.cli.replay.progress import Bar
 from streams.cli.tables import INTERVALS, interval, moment, share, table_of
 from streams.experiments.snapshot import Snapshot
+from streams.model.errors import counted
 from streams.model.quantities import ALLOCATION_TOTAL
 from streams.replay.rebuild import GenerationStatus
 from streams.replay.report import Report
@@ -40,18 +41,20 @@ def report_text(report: Report, bar: Bar) -> str:
     )
     if report.actions_not_compared:
         lines.append(
-            f"Not compared: {report.actions_not_compared:,} changes of the recommended action, "
-            "whose snapshots the log no longer has."
+            f"Not compared: {counted(report.actions_not_compared, 'change')} of the recommended "
+            "action, whose snapshots the log no longer has."
         )
     if report.behind:
-        lines.append(f"{report.behind:,} cells lag the log.")
+        lines.append(f"Behind the log: {counted(report.behind, 'cell')}.")
     if report.unreadable:
-        lines.append(f"{report.unreadable:,} records of the topics compared cannot be read.")
+        lines.append(
+            f"Not readable: {counted(report.unreadable, 'record')} of the topics compared."
+        )
     keys = ", ".join(map(str, report.key_ids))
     lines.append(
-        f"Folded {bar.events:,} events in {bar.seconds:.1f} s ({bar.speed:,.0f} events/s), with a "
-        f"deduplication limit of {report.deduplication_limit:,} and the receipt keys {keys}, which "
-        "the log does not hold."
+        f"Folded {counted(bar.events, 'event')} in {bar.seconds:.1f} s ({bar.speed:,.0f} "
+        f"events/s), with a deduplication limit of {report.deduplication_limit:,} and the receipt "
+        f"keys {keys}, which the log does not hold."
     )
     return "\n".join(lines)
 

@@ -510,3 +510,13 @@ def test_of_one_side_a_plan_is_given_up_when_no_variant_but_the_control_can_win(
 
     assert both.winner == 0
     assert (one.winner, one.reason_code) == (None, ReasonCode.FUTILE)
+
+
+@pytest.mark.parametrize(
+    ("units", "least", "expected"),
+    [(1, 2, "B has 1 of the 2 units it needs."), (0, 1, "B has 0 of the 1 unit it needs.")],
+)
+def test_one_unit_is_singular(units, least, expected):
+    _, _, said = verdict(experiment(minSampleSize=least), (9, 5), (units, 0))
+
+    assert said == expected
