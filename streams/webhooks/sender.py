@@ -11,9 +11,9 @@ import asyncio
 import socket
 import ssl
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from http import HTTPStatus
 from typing import Any, Self
@@ -115,27 +115,38 @@ class Sender:
         self._resolvers.shutdown(wait=False, cancel_futures=True)
 
     async def post(self, target: Target, headers: Mapping[str, str], body: bytes) -> Outcome:
-        """Send a body once, and return what became of it."""
+        """Send a body once, and return what became of it.
+
+        Once the receiver has answered with a status, that decides, whatever becomes of the rest of
+        its answer: an event that was taken is not sent again.
+        """
         began_s = time.monotonic()
+        answered: list[Outcome] = []
+        failure: Failure | None = None
         try:
             async with asyncio.timeout(self._timeout_s):
-                outcome = await self._post(target, headers, body)
+                await self._post(target, headers, body, answered.append)
         except _NetworkError as error:
-            outcome = Outcome(None, error.failure)
+            failure = error.failure
         except (TimeoutError, httpcore.TimeoutException):
-            outcome = Outcome(None, Failure.TIMED_OUT)
+            failure = Failure.TIMED_OUT
         except (httpcore.ProtocolError, httpcore.UnsupportedProtocol):
-            outcome = Outcome(None, Failure.PROTOCOL_ERROR)
+            failure = Failure.PROTOCOL_ERROR
         except httpcore.NetworkError as error:
             is_tls = isinstance(error.__cause__ or error.__context__, ssl.SSLError)
-            outcome = Outcome(None, Failure.TLS_FAILED if is_tls else Failure.CONNECTION_FAILED)
+            failure = Failure.TLS_FAILED if is_tls else Failure.CONNECTION_FAILED
         except (OSError, ValueError):
-            outcome = Outcome(None, Failure.CONNECTION_FAILED)
-        return Outcome(
-            outcome.status, outcome.failure, outcome.retry_after_s, time.monotonic() - began_s
-        )
+            failure = Failure.CONNECTION_FAILED
+        outcome = answered[0] if answered else Outcome(None, failure)
+        return replace(outcome, seconds=time.monotonic() - began_s)
 
-    async def _post(self, target: Target, headers: Mapping[str, str], body: bytes) -> Outcome:
+    async def _post(
+        self,
+        target: Target,
+        headers: Mapping[str, str],
+        body: bytes,
+        on_status: Callable[[Outcome], None],
+    ) -> None:
         url = httpcore.URL(
             scheme=b"https" if target.is_secure else b"http",
             host=target.host.encode("ascii"),
@@ -145,14 +156,13 @@ class Sender:
         sent = {"Host": target.authority.decode("ascii"), **headers}
         async with self._pool.stream("POST", url, headers=list(sent.items()), content=body) as got:
             failure = failure_of(got.status)
-            found = Outcome(got.status, failure, _retry_after_s(got.status, got.headers))
+            on_status(Outcome(got.status, failure, _retry_after_s(got.status, got.headers)))
             size = 0
             # The rest is read so that the connection can be used again, if there is not too much.
             async for chunk in got.aiter_stream():
                 size += len(chunk)
                 if size > MAX_ANSWER_BYTES:
                     break
-            return found
 
 
 def failure_of(status: int) -> Failure | None:

@@ -79,6 +79,24 @@ async def test_a_receiver_that_does_not_answer_costs_its_time_limit():
         assert (found.failure, found.status) == (Failure.TIMED_OUT, None)
 
 
+@pytest.mark.parametrize(
+    ("line", "rest", "failure"),
+    [
+        ("200 OK", b"Content-Length: 10\r\n\r\nslow", None),  # and then nothing
+        ("200 OK", b"Transfer-Encoding: chunked\r\n\r\nnonsense\r\n", None),
+        ("410 Gone", b"Content-Length: 10\r\n\r\nslow", Failure.GONE),
+        ("500 Oops", b"Transfer-Encoding: chunked\r\n\r\nx\r\n", Failure.SERVER_ERROR),
+    ],
+)
+async def test_the_status_decides_whatever_becomes_of_the_rest_of_the_answer(line, rest, failure):
+    async with receiving() as receiver:
+        receiver.answers["/"] = f"HTTP/1.1 {line}\r\n".encode() + rest
+
+        found = await sent(receiver.url(), timeout_s=2.0)
+
+        assert (found.status, found.failure) == (int(line[:3]), failure)
+
+
 async def test_an_answer_without_end_is_not_read_to_its_end(monkeypatch):
     monkeypatch.setattr(module, "MAX_ANSWER_BYTES", 1_000)
     endless = b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n" + b"a" * 100_000
