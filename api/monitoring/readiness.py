@@ -13,8 +13,8 @@ from api.delivery import Delivery
 from api.http.models.responses import Readiness
 from api.snapshots.follower import SnapshotFollower
 from api.spool.spool import Spool
+from streams.model.attribution import CLOCK_SKEW_MS
 from streams.model.errors import DependencyError, EngineError
-from streams.model.receipts import CLOCK_SKEW_MS
 from streams.process.background import BackgroundTasks
 from streams.wire.schema_gate import SchemaGate
 

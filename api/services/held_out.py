@@ -8,8 +8,9 @@ from typing import Protocol
 from api.snapshots.running import RunningExperiment
 from streams.experiments.admission import HeldOutRequest
 from streams.experiments.unit_kind import UnitKind
+from streams.model.attribution import CLOCK_SKEW_MS
 from streams.model.events import EXPOSED, EXPOSURE, Observation
-from streams.model.receipts import CLOCK_SKEW_MS, Keyring
+from streams.model.receipts import Keyring
 from streams.policies.bucketing import lasting_unit
 from streams.targeting.attributes import RequestAttributes
 

@@ -12,9 +12,10 @@ import orjson
 
 from api.http.models.responses import Accepted, Rejected
 from api.strict_json import decode_json, decode_loosely, path_of_not_finite
+from streams.model.attribution import check_attribution
 from streams.model.errors import EventError, quoted
 from streams.model.events import Observation, UnitObservation
-from streams.model.receipts import Keyring, Receipt, check_attribution
+from streams.model.receipts import Keyring, Receipt
 from streams.model.voids import check_voidable
 from streams.wire.json_observations import (
     decode_json_exposures,

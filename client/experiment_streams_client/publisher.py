@@ -5,9 +5,10 @@ from __future__ import annotations
 from experiment_streams_client.outbox import DeliveryError, KafkaConfig, Outbox, Publisher, now_ms
 from schemas.catalogue import OBSERVATIONS
 from streams.experiments.exposure import WINDOWS_BY_EXPOSURE, Exposure
+from streams.model.attribution import check_attribution
 from streams.model.events import EXPOSED, EXPOSURE, Observation
 from streams.model.quantities import MICRO, to_micro
-from streams.model.receipts import Keyring, check_attribution, check_form
+from streams.model.receipts import Keyring, check_form
 from streams.model.voids import check_voidable, void_metric
 from streams.wire.observations import encode_observation
 

@@ -15,8 +15,9 @@ from streams.experiments.assignment_reason import Reason
 from streams.experiments.eligible_variants import EligibleSet
 from streams.experiments.holdouts import Holdout
 from streams.experiments.unit_kind import UnitKind
+from streams.model.attribution import CLOCK_SKEW_MS
 from streams.model.errors import InputError
-from streams.model.receipts import CLOCK_SKEW_MS, Receipt
+from streams.model.receipts import Receipt
 from streams.model.times import unit_hint
 from streams.targeting.attributes import RequestAttributes
 

@@ -28,8 +28,8 @@ from streams.fold.partition import Ledger
 from streams.fold.verification import VerifiedObservations
 from streams.fold.voiding import VoidedAssignment, void_unit
 from streams.fold.window_memory import WindowFullError
+from streams.model.attribution import CLOCK_SKEW_MS
 from streams.model.events import EXPOSURE
-from streams.model.receipts import CLOCK_SKEW_MS
 from streams.model.vectors import Vector
 from streams.tallies.builder import CellBuilder
 from streams.tallies.heavy_units import HEAVY_FROM

@@ -21,8 +21,8 @@ from streams.fold.partition import Ledger
 from streams.fold.slices import add_to_slices
 from streams.fold.verification import VerifiedObservations
 from streams.fold.window_memory import WindowFullError
+from streams.model.attribution import CLOCK_SKEW_MS
 from streams.model.events import EXPOSURE
-from streams.model.receipts import CLOCK_SKEW_MS
 from streams.model.vectors import Vector
 from streams.tallies.fields import Chance
 from streams.tallies.periods import tick_of

@@ -21,10 +21,11 @@ from streams.experiments.unit_kind import UnitKind
 from streams.fold.experiment_state import ExperimentState
 from streams.fold.observation_records import DecodedRecords, read_records
 from streams.fold.records import LogRecord
+from streams.model.attribution import CLOCK_SKEW_MS
 from streams.model.errors import EventError
 from streams.model.events import EXPOSURE, CommandKind, Observation
 from streams.model.receipt_columns import open_receipts
-from streams.model.receipts import CLOCK_SKEW_MS, Keyring
+from streams.model.receipts import Keyring
 from streams.tallies.cell import Source
 from streams.wire.commands import decode_command
 

@@ -15,11 +15,12 @@ from streams.fold.records import Folding, FoldResult, LogRecord, decoded, empty,
 from streams.fold.refusals import Refusal, by_code, refusal
 from streams.fold.slices import add_assigned_to_slices, add_to_slices
 from streams.fold.window_memory import WindowFullError
+from streams.model.attribution import CLOCK_SKEW_MS
 from streams.model.errors import EventError
 from streams.model.events import ImpressionBatch, ImpressionGroup, OutsideRequests
 from streams.model.ids import MAX_VARIANTS
 from streams.model.quantities import PROPENSITY_ONE
-from streams.model.receipts import CLOCK_SKEW_MS, Keyring
+from streams.model.receipts import Keyring
 from streams.model.variant_weights import are_bits, are_weights
 from streams.model.vectors import Vector, unpack
 from streams.tallies.builder import CellBuilder

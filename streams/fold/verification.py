@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streams.fold.hashing import KEY_MASK, hash_of, hashes_of
+from streams.model.attribution import CLOCK_SKEW_MS, check_attribution
 from streams.model.partitioning import partitions_of, partitions_of_rows
 from streams.model.receipt_columns import VECTORIZED_FROM, ReceiptColumns, open_receipts
-from streams.model.receipts import CLOCK_SKEW_MS, Keyring, Receipt, check_attribution
+from streams.model.receipts import Keyring, Receipt
 from streams.model.vectors import Vector, unpack
 from streams.model.voids import void_reason
 from streams.tallies.heavy_units import HeavyUnit
@@ -75,7 +76,7 @@ class VerifiedObservations:
             windows: Attribution windows within which it may be.
 
         Raises:
-            ReceiptError: as `streams.model.receipts.check_attribution`.
+            ReceiptError: as `streams.model.attribution.check_attribution`.
         """
         if self.is_attributable[row]:
             return

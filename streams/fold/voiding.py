@@ -16,8 +16,8 @@ from streams.fold.hashing import KEY_MASK
 from streams.fold.partition import Ledger
 from streams.fold.slices import add_to_slices
 from streams.fold.window_memory import WindowFullError
+from streams.model.attribution import CLOCK_SKEW_MS
 from streams.model.errors import EventError
-from streams.model.receipts import CLOCK_SKEW_MS
 from streams.model.vectors import Vector
 from streams.tallies.cohorts import Cohort
 from streams.tallies.fields import Chance

@@ -86,15 +86,11 @@ from typing import NamedTuple, Self
 from streams.model.dimensions import MAX_DIMENSIONS
 from streams.model.errors import ConfigurationError, InputError, ReceiptError
 from streams.model.experiment_keys import named_experiment
-from streams.model.times import unit_hint
 from streams.model.variant_weights import MAX_PACKED
 from streams.model.vectors import ENTRY_BYTES, MAX_ENTRIES
 
 RECEIPT_LENGTH = 75
 """Characters of a receipt without weights and features."""
-
-CLOCK_SKEW_MS = 300_000
-"""Largest lag of the clock of an observer behind that of the assigner: five minutes."""
 
 MAX_KEY_ID = 255
 MIN_SECRET_BYTES = 16
@@ -456,31 +452,6 @@ class Keyring:
 def _entries(text: str) -> list[str]:
     lines = (line.partition("#")[0] for line in text.splitlines())
     return [part for line in lines if line.strip() for part in line.strip().split(",")]
-
-
-def check_attribution(receipt: Receipt, observed_at_ms: int) -> None:
-    """Refuse an observation that its assignment cannot have caused.
-
-    Raises:
-        ReceiptError: it is more than `CLOCK_SKEW_MS` older than the assignment
-            (`OBSERVED_BEFORE_ASSIGNMENT`), or the attribution window had ended (`EXPIRED_RECEIPT`).
-    """
-    age_ms = observed_at_ms - receipt.assigned_at_ms
-    if age_ms < -CLOCK_SKEW_MS:
-        raise ReceiptError(
-            "OBSERVED_BEFORE_ASSIGNMENT",
-            f"observed {-age_ms} ms before the assignment, must be at most {CLOCK_SKEW_MS} ms"
-            + unit_hint(observed_at_ms),
-            "timestamp",
-        )
-    window_s = receipt.attribution_window_s
-    if window_s and age_ms > window_s * 1000:
-        raise ReceiptError(
-            "EXPIRED_RECEIPT",
-            f"observed {age_ms} ms after the assignment, must be within {window_s} s"
-            + unit_hint(observed_at_ms),
-            "timestamp",
-        )
 
 
 def raw_of(text: str) -> bytes:

@@ -12,9 +12,10 @@ from streams.fold import counting, metric_slots
 from streams.fold import deduplication as remembered
 from streams.fold.observations import ObservationFolding
 from streams.fold.segments import Piece
+from streams.model.attribution import CLOCK_SKEW_MS
 from streams.model.events import Observation, ObservationBatch
 from streams.model.quantities import MICRO, VALUE_LIMIT
-from streams.model.receipts import CLOCK_SKEW_MS, Keyring, Receipt
+from streams.model.receipts import Keyring, Receipt
 from streams.tallies.plan import PLAIN, AcceptedValues, PeriodPlan, Plan, plain
 from streams.wire.observations import encode_observation, encode_observation_batch
 from streams.wire.plain_observations import read_plain_observations

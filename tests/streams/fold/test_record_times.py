@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from streams.fold.holdout_copies import copies_of
 from streams.fold.records import FoldResult
+from streams.model.attribution import CLOCK_SKEW_MS
 from streams.model.events import Observation
 from streams.model.quantities import MICRO
-from streams.model.receipts import CLOCK_SKEW_MS
 from streams.wire.cells import decode_cell, encode_cell
 from streams.wire.observations import encode_observation
 from streams.wire.records import SINGLE_OBJECT, TIME_LIMIT_MS

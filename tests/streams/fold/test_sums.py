@@ -4,9 +4,9 @@ from dataclasses import replace
 
 from streams.fold.impressions import ImpressionFold
 from streams.fold.observations import ObservationFold
+from streams.model.attribution import CLOCK_SKEW_MS
 from streams.model.events import ImpressionBatch, ObservationBatch, OutsideRequests
 from streams.model.quantities import MICRO
-from streams.model.receipts import CLOCK_SKEW_MS
 from streams.tallies.cell import Cell, MetricTally, Source, VariantTally, merge
 from streams.tallies.pair_sums import pack_pairs
 from streams.wire.cells import decode_cell, encode_cell

@@ -7,17 +7,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from streams.model import receipts
+from streams.model.attribution import CLOCK_SKEW_MS, check_attribution
 from streams.model.dimensions import MAX_DIMENSIONS
 from streams.model.errors import ConfigurationError, ReceiptError
 from streams.model.receipt_columns import VECTORIZED_FROM, open_receipts
-from streams.model.receipts import (
-    CLOCK_SKEW_MS,
-    RECEIPT_LENGTH,
-    Keyring,
-    Receipt,
-    check_attribution,
-    check_form,
-)
+from streams.model.receipts import RECEIPT_LENGTH, Keyring, Receipt, check_form
 from streams.model.variant_weights import MAX_WEIGHED
 from streams.model.vectors import MAX_ENTRIES
 from tests.strategies import records

@@ -13,6 +13,7 @@ import pytest
 from streams.experiments.definition import parse_definition
 from streams.fold import metric_slots
 from streams.fold.recorders import Assignments, Values
+from streams.model.attribution import CLOCK_SKEW_MS
 from streams.model.errors import InputError
 from streams.model.events import (
     EXPOSURE,
@@ -23,7 +24,7 @@ from streams.model.events import (
 )
 from streams.model.partitioning import partition_of
 from streams.model.quantities import MICRO, PROPENSITY_ONE
-from streams.model.receipts import CLOCK_SKEW_MS, Receipt
+from streams.model.receipts import Receipt
 from streams.replay import unit_log as module
 from streams.replay.history import experiment_of
 from streams.replay.off_policy.progress import Progress

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from streams.model.receipts import CLOCK_SKEW_MS
+from streams.model.attribution import CLOCK_SKEW_MS
 from streams.ops.doctor.facts import Facts
 from streams.ops.doctor.finding import Finding, Severity
 
