@@ -239,8 +239,7 @@ class AssignmentService:
         kept: HeldOutRequest,
     ) -> bytes:
         """Return the answer to a unit that is held out."""
-        at_ms = time_of(running.assigner, context.timestamp, self._now_ms())
-        receipt = self._units_of_holdouts.receipt(running, kept, context, at_ms)
+        receipt = self._units_of_holdouts.receipt(running, kept, context, self._now_ms())
         decision = outside(running.assigner, eligible, Reason.HOLDOUT)
         answer = self._outside(running, decision)
         if receipt is None:

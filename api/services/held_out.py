@@ -7,12 +7,12 @@ from typing import Protocol
 
 from api.snapshots.running import RunningExperiment
 from streams.experiments.admission import HeldOutRequest
+from streams.experiments.hash_assignment import AssignmentRequest, time_of
 from streams.experiments.unit_kind import UnitKind
 from streams.model.attribution import CLOCK_SKEW_MS
 from streams.model.events import EXPOSED, EXPOSURE, Observation
 from streams.model.receipts import Keyring
 from streams.policies.bucketing import lasting_unit
-from streams.targeting.attributes import RequestAttributes
 
 
 class ExposureLog(Protocol):
@@ -39,8 +39,8 @@ class HeldOutUnits:
         self,
         running: RunningExperiment,
         kept: HeldOutRequest,
-        request: RequestAttributes,
-        at_ms: int,
+        request: AssignmentRequest,
+        now_ms: int,
     ) -> str | None:
         """Return the receipt of a unit that is held out; None if it does not count here.
 
@@ -48,7 +48,11 @@ class HeldOutUnits:
             running: The experiment it asks for.
             kept: By which holdout, and which id of the unit.
             request: The request.
-            at_ms: Time of the request.
+            now_ms: The time.
+
+        Raises:
+            InputError: the time of the request is out of bounds (`time_of`); of one that does not
+                count it is not looked at.
         """
         holdout, lasting = kept
         assigner = running.assigner
@@ -61,7 +65,7 @@ class HeldOutUnits:
         if not assigner.is_in(lasting):
             return None
         unit = lasting_unit(lasting)
-        self.expose(running, unit, at_ms)
+        self.expose(running, unit, time_of(assigner, request.timestamp, now_ms))
         return self._keyring.sign(holdout.receipt(unit))
 
     def expose(self, running: RunningExperiment, unit: int, at_ms: int) -> None:

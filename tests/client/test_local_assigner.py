@@ -202,6 +202,32 @@ async def test_what_others_decide_is_asked_once_for_each_unit(tmp_path: Path) ->
         assert set(units) == {KEYRING.verify(first.id).unit}
 
 
+async def test_a_variant_that_is_stopped_here_is_not_kept_by_the_answer_of_another_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with served(tmp_path / "api") as server:
+        variants = [{"name": "A", "isControl": True}, *({"name": each} for each in "BC")]
+        name = await server.api.run({"type": "thompson_sampling", "unit": "user"}, variants)
+        async with assigning(server, tmp_path / "local") as call:
+            client = call.assigner._client
+            users = [f"u{n}" for n in range(20)]
+            stale = {each: await asyncio.to_thread(client.assign_variant, name, {"userId": each})
+                     for each in users}  # fmt: skip
+            [user, *_] = [each for each in users if stale[each].variant_name == "C"]
+            for changed in ({"isActive": False}, {"name": "C2"}):
+                await server.api.http.patch(f"/experiments/{name}/variants/{name}_v2", json=changed)
+            known = call.assigner.experiments.by_name
+            await until_true(lambda: call.assigner.experiments.by_name is not known
+                             and call.assigner.experiments.by_name[name].version == 4)  # fmt: skip
+
+            with monkeypatch.context() as patched:
+                patched.setattr(client, "assign_variant", lambda *_: stale[user])
+                assert (await call("assign", name, user)).variant_name == "C"
+            after = await call("assign", name, user)
+
+    assert (after.reason, after.id) == ("REDRAWN", stale[user].id)
+
+
 async def test_changes_are_followed(tmp_path: Path) -> None:
     async with served(tmp_path / "api") as server:
         name = await server.api.run(FIXED)

@@ -237,3 +237,26 @@ async def test_what_is_refused_does_not_depend_on_what_the_answer_would_be(tmp_p
                 error = theirs.json()["error"]
                 mine = await answered(call.assigner, key, asked)
                 assert mine == (error["code"], error["path"])
+
+
+async def test_the_time_of_a_request_that_is_held_out_and_not_logged_is_not_looked_at(
+    tmp_path: Path,
+) -> None:
+    async with served(tmp_path / "api") as server:
+        await server.api.run({"type": "thompson_sampling", "key": "k"})
+        await server.api.run({"type": "thompson_sampling", "unit": "user", "key": "counted"})
+        await server.api.http.post("/holdouts", json={"key": "h", "share": 0.5})
+        async with assigning(server, tmp_path / "local") as call:
+            reasons = set()
+            for n in range(12):
+                asked = {"userId": f"u{n}", "timestamp": NOW_MS + 3_600_000}
+                theirs = await server.api.http.post("/experiments/k/assign", json=asked)
+                mine = await answered(call.assigner, "k", asked)
+                if theirs.is_success:
+                    reasons.add(theirs.json()["reason"])
+                    assert mine == theirs.json()
+                else:
+                    assert mine == ("OUT_OF_RANGE", "timestamp")
+                counted = await server.api.http.post("/experiments/counted/assign", json=asked)
+                assert counted.json()["error"]["path"] == "timestamp"
+            assert reasons == {"HOLDOUT"}

@@ -311,13 +311,27 @@ class LocalAssigner:
         answer = self._client.assign_variant(name, context)
         self.asked += 1
         found = of_api(answer)
-        if known is not None and not (
-            known.answering is None or isinstance(known.answering, ShippedExperiment)
-        ):
-            place = self._place(known, known.answering.assigner, request)
-            if place is not None and found.enrolled and found.reason in _KEPT:
-                self._keep(place, found)
+        if known is not None and found.enrolled and found.reason in _KEPT:
+            self._keep_answer(known, request, found)
         return found
+
+    def _keep_answer(
+        self, known: LocalExperiment, request: LocalRequest, found: LocalAssignment
+    ) -> None:
+        """Keep what the API has answered a unit, as the experiment is known here.
+
+        The API process that has answered may know less than the one that this one follows: the
+        variant may be stopped, or be configured otherwise.
+        """
+        if known.answering is None or isinstance(known.answering, ShippedExperiment):
+            return
+        assigner = known.answering.assigner
+        place = self._place(known, assigner, request)
+        index = known.index_of(found.variant_id)
+        if place is None or index is None or not assigner.shows(index):
+            return
+        _, _, name, config = known.variants[index]
+        self._keep(place, found._replace(variant_name=name, config=config))
 
     def _keep(self, place: tuple[str, int, str], answer: LocalAssignment) -> None:
         with self._lock:

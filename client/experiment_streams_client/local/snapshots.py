@@ -86,6 +86,11 @@ class LocalExperiment:
             for index, variant in enumerate(experiment.definition.variants)
         ]
 
+    def index_of(self, variant_id: str) -> int | None:
+        """Return the index of a variant; None if it is not known here."""
+        found = (n for n, each in enumerate(self.variants) if each[1] == variant_id)
+        return next(found, None)
+
 
 class LocalExperiments:
     """The experiments that assign or serve a variant, by id and by key.
