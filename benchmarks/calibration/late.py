@@ -46,6 +46,7 @@ def late() -> Group:
     bought = (
         Late(2_000, 0.008, amounts=LogNormal(_PRICES)),
         Late(2_000, 0.02, amounts=LogNormal(_PRICES)),
+        Late(2_000, 0.006, amounts=LogNormal(_PRICES), returned=0.5),
     )
     rows = (
         *(
@@ -67,14 +68,15 @@ def late() -> Group:
         "convert for months: with an information that is reached at the end, or without a plan. "
         "Binary metrics are simulated in arrays, and so are purchases of nearly equal amounts, one "
         "of a user at most (`revenue`); counts through `evaluate()`. At most 5 % may ever name a "
-        "variant.",
+        "variant. What is paid back after five days, without a conversion window, comes and goes "
+        "more often than the plan has information for: there is no claim.",
         {"named": "ever named"},
         rows,
     )
 
 
 def _plan(world: Late, reached: float) -> PlanSpec:
-    mean, deviation = round(reached, 3), None
+    mean, deviation = round(reached * (1.0 - world.returned), 3), None
     if world.amounts is not None:
         deviation = round(math.sqrt(mean * math.exp(_PRICES**2) - mean * mean), 3)
     return PlanSpec(baseline=mean, lift=0.1, units=world.units, deviation=deviation)
@@ -91,10 +93,14 @@ def _row(world: Late, kind: str, plan: PlanSpec | None, run: Measurement, repeti
         "plan": "none" if plan is None else f"{plan.baseline:g}",
     }
     share = f"{world.daily_rate:g} " if world.amounts else ""
+    share += "returned " if world.returned else ""
     name = slug(f"{kind} {share}{world.days} {looks} {'planned' if plan else 'unplanned'}")
     quick = 20 if kind == "count" else 400
     if world.looks_a_day > 1 and (kind == "count" or world.days > _TWO_MONTHS):
         quick = 0  # of which the smaller cut has the same with daily looks
+    if world.returned:
+        cells["metric"] += ", half of them paid back"
+        return Row(name, cells, run, repetitions)
     return Row(name, cells, run, repetitions, quick, _NAMED)
 
 

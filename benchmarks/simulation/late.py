@@ -6,6 +6,7 @@ it does. A sequential design that measures progress in units keeps testing after
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -22,6 +23,9 @@ from streams.tallies.weights import weighted
 METRIC = "purchases"
 _ARMS = 2
 
+RETURNED_AFTER = 5
+"""Looks after which amounts are paid back, if they are."""
+
 
 @dataclass(frozen=True, slots=True)
 class Late:
@@ -33,6 +37,7 @@ class Late:
         days: Days.
         looks_a_day: Looks of a day.
         amounts: What a conversion brings; None for 1.
+        returned: Share of the amounts that are paid back, `RETURNED_AFTER` looks later.
     """
 
     units: int
@@ -40,6 +45,7 @@ class Late:
     days: int = 60
     looks_a_day: int = 1
     amounts: Amounts | None = None
+    returned: float = 0.0
 
     @property
     def looks(self) -> int:
@@ -57,28 +63,33 @@ def late_conversions(late: Late, repetitions: int, seed: int) -> Iterator[Arriva
     waiting = np.full(shape, late.units)
     shares = np.full(shape, 1.0 / _ARMS)
     units: FloatArray = waiting.astype(np.float64)
+    to_return: deque[FloatArray] = deque([np.zeros((3, *shape))] * RETURNED_AFTER)
     for _ in range(late.looks):
         new = random.binomial(waiting, late.daily_rate / late.looks_a_day)
         waiting = waiting - new
         ones = new.astype(np.float64)
-        yield Arrivals(shares, units, ones, *_values(random, new, late.amounts))
+        if not late.returned:
+            sums = _values(random, new, late.amounts)
+        else:
+            back = random.binomial(new, late.returned)
+            to_return.append(_values(random, back, late.amounts))
+            sums = _values(random, new - back, late.amounts) + to_return[-1] - to_return.popleft()
+        yield Arrivals(shares, units, ones, *sums)
         units = np.zeros(shape)
 
 
 def _values(
     random: np.random.Generator, new: NDArray[np.int64], amounts: Amounts | None
-) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Return the sums of what conversions bring, of its squares and of its cubes."""
+) -> FloatArray:
+    """Return the sums of what conversions bring, of its squares and of its cubes, along axis 0."""
     if amounts is None:
-        ones = new.astype(np.float64)
-        return ones, ones, ones
+        return np.array([new] * 3, dtype=np.float64)
     place = np.repeat(np.arange(new.size), new.ravel())
     values = amounts.draw(random, len(place))
     sums = np.empty((3, new.size))
     for power in range(3):
         sums[power] = np.bincount(place, values ** (power + 1), new.size)
-    first, second, third = sums.reshape(3, *new.shape)
-    return first, second, third
+    return sums.reshape(3, *new.shape)
 
 
 class LateCounts:
