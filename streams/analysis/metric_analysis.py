@@ -60,7 +60,7 @@ class MetricAnalysis:
         sequence: Ends of the confidence sequences of "variant - control", of the same variants;
             None of all but the primary metric.
         differences: Estimates of the same differences; None likewise.
-        undefined_sequences: Why each of these variants has no sequence, or only an end of it.
+        undefined_sequences: Reason why each of these variants has no sequence, or only one end.
     """
 
     name: str

@@ -118,7 +118,7 @@ class PlanSpec(InputModel):
         mean 0: of these, what came says nothing of what is to come.
 
         Args:
-            kind: Declared kind of the primary metric; None if none is.
+            kind: Declared kind of the primary metric; None if undeclared.
 
         Examples:
             >>> PlanSpec(baseline=4.0, lift=0.1, units=100, deviation=24**0.5).share_of_mean(None)

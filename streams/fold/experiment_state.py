@@ -51,7 +51,7 @@ class ExperimentState:
         answers: The last answers by command id, oldest first.
         cells: Newest cell of every source partition, of those that have come by `tallies`.
         early: Newer ones that were counted in this process, and are still on their way.
-        action: The recommended action last published, and how often it has changed.
+        action: The last published recommended action, and its number of changes.
         archived_at_ms: When it was archived; None before.
         is_ended: Whether its end was logged; then only commands are refused and all else is
             dropped.

@@ -31,7 +31,7 @@ class CommandOptions(NamedTuple):
         caller: Name of the API key; empty without keys.
         origin: Author and reason.
         key: Text of its idempotency key; None without one.
-        is_dry_run: Whether it is only tried.
+        is_dry_run: Whether it is a dry run.
         expected_version: Version of the experiment that the caller saw; None for whichever it has.
     """
 

@@ -41,7 +41,7 @@ class SliceContrast(Published):
         difference: Estimate of variant - control, in units of the metric, regardless of the
             direction.
         lower, upper: Ends of its confidence sequence. The intervals of all slices, variants and
-            metrics of the experiment hold together, at every look at once. None without an end.
+            metrics of the experiment hold simultaneously, at every look. None without an end.
         relative, relative_lower, relative_upper: The difference over the control's mean, and the
             ends of that lift, in which both means are estimated; None unless the control's mean
             is above 0.

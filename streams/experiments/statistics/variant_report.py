@@ -31,8 +31,8 @@ class AgainstControl(Published):
         p_value: Always-valid p-value of "there is no difference", in [0, 1]; those of one role are
             corrected for all its metrics and variants (Holm).
         sequence_lower, sequence_upper: Ends of the confidence sequence of the difference, of the
-            boundary that decides: they hold at every look at once, for all variants together. None
-            without an end, and of all but the primary metric.
+            deciding boundary: they hold simultaneously at every look, for all variants. None
+            without an end, and for all but the primary metric.
         relative_sequence_lower, relative_sequence_upper: The same of the lift, in which the mean of
             the control is estimated, too.
         sequence_undefined: Reason why an end of the sequence is missing; None if it has both.
