@@ -28,9 +28,9 @@ OWN_GRID_S = 0.1
 """As `GRID_S`, for these cells."""
 
 LARGE_CELL_BYTES = 80_000
-"""Size from which on a cell has a time budget: some 1,000 variants times metrics, 10 ms to encode.
-By size, since a clock would be read twice for each of hundreds of small cells a second: that of the
-processor time costs a system call, and any other one counts the wait for a busy processor."""
+"""Size from which on a cell has a time budget: about 1,000 variants times metrics, 10 ms to encode.
+By size, since a clock would be read twice for each of hundreds of small cells a second: the
+processor clock costs a system call, and any other clock includes the wait for a busy processor."""
 
 COST_S_PER_BYTE = 2.5e-7
 """Time that is charged for a large cell: until it is encoded where it is counted, and decoded again

@@ -1,10 +1,10 @@
 """The end of archived experiments, logged in every partition that may have their events.
 
 An archived experiment ends when its assignments can no longer be observed and its retention time
-for reading is over. Then it takes no memory, no table entries and no space in Redis, and its late
-events are refused (`EXPERIMENT_ARCHIVED`). The end is decided by this worker's clock and recorded
-in the log like any event, so a replay refuses the same events, whenever it runs and however its
-batches are cut.
+for reading is over. Then it uses no memory, table entries or space in Redis, and its late events
+are refused (`EXPERIMENT_ARCHIVED`). The end is decided by this worker's clock and recorded in the
+log like any event, so a replay refuses the same events, whenever it runs and however its batches
+are cut.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ AGAIN_S = 300.0
 Logging it twice is harmless."""
 
 AT_ONCE = 20
-"""Most experiments ended at a time, so that other records are not delayed."""
+"""Maximum number of experiments ended at a time, so that other records are not delayed."""
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ class ExperimentEndLogger:
         self._logged_at_ms: dict[int, int] = {}
 
     async def run(self) -> None:
-        """End what is due, indefinitely."""
+        """End due experiments, indefinitely."""
         while True:
             await asyncio.sleep(LOOK_S)
             if not self._follower.is_active:
@@ -84,7 +84,7 @@ class ExperimentEndLogger:
             try:
                 await self._look()
             except (KafkaError, TimeoutError, SchemaNotEnabledError) as error:
-                # The experiments keep their state, and its memory.
+                # The experiments keep their state in memory until the next attempt.
                 logger.warning("archived experiments cannot be ended: %r", error)
                 await asyncio.sleep(AGAIN_S / 10)
 

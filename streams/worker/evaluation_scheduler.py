@@ -30,13 +30,13 @@ EVALUATION_BURST_S = 0.1
 """Evaluation time allowed at once after a pause."""
 
 IDLE_SHARE = 0.1
-"""The same, besides, for experiments that were idle. What finds it used up waits with the busy."""
+"""Additional share for idle experiments. When it is used up, they wait with the busy ones."""
 
 IDLE_BURST_S = 0.05
 
 HEAD_START_S = 1.0
-"""Time by which an idle experiment is put before the busy ones. So among more idle ones than can be
-evaluated a busy one still has its turn, which comes that much later."""
+"""Time by which an idle experiment precedes the busy ones. So even among more idle ones than can be
+evaluated, a busy one still gets its turn, delayed by this time."""
 
 LARGE_SHARE = 0.1
 """Share of the time for all large evaluations together."""
@@ -80,9 +80,9 @@ class EvaluationScheduler:
         self._has_evaluated = False
 
     def take_due(self, changed: dict[Place, None], commanded: Collection[int]) -> list[Place]:
-        """Begin a step: take what is due from what has changed, in the order of its turns.
+        """Begin a step: take the due experiments from the changed ones, in the order of evaluation.
 
-        What was commanded is always due, and comes first.
+        Commanded experiments are always due, and come first.
         """
         self._began_s = self._clock()
         self._were_busy, self._busy = self._busy, set()
@@ -96,7 +96,7 @@ class EvaluationScheduler:
         return [*due]
 
     def has_turn(self, place: Place, *, is_large: bool) -> bool:
-        """Return whether an experiment is evaluated in this step; if not, it is remembered."""
+        """Return whether an experiment is evaluated in this step; if not, it stays queued."""
         if not self._budget(place, is_large=is_large).is_left:
             self.refuse(place)
             return False
@@ -108,12 +108,12 @@ class EvaluationScheduler:
         return True
 
     def refuse(self, place: Place) -> None:
-        """Have an experiment wait for its share."""
+        """Let an experiment wait for its share."""
         self._without_share.add(place)
         self._busy.add(place)
 
     def begin(self, place: Place, *, is_large: bool) -> TimeBudget:
-        """Note that an experiment is evaluated now, and return what is charged for it."""
+        """Record that an experiment is evaluated now, and return the budget to charge."""
         budget = self._budget(place, is_large=is_large)
         self.cadence.handled(place)
         self._has_evaluated |= not is_large

@@ -1,4 +1,4 @@
-"""Copying of observations for holdouts, by the workers that have one."""
+"""Copying of observations for holdouts, by the workers that own one."""
 
 from __future__ import annotations
 
@@ -54,11 +54,11 @@ class _Record:
 
 
 class HoldoutCopier:
-    """A loop that copies what is observed of the units of holdouts, while this worker has one.
+    """A loop that copies observations of the units of holdouts, while this worker owns a holdout.
 
-    All that is observed because of a holdout was observed after its `create` was durable. So
-    `commands` is read to its end after observations were read and before they are copied, and none
-    is missed. Offsets are committed once the copies are durable; what is read again counts once.
+    Observations that count for a holdout were made after its `create` was durable. So `commands` is
+    read to its end after observations were read and before they are copied, and no holdout is
+    missed. Offsets are committed once the copies are durable; repeated copies count once.
 
     Args:
         settings: Where Kafka is.
@@ -87,7 +87,7 @@ class HoldoutCopier:
         self._producer: Producer | None = None
 
     async def run(self) -> None:
-        """Copy forever."""
+        """Copy observations, indefinitely."""
         try:
             while True:
                 try:
@@ -111,7 +111,7 @@ class HoldoutCopier:
                 consumer.close()
 
     async def _copy_next(self) -> None:
-        """Copy what comes next, and commit it."""
+        """Copy the next observations, and commit their offsets."""
         if self._consumer is None:
             await self._learn()
             self._consumer = await asyncio.to_thread(self._subscribed)
@@ -158,7 +158,7 @@ class HoldoutCopier:
         if new and since_ms is not None:
             timeout_s = self._settings.kafka_timeout_s
             for each in new:
-                # Before the look-up: what comes meanwhile must not be skipped.
+                # Before the look-up: records that arrive in the meantime must not be skipped.
                 _, high = consumer.get_watermark_offsets(each, timeout=timeout_s)
                 asked = TopicPartition(each.topic, each.partition, max(0, since_ms))
                 [found] = consumer.offsets_for_times([asked], timeout=timeout_s)
@@ -178,7 +178,7 @@ class HoldoutCopier:
         """Send copies, and wait until they are durable.
 
         Raises:
-            DependencyError: they are not in time, or Kafka refuses them.
+            DependencyError: they are not acknowledged in time, or Kafka refuses them.
         """
         if self._producer is None:
             self._producer = Producer(

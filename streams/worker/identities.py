@@ -35,7 +35,7 @@ class TopicIdentities:
         topics: Full names of the source topics.
 
     Attributes:
-        lacking: Optional rights that this process does not have, as `WRITE on topic NAME`.
+        lacking: Missing optional rights of this process, such as `WRITE on topic NAME`.
     """
 
     def __init__(self, settings: KafkaSettings, topics: Sequence[str]) -> None:

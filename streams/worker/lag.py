@@ -1,4 +1,4 @@
-"""Delay until records are durable, by which statistics and weights are old."""
+"""Delay until records are durable, which is the age of statistics and weights."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from collections.abc import Callable
 from faust.types import TP
 
 REMEMBERED_S = 30.0
-"""Time for which a delay still counts, so that two scrapes do not miss it between them."""
+"""Time for which a delay is reported, so that it is visible to the next scrape."""
 
 
 class Lag:
     """Ages of the oldest records that wait, by source partition.
 
-    A record waits from its own time, which the producer or the broker gave it, until what was made
-    of it is durable. Nothing waits in an idle partition, however old its last record is.
+    A record waits from its timestamp, set by the producer or the broker, until its effects are
+    durable. An idle partition has no delay, however old its last record is.
 
     Args:
         clock_s: Seconds since the epoch.
@@ -28,19 +28,19 @@ class Lag:
         self._past: defaultdict[TP, deque[tuple[float, float]]] = defaultdict(deque)
 
     def arrived(self, tp: TP, timestamp_ms: int) -> None:
-        """Take the time of the first record of a batch that was fetched."""
+        """Record the time of the first record of a fetched batch."""
         self._waiting_ms[tp].append(timestamp_ms)
 
     def durable(self, tp: TP, n_batches: int) -> None:
-        """Take it that so many batches of a partition wait no more, the oldest."""
+        """Record that the oldest `n_batches` batches of a partition are durable."""
         waiting, past = self._waiting_ms[tp], self._past[tp]
-        if not waiting:  # another worker had the partition in between
+        if not waiting:  # another worker owned the partition in between
             return
         now_s = self._clock_s()
         age_s = now_s - waiting[0] / 1000
         for _ in range(min(n_batches, len(waiting))):
             waiting.popleft()
-        while past and past[-1][1] <= age_s:  # it is never again the longest
+        while past and past[-1][1] <= age_s:  # it can never be the longest again
             past.pop()
         while past and now_s - past[0][0] > REMEMBERED_S:
             past.popleft()

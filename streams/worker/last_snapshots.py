@@ -41,7 +41,7 @@ class LastSnapshots:
         await self._framing.prepare(found.values())
         snapshots = {}
         for number, value in found.items():
-            with suppress(EventError):  # what cannot be read is no statistics
+            with suppress(EventError):  # an unreadable snapshot has no usable statistics
                 snapshots[number] = decode_snapshot(value, self._framing.codec)
         return snapshots
 

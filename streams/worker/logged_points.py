@@ -1,4 +1,4 @@
-"""The points of time series that the topic has, by any worker."""
+"""The points of time series in the topic, written by any worker."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from streams.model.ids import experiment_number
 _KEY = re.compile(rb"(exp_[^/]{1,64})/([0-9]{1,12})")
 
 Change = tuple[int, int, bytes | None]
-"""Experiment, slot, and the record of its point; None of one that is gone."""
+"""Experiment, slot, and the record of its point; None for a removed one."""
 
 
 class LoggedPoints:
@@ -45,7 +45,7 @@ class LoggedPoints:
         return partition in self._ends
 
     def spans(self) -> Mapping[int, Span]:
-        """Return what of each partition is there, to be passed to `changes`.
+        """Return the available span of each partition, to be passed to `changes`.
 
         Raises:
             DependencyError: Kafka does not answer.
@@ -53,7 +53,7 @@ class LoggedPoints:
         return self._source.spans(TIMESERIES.name)
 
     def changes(self, partition: int, span: Span) -> Iterator[list[Change]]:
-        """Read a partition on to the end of a span, and yield what has changed, in batches.
+        """Read a partition on to the end of a span, and yield changes in batches.
 
         Raises:
             LogError, DependencyError: the log cannot be read.
@@ -67,7 +67,7 @@ class LoggedPoints:
         self._ends[partition] = max(begin, span.end)
 
     def note(self, experiment: int, slot: int, *, is_there: bool) -> None:
-        """Note that a point is there, or gone."""
+        """Record that a point exists or was removed."""
         slots = self._slots.setdefault(experiment, [])
         if not is_there:
             if slot in slots:
@@ -80,7 +80,7 @@ class LoggedPoints:
             insort(slots, slot)
 
     def _taken(self, record: StoredRecord) -> Change | None:
-        """Note a record, and return what it changes; None of a record with another key."""
+        """Apply a record, and return its change; None for a record with another key."""
         found = None if record.key is None else _KEY.fullmatch(record.key)
         if found is None:
             return None

@@ -55,7 +55,7 @@ from streams.worker.topology import attach
 from streams.worker.transport import BatchingApp
 
 STOP_TIMEOUT_S = 4.0
-"""Longest wait for a clean stop. What is not durable by then is read again."""
+"""Longest wait for a clean stop. Records that are not durable by then are read again."""
 
 SIGN_OFF_TIMEOUT_S = 1.0
 """Longest wait for Redis at the end; the heartbeat of this worker expires anyway."""
@@ -147,7 +147,7 @@ async def run(settings: Settings) -> None:
 
 
 async def _note(settings: Settings, error: EngineError) -> None:
-    """Store the reason why this worker does not run for `experiment doctor`, if Redis answers."""
+    """Store the reason why this worker does not run, for `experiment doctor`, if Redis answers."""
     redis = connect(settings.redis_url)
     try:
         with contextlib.suppress(DependencyError, TimeoutError):
@@ -168,7 +168,7 @@ async def _wait_for_kafka(
     """
 
     def prepare() -> tuple[Generations, int, SchemaLevels]:
-        check_worker(settings)  # a missing right is an error, and not worth waiting for
+        check_worker(settings)  # a missing right is an error, for which waiting is useless
         generations, offset = generations_of(settings)
         if settings.generation in generations.dropped:
             raise ConfigurationError(
@@ -190,7 +190,7 @@ async def _wait_for_kafka(
     ):
         with attempt:
             return await asyncio.to_thread(prepare)
-    raise AssertionError  # the last attempt raises what it met
+    raise AssertionError  # the last attempt raises its error
 
 
 async def _run_until_signal(app: BatchingApp) -> None:

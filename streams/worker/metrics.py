@@ -107,7 +107,7 @@ _BY_TOPIC = (RECORDS, EVENTS, BATCHES, BATCH_SECONDS, LOG_GAPS, DUPLICATE_BATCHE
 
 
 def begin(topic: str, lag: Lag) -> None:
-    """Have every series of a source topic, before its first event, and measure its lag."""
+    """Create every series of a source topic before its first event, and measure its lag."""
     for metric in _BY_TOPIC:
         metric.labels(topic)
     LAG_SECONDS.labels(topic).set_function(lambda: lag.seconds(topic))

@@ -49,7 +49,7 @@ async def deliver(
     Raises:
         TimeoutError: a chunk took longer.
         KafkaError: the broker refused one.
-        DependencyError: the producer of a worker that stops has stopped.
+        DependencyError: the worker stops, and its producer has stopped.
     """
     # Directly to the producer: a topic's `send` supports serializers, sensors and attachments, and
     # takes longer than the producer itself.

@@ -30,7 +30,7 @@ class TimeBudget:
 
     It fills at `share` seconds per second up to `burst_s`; work takes what it costs, and may
     overdraw it. Work that starts only while the budget is positive takes at most `share` of the
-    time in the long run, whatever a single piece costs, and occasional work never waits.
+    time in the long run, whatever the cost of a single piece, and occasional work never waits.
 
     Args:
         share: Share of the time, in (0, 1).

@@ -27,26 +27,26 @@ INTERVAL_S = 0.25
 """Shortest time between two writes."""
 
 UNWRITTEN_AT_MOST = 20_000
-"""Points that wait for Redis; beyond, they are read from the log again once Redis is back."""
+"""Points that wait for Redis; beyond, they are read from the log again when Redis is available."""
 
 Points = dict[int, bytes | None]
-"""Encoded points by slot; None of one that is to be removed."""
+"""Encoded points by slot; None to remove a point."""
 
 
 class PointRecorder:
     """Recorder of the points of the experiments of this worker.
 
-    Of the snapshots of a bucket the first one that is offered becomes its point, at most one of an
-    experiment waits to be written, and a point is durable in the log before Redis has it. What a
-    worker that has died has not written is not missed: the next snapshot of the bucket takes its
-    place. Which slots have a point is read from the log, after every change of who may write there:
-    a generation that becomes active, or a partition that this worker gets.
+    The first offered snapshot of a bucket becomes its point, at most one point per experiment waits
+    to be written, and a point is durable in the log before it is in Redis. A point lost in a crash
+    is replaced by the next snapshot of the bucket. The slots with a point are read from the log
+    after every change of the writer: when a generation becomes active, or when this worker gets a
+    partition.
 
     Args:
-        stage: Which experiments are this worker's.
+        stage: Experiments of this worker.
         topic: The topic `timeseries`.
         writer: Writes to Redis.
-        logged: The points that the log has.
+        logged: The points in the log.
         codec: Encodes records of the log; Redis has single objects.
         follower: Knows whether this generation is active. Others record nothing.
         partitions: Partitions of the topic.
@@ -81,7 +81,7 @@ class PointRecorder:
         self._changed = asyncio.Event()
 
     def offer(self, snapshot: Snapshot) -> None:
-        """Take a snapshot, if it begins a bucket of its experiment."""
+        """Accept a snapshot if it is the first of a bucket of its experiment."""
         number = snapshot.experiment.number
         if snapshot.as_of_ms < self._next.get(number, 0) or number in self._due:
             return
@@ -95,7 +95,7 @@ class PointRecorder:
         self._changed.set()
 
     def project_again(self) -> None:
-        """Write all points to Redis again, which has lost them."""
+        """Write all points again to a Redis that has lost them."""
         self._read_at = -1, -1
         self._logged.forget()
         self._changed.set()
@@ -134,7 +134,7 @@ class PointRecorder:
         await self._project()
 
     def _changes(self, point: TimePoint) -> Points | None:
-        """Return what a point changes in the log of its series; None if it is not one of it."""
+        """Return the changes of a point to the log of its series; None if it is not part of it."""
         number, slot = point.experiment, point.slot
         known = self._stage.known(self._partition(number), number)
         if known is None or known.is_ended:  # another worker has it now, or it has ended since
@@ -167,7 +167,7 @@ class PointRecorder:
         self._unwritten[number] |= points
 
     async def _read(self) -> None:
-        """Read what others have written, and queue it for Redis."""
+        """Read points written by others, and queue them for Redis."""
         now = self._follower.generations.epoch, self._stage.restorations
         if now == self._read_at:
             return
@@ -195,11 +195,11 @@ class PointRecorder:
         await self._project()
 
     async def _project(self) -> None:
-        """Write to Redis what is not there yet.
+        """Write queued points to Redis.
 
         Raises:
-            DependencyError: Redis does not answer; what was not written is kept, or is read from
-                the log again.
+            DependencyError: Redis does not answer; unwritten points are kept, or read from the log
+                again.
         """
         waiting, self._unwritten = self._unwritten, defaultdict(dict)
         try:

@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 
 class Projector:
-    """The newest snapshot of every experiment, and what of it is not in Redis yet.
+    """The newest snapshot of every experiment, and the data that is not in Redis yet.
 
     Args:
         writer: As the attribute.
@@ -31,8 +31,8 @@ class Projector:
 
     Attributes:
         writer: Writes to Redis.
-        on_lost: Called when Redis has lost what it had.
-        is_known: Set after the first heartbeat. What is written before it could be lost unnoticed.
+        on_lost: Called when Redis has lost its data.
+        is_known: Set after the first heartbeat. Earlier writes could be lost unnoticed.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Projector:
         self._changed.set()
 
     def offer_conclusion(self, experiment_id: str, payload: bytes) -> None:
-        """Queue the snapshot as of a conclusion, which the log has."""
+        """Queue the logged snapshot as of a conclusion."""
         self._conclusions[experiment_id] = self._unwritten_conclusions[experiment_id] = payload
         self._changed.set()
 
@@ -84,7 +84,7 @@ class Projector:
         self._changed.set()
 
     def forget(self, experiment_ids: Iterable[str]) -> None:
-        """Drop experiments that another worker has now."""
+        """Drop experiments that another worker owns now."""
         for name in experiment_ids:
             for held in (
                 self._newest,
@@ -104,12 +104,12 @@ class Projector:
         self._changed.set()
 
     async def run(self) -> None:
-        """Write what is queued, from the first heartbeat on."""
+        """Write queued data, from the first heartbeat on."""
         await self.is_known.wait()
         await follow(self._changed, self._write)
 
     async def send_heartbeats(self) -> None:
-        """Send heartbeats indefinitely, and write everything again after Redis has lost it."""
+        """Send heartbeats indefinitely; write everything again after Redis has lost its data."""
         while True:
             try:
                 identity = await self.writer.heartbeat(

@@ -281,7 +281,7 @@ class Publisher:
                 stage.changed.set()
 
     def _forget_others(self) -> None:
-        """Drop what was noted of experiments that have ended or moved to another worker.
+        """Drop the notes about experiments that have ended or moved to another worker.
 
         Another worker may publish newer statistics before an experiment comes back.
         """

@@ -41,8 +41,8 @@ class ReceiptKeeper:
         archived: Returns the ids of this worker's archived experiments.
         clock: Monotonic seconds.
         renew_s: Seconds between two renewals of the lease.
-        lowered: Returns the ids of this worker's experiments whose share was lowered: their units
-            must be known from then on, and those of before are in the log.
+        lowered: Returns the ids of this worker's experiments whose share was lowered: from then on
+            their units must be known, and earlier units are in the log.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class ReceiptKeeper:
         self._archived_at_s: dict[str, float] = {}
 
     async def run(self) -> None:
-        """Look forever."""
+        """Check for lost receipts, indefinitely."""
         while True:
             try:
                 await self.look()
@@ -79,13 +79,13 @@ class ReceiptKeeper:
             await asyncio.sleep(LOOK_S)
 
     async def look(self) -> None:
-        """Do what there is to do.
+        """Check once, and rebuild or remove receipts as needed.
 
         Raises:
             DependencyError: Redis, Kafka or the schema registry does not answer.
             LogError: records were deleted while they were read.
         """
-        # Of these all units must be known, and some were found by their hash alone before.
+        # All units of these must be known, and earlier ones were assigned by their hash only.
         logged = {*self._lowered(), *await self._store.aliased()}
         if not await self._store.is_complete():
             self._followed = None

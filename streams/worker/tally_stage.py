@@ -66,9 +66,9 @@ class TallyStage(Generic[FoldT]):
         self._duplicates: dict[tuple[int, int], int] = {}
         self._begun: dict[int, Outcome] = {}
         self._removed: dict[int, list[int]] = {}
-        # Of each partition, the experiments that have an entry under `x/`, and whether it holds.
+        # For each partition, the experiments with an entry under `x/`, and whether it is in force.
         self._unwritten: dict[int, dict[int, bool]] = {}
-        # Those of which this process does not have what it was about, with the code.
+        # Those whose state was lost with another process, with the code.
         self._outdated: dict[int, dict[int, str]] = {}
 
     def restore(self, partition: int, table: DurableTable) -> None:
@@ -104,7 +104,7 @@ class TallyStage(Generic[FoldT]):
         self._restore_unwritten(
             partition, unwritten, {cell.experiment: cell.last_offset for cell in cells}
         )
-        # The tombstones of ended experiments whose cells are still here may not have been sent.
+        # Tombstones of ended experiments whose cells still exist may not have been sent.
         self._removed[partition] = [
             cell.experiment for cell in cells if fold.has_ended(cell.experiment)
         ]
@@ -124,8 +124,8 @@ class TallyStage(Generic[FoldT]):
     ) -> None:
         """Stop the cells whose state was lost with the process that could not write it.
 
-        Nothing was lost where the cell was written later, nor where what could not be written is
-        behind the progress, and so is folded again.
+        Nothing was lost if the cell was written later, or if the unwritten state is behind the
+        progress, and so is folded again.
         """
         last_offset = self._folds[partition].last_offset
         outdated = self._outdated[partition] = {

@@ -1,9 +1,9 @@
 """Ticks: the time continues for experiments without events, so that their last units mature.
 
-Nothing in the core reads a clock, and what has matured follows from the newest event. An experiment
-whose traffic has stopped would keep its last units young forever. So when there has been no event
-for a while and their conversion windows are over by this worker's clock, it logs a command that
-says so, and a replay sees the same.
+The core does not read a clock, and maturity depends on the newest event. After the traffic of an
+experiment has stopped, its last units would never mature. So when there has been no event for a
+while and their conversion windows are over by this worker's clock, the worker logs a command with
+the time, and a replay sees the same.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ LOOK_S = 15.0
 """Interval of looking for experiments whose units are due."""
 
 GRACE_MS = 3_600_000
-"""Time after the end of a window for which events are waited for: they may be late themselves, and
-one that comes makes a tick needless. So an experiment has one tick an hour at most."""
+"""Wait after the end of a window: events may be late, and an event makes a tick unnecessary. So an
+experiment has at most one tick per hour."""
 
 AT_ONCE = 20
-"""Most ticks at a time, so that other records are not delayed."""
+"""Maximum number of ticks at a time, so that other records are not delayed."""
 
 _ID_BYTES = 16
 _GOING_ON = frozenset({Status.RUNNING, Status.PAUSED, Status.CONCLUDED})
@@ -50,7 +50,7 @@ class DueCommands(NamedTuple):
     """A kind of commands that become due by time.
 
     Attributes:
-        due: Returns the command that is due of an experiment at a time; None if none is.
+        due: Returns the due command of an experiment at a time; None without one.
         interval_s: Seconds between two looks.
     """
 
@@ -95,7 +95,7 @@ class DueCommandLogger:
         self._logged: dict[int, str] = {}
 
     async def run(self) -> None:
-        """Log what is due, indefinitely."""
+        """Log due commands, indefinitely."""
         while True:
             await asyncio.sleep(self._looked_for.interval_s)
             if not (self._follower.is_active and self._may_command()):
@@ -132,7 +132,7 @@ def _matured(known: ExperimentState, now_ms: int) -> Command | None:
 
 
 def due_tick(known: ExperimentState, before_ms: int) -> Command | None:
-    """Return the tick by which all units of an experiment mature; None if none is due.
+    """Return the tick that makes all units of an experiment mature; None if none is due.
 
     Its id follows from the experiment and its time, so sending it twice is harmless.
 

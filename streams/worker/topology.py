@@ -262,6 +262,6 @@ class _Topology:
 
 
 async def _once_known(projector: Projector, run: Run) -> None:
-    """Run what writes to Redis once it would be noticed that Redis has lost it."""
+    """Run a writer to Redis once a loss of data in Redis would be noticed."""
     await projector.is_known.wait()
     await run()

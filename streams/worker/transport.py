@@ -47,7 +47,7 @@ requested again only after it, and the embedded broker looks for records only tw
 this bounds the delay of a record."""
 
 BUSY_FETCH_WAIT_MS = 40
-"""The same while records come: more fetches that bring nothing, for records that wait less."""
+"""The same while records arrive: more empty fetches, but a shorter wait of records."""
 
 SILENCE_S = 1.0
 """Time without records after which there is silence."""
@@ -333,7 +333,7 @@ class BatchingConsumer(driver.Consumer):
         )
 
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
-        # The jump within a batch is no gap, and the partition processor handles those of the log.
+        # A jump within a batch is not a gap; the partition processor handles gaps of the log.
         if tp.topic not in self._resume:
             await super()._add_gap(tp, offset_from, offset_to)
 
