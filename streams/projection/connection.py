@@ -1,4 +1,4 @@
-"""Connecting to Redis, and its errors in the engine's words."""
+"""Connection to Redis, and conversion of its errors."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def connect(url: str) -> Redis:
 
 @contextmanager
 def redis_errors() -> Iterator[None]:
-    """Turn what the client raises into a DependencyError."""
+    """Convert exceptions of the client to a DependencyError."""
     try:
         yield
     except (RedisError, OSError, TimeoutError) as error:

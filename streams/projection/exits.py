@@ -26,10 +26,10 @@ TIMEOUT_S = 1.0
 
 
 def note_exit(url: str, keys: Keys, kind: str) -> None:
-    """Count one end of a process of a kind; for a process that cannot use its event loop any more.
+    """Count one exit of a kind of process, for a process whose event loop no longer runs.
 
     Raises:
-        DependencyError: Redis does not answer; then this end is not counted.
+        DependencyError: Redis does not answer; then this exit is not counted.
     """
     client = redis.Redis.from_url(
         url,
@@ -42,7 +42,7 @@ def note_exit(url: str, keys: Keys, kind: str) -> None:
 
 
 async def exits(client: Redis, keys: Keys) -> dict[str, int]:
-    """Return how often processes of each kind have ended so.
+    """Return the number of such exits by kind of process.
 
     Raises:
         DependencyError: Redis does not answer.

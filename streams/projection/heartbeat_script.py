@@ -1,9 +1,9 @@
-"""The script by which a process shows that it lives, and forgets processes that were killed."""
+"""The Redis script of heartbeats, which also removes killed processes."""
 
 from __future__ import annotations
 
 LOOKED_AT = 8
-"""Ids that each heartbeat looks at: a process a second that is killed would be kept up with."""
+"""Ids checked by each heartbeat: enough for one killed process per second."""
 
 HEARTBEAT = """
 -- KEYS: the heartbeat, the set of the ids of all processes of its kind.

@@ -43,8 +43,8 @@ class Keys:
     """Names of one installation.
 
     Attributes:
-        namespace: Stands before everything.
-        generation: Whose names they are, >= 1.
+        namespace: Prefix of all names.
+        generation: Generation of the names, >= 1.
     """
 
     namespace: str
@@ -58,7 +58,7 @@ class Keys:
 
     @property
     def active_generation(self) -> str:
-        """Hash of which generation is active."""
+        """Hash of the active generation."""
         return self._name("generation")
 
     @property
@@ -78,7 +78,7 @@ class Keys:
 
     @property
     def exits(self) -> str:
-        """Hash of how often processes ended because they could not continue."""
+        """Hash of the numbers of exits of processes that could not continue."""
         return self._name("exits")
 
     @property
@@ -88,7 +88,7 @@ class Keys:
 
     @property
     def refusal(self) -> str:
-        """String: why a worker would not run lately, JSON."""
+        """String: reason why a worker recently refused to run, JSON."""
         return self._name("refusal")
 
     @property
@@ -141,7 +141,7 @@ class Keys:
 
     @property
     def receipts_lease(self) -> str:
-        """Which worker rebuilds the first receipts."""
+        """Worker that rebuilds the first receipts."""
         return self._name("receipts:lease")
 
     @property

@@ -1,4 +1,4 @@
-"""Heartbeats: which processes there are, and which schemas each of them reads and writes."""
+"""Heartbeats: live processes, and the schemas that each of them reads and writes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class ProcessSchemas:
     Attributes:
         kind: `worker` or `api`.
         name: Its id.
-        reads: Newest version of each schema that it reads; empty when it does not say.
+        reads: Newest version of each schema that it reads; empty if unknown.
         writes: The version of each that it writes.
     """
 
@@ -46,16 +46,16 @@ class ProcessSchemas:
 
 
 class ApiPresence:
-    """An API process among the others.
+    """Heartbeat of an API process.
 
-    It learns from Redis which versions of schemas may be written, as workers publish what the log
-    says: an API process needs no right to read that log.
+    It reads from Redis which versions of schemas may be written, as workers publish them from the
+    log: an API process needs no right to read that log.
 
     Args:
         client: A client that does not decode responses.
         keys: Names to use.
         process_id: Name of this process.
-        gate: What this process reads and writes.
+        gate: Schema versions of this process.
     """
 
     def __init__(self, client: Redis, keys: Keys, process_id: str, gate: SchemaGate) -> None:
@@ -67,7 +67,7 @@ class ApiPresence:
         self._is_warned = False
 
     async def look(self) -> None:
-        """Send a heartbeat, and write what may be written from now on.
+        """Send a heartbeat, and update the schema versions that may be written.
 
         Raises:
             DependencyError: Redis does not answer.
@@ -90,14 +90,14 @@ class ApiPresence:
             logger.error("%s", refusal(self._gate.too_new))
 
     async def follow(self) -> None:
-        """Look forever; without Redis, later."""
+        """Send heartbeats indefinitely; retry while Redis is unavailable."""
         while True:
             with suppress(DependencyError):  # readiness says so
                 await self.look()
             await asyncio.sleep(LOOK_S)
 
     async def sign_off(self) -> None:
-        """Say that this process goes; its sign expires in any case."""
+        """Remove the heartbeat of this process, which expires in any case."""
         with suppress(DependencyError), redis_errors():
             pipeline = self._client.pipeline(transaction=False)
             pipeline.delete(self._keys.api(self._id))

@@ -45,10 +45,10 @@ class ProjectedSnapshots:
 
     Attributes:
         epoch: Epoch of the change of generations that made this one served; 0 for the first.
-            Of two readings the one with the larger epoch is right.
+            Of two readings the one with the larger epoch is current.
         snapshots: The snapshots.
         unreadable: Experiments whose snapshot cannot be decoded, with the reason.
-        names: All experiments that there are; None where only some were asked for.
+        names: All existing experiments; None if only some were requested.
     """
 
     epoch: int
@@ -68,15 +68,15 @@ class ProjectedSnapshots:
 
 
 class ProjectionReader:
-    """Reader of what the workers of the active generation have written.
+    """Reader of the projection of the active generation.
 
-    Which one that is, is looked up before each reading. Where Redis does not say, as when it was
-    emptied, it is the one it was last.
+    The active generation is looked up before each reading. If it is missing in Redis, for example
+    after a flush, the last known one is used.
 
     Args:
         client: A client that does not decode responses.
         keys: Names to use.
-        is_pinned: Whether the generation of `keys` is read, whichever is active.
+        is_pinned: Whether to read the generation of `keys`, regardless of the active one.
     """
 
     def __init__(self, client: Redis, keys: Keys, *, is_pinned: bool = False) -> None:
@@ -142,7 +142,8 @@ class ProjectionReader:
     async def time_points(self, experiment_id: str, slots: Sequence[int]) -> list[TimePoint]:
         """Return points of the time series of an experiment, in order of their time.
 
-        Points that are gone meanwhile or cannot be read, as of a newer release, are left out.
+        Points that were removed in the meantime or are unreadable, such as those of a newer
+        release, are left out.
 
         Args:
             experiment_id: The experiment.
@@ -215,7 +216,7 @@ class ProjectionReader:
                             yield name, int(version)
 
     async def answer(self, command_id: str) -> Answer | None:
-        """Return the answer to a command if there is one yet.
+        """Return the answer to a command, if it exists yet.
 
         Raises:
             DependencyError: Redis does not answer.
@@ -227,7 +228,7 @@ class ProjectionReader:
         try:
             return decode_answer(command_id, cast(bytes, payload))
         except (ValueError, TypeError) as error:
-            # As if it were not there: the worker answers a repeated command again.
+            # Treated as missing: the worker answers a repeated command again.
             _log.warning("the answer to command %s cannot be read: %s", command_id, error)
             return None
 
@@ -255,10 +256,10 @@ class ProjectionReader:
                 return answer
 
     async def live_workers(self) -> list[dict[str, int]]:
-        """Return, for each worker of the active generation that is alive, its dead letters.
+        """Return the dead letters of each live worker of the active generation.
 
-        They are counted by code, since the start of the worker. One that recovers its tables shows
-        no heartbeat yet.
+        They are counted by code, since the start of the worker. A worker that recovers its tables
+        has no heartbeat yet.
 
         Raises:
             DependencyError: Redis does not answer.
@@ -282,7 +283,7 @@ class ProjectionReader:
             return sum(int(sign.get("misplaced", 0)) for sign in await self._signs())
 
     async def lacking(self) -> tuple[str, ...]:
-        """Return the rights that live workers do without, as `WRITE on topic NAME`.
+        """Return the missing optional rights of live workers, as `WRITE on topic NAME`.
 
         Raises:
             DependencyError: Redis does not answer.
@@ -292,7 +293,7 @@ class ProjectionReader:
         return tuple(sorted({str(each) for sign in signs for each in sign.get("lacking", ())}))
 
     async def workers_by_generation(self) -> Counter[int]:
-        """Return how many live workers each generation has.
+        """Return the number of live workers of each generation.
 
         Raises:
             DependencyError: Redis does not answer.
@@ -346,7 +347,7 @@ class ProjectionReader:
 async def _decoded(
     epoch: int, ids: Sequence[str], payloads: Sequence[bytes | None]
 ) -> ProjectedSnapshots:
-    """Return what can be read; one snapshot that cannot be decoded hides no other."""
+    """Return the readable snapshots; an undecodable one does not affect others."""
     snapshots, unreadable = [], {}
     for number, (name, payload) in enumerate(zip(ids, payloads, strict=True)):
         if payload is None:
@@ -375,7 +376,7 @@ async def _announced(channel: PubSub, command_id: str, until_s: float) -> None:
 
 
 async def in_order(payloads: Sequence[bytes]) -> list[TimePoint]:
-    """Return the points that can be read, in order of their time."""
+    """Return the readable points, in order of their time."""
     points = []
     for number, payload in enumerate(payloads):
         if number % _TURN == _TURN - 1:

@@ -1,14 +1,14 @@
-"""First receipts in Redis: what gives a unit its variant again, as long as its experiment lives.
+"""First receipts in Redis: they keep the variant of a unit for the lifetime of its experiment.
 
-The receipts of an experiment are kept in 65,536 hashes for each phase of its life, by the first 16
-bits of the unit hash: their names follow from the experiment, so that they can be removed without a
-search, and a hash of a hundred receipts takes half of the memory of as many keys. Nothing expires
-while the experiment is used: a shard that no unit has asked for in `idle_s` seconds does, so that
-what is never removed expires. `ROOM` bounds what one experiment can take.
+The receipts of an experiment are kept in 65,536 hashes for each of its phases, by the first 16 bits
+of the unit hash: their names are derived from the experiment, so that they can be removed without a
+search, and a hash of a hundred receipts takes half the memory of as many keys. A shard expires
+after `idle_s` seconds without requests, so that unused receipts do not stay forever. `ROOM` bounds
+the size of one experiment.
 
-Receipts can be rebuilt from the log. Until they have been, units that are not found may have a
-receipt all the same; what those get meanwhile is kept apart (`PROVISIONAL`), and counts as their
-first only when the memory is complete and has none for them.
+Receipts can be rebuilt from the log. Until then, units without an entry may have a receipt in the
+log; receipts issued in the meantime are kept separately (`PROVISIONAL`), and become their first
+only when the store is complete and has no other for them.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ SHARD_BITS = 16
 N_SHARDS = 1 << SHARD_BITS
 
 ROOM = 1_024
-"""Receipts of one shard, at most: 67 million units of one experiment and phase, about 6 GB. A unit
-beyond is decided by its hash on the allocation in force, as without Redis."""
+"""Receipts of one shard, at most: 67 million units of one experiment and phase, about 6 GB. Further
+units are assigned by their hash under the allocation in force, as without Redis."""
 
 NEW_IDLE_S = 7 * 86_400
 """Time for which a provisional receipt is kept without being used."""
 
 LEASE_S = 30
-"""Time for which a worker that has died prevents others from rebuilding."""
+"""Time for which a dead worker prevents others from rebuilding."""
 
 _UNIT = struct.Struct(">Q")
 _SHIFT = 64 - SHARD_BITS
@@ -47,7 +47,7 @@ class Place(NamedTuple):
 
     Attributes:
         experiment_id: The experiment.
-        phase: Phase of its life: units are assigned afresh in each.
+        phase: Its phase: units are assigned afresh in each.
         unit: Unit hash.
     """
 
@@ -64,23 +64,23 @@ class Certainty(IntEnum):
     KNOWN = 1
     """The unit had it before."""
     PROVISIONAL = 2
-    """The memory is not complete, and the unit may have had another one before."""
+    """The store is not complete, and the unit may have an earlier one."""
     FULL = 3
-    """There is no room: it is not remembered."""
+    """No room is left: it is not stored."""
     UNKNOWN = 4
     """The unit has none, and none was offered."""
 
 
 class StoreQuery(NamedTuple):
-    """One unit whose first receipt is asked for.
+    """A look-up of the first receipt of a unit.
 
     Attributes:
         place: The unit.
-        receipt: What it gets if it has none, as bytes; empty to keep nothing.
+        receipt: Receipt to store if it has none, as bytes; empty to store nothing.
         is_sure: Whether `receipt` is known to be its first.
         other: Unit hash of a second id of the same unit; None without one.
-        may_be_logged: Whether its first receipt may be in the log alone, though the memory counts
-            as complete; then `receipt` is `PROVISIONAL`.
+        may_be_logged: Whether its first receipt may exist only in the log, although the store
+            counts as complete; then `receipt` is `PROVISIONAL`.
     """
 
     place: Place
@@ -95,7 +95,7 @@ class Answer(NamedTuple):
 
     Attributes:
         receipt: Its bytes; empty if the unit has none.
-        standing: What is certain of it.
+        standing: Its certainty.
         is_shared: Whether both ids of the unit have this receipt.
     """
 
@@ -110,7 +110,7 @@ class ReceiptStore:
     Args:
         client: A client that does not decode responses.
         keys: Names to use.
-        idle_s: Seconds after which a shard expires that is not used.
+        idle_s: Seconds after which an unused shard expires.
         room: Receipts of one shard, at most.
     """
 
@@ -126,10 +126,10 @@ class ReceiptStore:
         self._keep_lease = client.register_script(receipt_scripts.KEEP_LEASE)
 
     async def ask(self, questions: Sequence[StoreQuery]) -> list[Answer]:
-        """Return the first receipts of units; that of the unit itself before that of its other id.
+        """Return the first receipts of units; the unit id takes precedence over the other id.
 
         Raises:
-            RedisError, OSError: Redis does not answer. It may have kept what was offered.
+            RedisError, OSError: Redis does not answer. It may have stored the offered receipts.
         """
         keys = self._keys
         names = [keys.receipts_complete, keys.receipt_places, keys.receipt_aliases]
@@ -155,10 +155,10 @@ class ReceiptStore:
         return [Answer(receipt, Certainty(standing), bool(s)) for receipt, standing, s in found]
 
     async def replace(self, place: Place, before: bytes, receipt: bytes) -> bytes:
-        """Keep another receipt for a unit, whose first one no key verifies any more.
+        """Replace the receipt of a unit whose first one no key verifies any more.
 
         Returns:
-            What the unit has now: another one still if a different process was faster.
+            The receipt of the unit: another one if a different process was faster.
 
         Raises:
             RedisError, OSError: Redis does not answer.
@@ -220,7 +220,7 @@ class ReceiptStore:
         return frozenset(name.decode() for name in found)
 
     async def note_rebuilt(self, experiment_ids: Iterable[str]) -> None:
-        """Note that the receipts of experiments from before their share was lowered are kept.
+        """Record that the receipts of experiments from before their share was lowered are stored.
 
         Raises:
             DependencyError: Redis does not answer.
@@ -248,9 +248,9 @@ class ReceiptStore:
             return int(await self._add(keys=names, args=args))
 
     async def is_complete(self) -> bool:
-        """Return whether the memory is complete; if it was so for another server, it is no longer.
+        """Return whether the store is complete; completeness is bound to one server process.
 
-        A server that was restarted may have lost the newest of what it held.
+        A restarted server may have lost its newest data.
 
         Raises:
             DependencyError: Redis does not answer.
@@ -265,7 +265,7 @@ class ReceiptStore:
         return False
 
     async def lease(self, worker_id: str) -> bool:
-        """Take the right to rebuild; return whether it was free, or is this worker's already.
+        """Acquire the rebuild lease; return whether this worker holds it.
 
         Raises:
             DependencyError: Redis does not answer.
@@ -277,7 +277,7 @@ class ReceiptStore:
         return await self.keep_lease(worker_id)
 
     async def keep_lease(self, worker_id: str) -> bool:
-        """Keep the right to rebuild; return False if it was lost, as when Redis was emptied.
+        """Renew the rebuild lease; return False if it was lost, for example after a flush.
 
         Raises:
             DependencyError: Redis does not answer.
@@ -297,7 +297,7 @@ class ReceiptStore:
             return bool(await self._declare(keys=keys, args=[worker_id, await self._server()]))
 
     async def release(self, worker_id: str) -> None:
-        """Give the lease back, if it is held.
+        """Release the lease, if it is held.
 
         Raises:
             DependencyError: Redis does not answer.

@@ -17,10 +17,10 @@ KEPT_S = 900
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A worker that would not run.
+    """A worker that refused to start.
 
     Attributes:
-        code, message: Why.
+        code, message: Error code and message.
         at_ms: When, in milliseconds since the epoch.
     """
 
@@ -30,7 +30,7 @@ class Refusal:
 
 
 async def note_refusal(client: Redis, keys: Keys, error: EngineError) -> None:
-    """Keep why a worker will not run.
+    """Store the reason why a worker refused to start.
 
     Raises:
         DependencyError: Redis does not answer.
@@ -41,7 +41,7 @@ async def note_refusal(client: Redis, keys: Keys, error: EngineError) -> None:
 
 
 async def last_refusal(client: Redis, keys: Keys) -> Refusal | None:
-    """Return why a worker would not run lately; None if none has said so.
+    """Return the last reason why a worker refused to start; None without one.
 
     Raises:
         DependencyError: Redis does not answer.

@@ -1,4 +1,4 @@
-"""Writes snapshots, answers and heartbeats. Repetition and reordering do no harm."""
+"""Writer of snapshots, answers and heartbeats. Repetition and reordering are harmless."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from streams.projection.keys import Keys
 from streams.wire.schema_gate import SchemaGate
 
 ANSWER_TTL_S = 86_400
-"""A command may be repeated with its id for a day and gets its answer without a worker."""
+"""Time for which a repeated command gets its stored answer, without a worker."""
 
 # Two workers may write one experiment around a rebalance; the older write must lose. Of the same
 # version, statistics replace a failed evaluation: a mended worker evaluates the same cells again.
@@ -35,7 +35,7 @@ redis.call('PUBLISH', ARGV[3], ARGV[4] .. ' ' .. ARGV[1])
 return 1
 """
 
-# As of two workers around a rebalance: the one that has read less of the log must lose.
+# Of two workers around a rebalance, the one that has read less of the log must lose.
 _SET_IF_LATER = """
 local offset, actions = unpack(redis.call('HMGET', KEYS[1], 'offset', 'actions'))
 if offset then
@@ -58,7 +58,7 @@ return 1
 
 @dataclass(frozen=True, slots=True)
 class SnapshotRecord:
-    """A snapshot as it is written.
+    """A snapshot to write.
 
     Attributes:
         experiment_id: The experiment.
@@ -75,7 +75,7 @@ class SnapshotRecord:
 
 @dataclass(frozen=True, slots=True)
 class HistoryRecord:
-    """The history of an experiment as it is written.
+    """The history of an experiment to write.
 
     Attributes:
         experiment_id: The experiment.
@@ -89,10 +89,10 @@ class HistoryRecord:
 
 
 class ProjectionWriter:
-    """The workers' side of Redis.
+    """Writer of the projection, for workers.
 
-    Which generation is active is in the log. Everybody who writes, of whatever generation, writes
-    that first, so that an emptied Redis never shows another one.
+    The active generation is in the log. Every writer, of any generation, writes it first, so that
+    an emptied Redis never shows another one.
 
     Args:
         client: A client that does not decode responses.
@@ -111,7 +111,7 @@ class ProjectionWriter:
         self._set_if_later = client.register_script(_SET_IF_LATER)
 
     def follow(self, generations: Generations) -> None:
-        """Point to the generation that is active, from the next write on."""
+        """Set the active generation, from the next write on."""
         self._generations = generations
 
     async def write_snapshots(self, records: Sequence[SnapshotRecord]) -> int:
@@ -201,7 +201,7 @@ class ProjectionWriter:
         return frozenset(int(each) for each in found if each.isdigit())
 
     async def remove(self, experiment_ids: Sequence[str]) -> None:
-        """Remove all that is kept of experiments that have ended but their answers.
+        """Remove all data of ended experiments except their answers.
 
         Raises:
             DependencyError: Redis does not answer; some may have been removed.
@@ -242,17 +242,17 @@ class ProjectionWriter:
         misplaced: int = 0,
         lacking: Sequence[str] = (),
     ) -> str:
-        """Say that a worker is ready, and return the identity of what Redis holds.
+        """Send the heartbeat of a worker, and return the identity of the data in Redis.
 
         The identity changes when Redis was emptied, restarted or replaced: then everything must be
         written again.
 
         Args:
-            worker_id: Who lives.
+            worker_id: Name of the worker.
             ttl_s: Seconds until it counts as dead.
             dead_letters: How many it has written since its start, by code.
             misplaced: Observations it has moved to their own partitions since its start.
-            lacking: Rights that it does without.
+            lacking: Its missing optional rights.
 
         Raises:
             DependencyError: Redis does not answer.
@@ -271,7 +271,7 @@ class ProjectionWriter:
             pipeline = self._client.pipeline(transaction=False)
             await self._point_to_active(pipeline)
             if self._gate is not None and (levels := self._gate.levels.versions) is not None:
-                # They only grow, so that of two workers that write them either may be the last.
+                # They only grow, so the order of two writing workers does not matter.
                 pipeline.set(self._keys.schemas, orjson.dumps(levels))
             await self._heartbeat(
                 keys=[self._keys.worker(worker_id), self._keys.workers],
@@ -285,7 +285,7 @@ class ProjectionWriter:
             return f"{mark.decode()}/{server['run_id']}"
 
     async def sign_off(self, worker_id: str) -> None:
-        """Take a worker's heartbeat back.
+        """Remove a worker's heartbeat.
 
         Raises:
             DependencyError: Redis does not answer.

@@ -1,6 +1,6 @@
-"""Webhooks: events of `decisions`, sent to addresses that receivers have named.
+"""Webhooks: events of `decisions`, sent to addresses of receivers.
 
-`definition` and `event_types` say what a webhook is, `log` keeps it in the topic `webhooks`,
-`events` makes events of decisions, `progress` knows what was delivered and what waits, `addresses`
-refuses where nothing may be sent, `sender` sends, and `delivery` is the process that does it all.
+`definition` and `event_types` define a webhook, `log` stores it in the topic `webhooks`, `events`
+derives events from decisions, `progress` tracks delivered and waiting events, `addresses` refuses
+forbidden addresses, `sender` sends, and `delivery` is the process that combines them.
 """

@@ -1,7 +1,7 @@
 """Addresses that a webhook may have, and those that are refused.
 
-A URL is checked when a webhook is created. What its host resolves to is checked at every
-connection, by the address that is connected to, so that a name cannot change its meaning between.
+A URL is checked when a webhook is created. The resolved address of its host is checked at every
+connection, by the address actually used, so that DNS rebinding cannot bypass the check.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ _EMBEDDING = tuple(
         ("2002::/16", 80),  # 6to4, RFC 3056
     )
 )
-"""Networks whose addresses stand for an IPv4 address, and how many bits come after it."""
+"""Networks whose addresses embed an IPv4 address, and the number of bits after it."""
 
 _UNICAST_V6 = ip_network("2000::/3")
-"""Global unicast addresses of IPv6; what is not in it is refused, whatever it will be used for."""
+"""Global unicast addresses of IPv6; all others are refused."""
 
 _REFUSED = tuple(
     map(
@@ -80,7 +80,7 @@ def is_public(address: Address) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class AddressPolicy:
-    """Rule about what may be connected to.
+    """Policy of allowed addresses.
 
     Attributes:
         allowed: Networks that are allowed although they are not public.
@@ -94,7 +94,7 @@ class AddressPolicy:
         """Return whether an IP address may be connected to.
 
         Args:
-            address: As the resolver gives it; with a scope, it is refused.
+            address: The resolved address; one with a scope is refused.
         """
         try:
             found = ip_address(address)
@@ -118,14 +118,14 @@ def networks(text: str) -> tuple[Network, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """URL of a webhook, parsed once: what is checked is what is connected to.
+    """URL of a webhook, parsed once, so that the checked address is the one used.
 
     Attributes:
         is_secure: Whether it is https.
         host: Host, in ASCII and without brackets.
         port: Port.
         path: Path and query, percent-encoded.
-        authority: Host and port as the header `Host` has them.
+        authority: Host and port in the form of the header `Host`.
     """
 
     is_secure: bool
@@ -136,7 +136,7 @@ class Target:
 
 
 class AddressError(ValueError):
-    """A URL that no webhook may have.
+    """A URL that is not allowed for webhooks.
 
     Attributes:
         code: Stable code.

@@ -8,7 +8,7 @@ from streams.webhooks.addresses import AddressPolicy, networks
 
 
 def policy_of(settings: Settings) -> AddressPolicy:
-    """Return where webhooks may be sent to.
+    """Return the policy of allowed addresses.
 
     Raises:
         ConfigurationError: a network is invalid.
@@ -23,7 +23,7 @@ def policy_of(settings: Settings) -> AddressPolicy:
 
 
 def retries_of(text: str) -> tuple[int, ...]:
-    """Return the pauses of a setting.
+    """Return the retry pauses in a setting.
 
     >>> retries_of("5,300")
     (5, 300)

@@ -33,7 +33,7 @@ POLL_S = 0.5
 logger = logging.getLogger(__name__)
 
 Numbered = tuple[int, Event | None]
-"""Offset of a record, and its event if receivers are sent one."""
+"""Offset of a record, and its event, if it has one for receivers."""
 
 
 @dataclass(slots=True)
@@ -48,8 +48,8 @@ class _RecentRecords:
 class DecisionLog:
     """Reader of `decisions`.
 
-    Commands are read to their end before decisions become events, so that the experiments of these
-    are known: a decision about a command is logged after it.
+    Commands are read to their end before decisions become events, so that the experiments of
+    decisions are known: a decision about a command is logged after it.
 
     Args:
         settings: Where Kafka is.
@@ -155,7 +155,7 @@ class DecisionLog:
         return await self._older(partition, begin, end), end
 
     async def event_at(self, partition: int, offset: int) -> Event | None:
-        """Return the event of a record; None if it is not there, or has none.
+        """Return the event of a record; None if the record is missing or has none.
 
         Raises:
             DependencyError: the log cannot be read.
@@ -192,9 +192,9 @@ class DecisionLog:
         return await asyncio.to_thread(first_since, self._source, DECISIONS.name, begins, at_ms)
 
     def bounded(self, positions: Mapping[int, int]) -> dict[int, int]:
-        """Return where to read on in every partition: at most at the end of what is there.
+        """Return the offsets to continue from, at most the end of each partition.
 
-        A log that has lost its end, as an embedded one may, has new records at those offsets.
+        A log that has lost its end, as an embedded one may, has new records at old offsets.
         """
         return {
             number: min(positions.get(number, 0), recent.end)

@@ -1,4 +1,4 @@
-"""Definition of a webhook: what a caller may say of it, and what is kept of that in the log."""
+"""Definition of a webhook: the requests of callers, and the logged form."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ MAX_URL = 2_048
 MAX_SECRET = 128
 
 OVERLAP_S = 86_400
-"""Time for which both the new and the old secret sign, unless given."""
+"""Default time for which both the new and the old secret sign."""
 
 MAX_OVERLAP_S = 30 * 86_400
 
@@ -50,7 +50,7 @@ def new_id(*idempotency_key: str) -> str:
     """Return an id for a webhook.
 
     Args:
-        idempotency_key: Caller and key, which always have the same id; none for a random one.
+        idempotency_key: Caller and key, which determine the id; empty for a random one.
     """
     content = secrets.token_bytes(_ID_BYTES)
     if idempotency_key:
@@ -101,20 +101,19 @@ Description = Annotated[str, Field(max_length=MAX_DESCRIPTION), AfterValidator(_
 
 
 class WebhookRequest(InputModel):
-    """A webhook to be made.
+    """A webhook to create.
 
     Attributes:
         url: Where events are sent.
         secret: Secret that signs them, `whsec_` and 24 to 64 bytes in base64; required unless the
             format is `slack`, whose receivers check none.
         events: Types of events, groups (`experiment.*`), or `*` for all.
-        experiments: Ids and keys of the experiments whose events are sent; none for all.
+        experiments: Ids and keys of the experiments whose events are sent; empty for all.
         tags: Tags of which an experiment has one or more, as `Event.tags` says when, for its events
             to be sent; none for all.
         format: Format of the bodies.
         description: Description for people.
-        since: Time from which on events are sent, in milliseconds since the epoch; now unless
-            given.
+        since: Time from which events are sent, in milliseconds since the epoch; now by default.
     """
 
     url: Url = Field(repr=False)
@@ -134,15 +133,15 @@ class WebhookRequest(InputModel):
 
 
 class WebhookUpdate(InputModel):
-    """Change of a webhook; what is left out stays.
+    """Change of a webhook; omitted fields stay.
 
     Attributes:
         url, events, experiments, tags, format, description: As in `WebhookRequest`.
-        secret: New secret. The old one signs, too, for `secret_overlap`.
+        secret: New secret. The old one also signs for `secret_overlap`.
         secret_overlap: Time for which both sign, in seconds; 0 if the old one has leaked.
         is_enabled: Whether events are sent. True also enables a webhook that was disabled because
             it did not answer.
-        since: Events are sent from this time on, also those that were delivered, and no others.
+        since: Events are sent from this time on, including delivered ones, and no earlier events.
     """
 
     url: Url | None = Field(default=None, repr=False)
@@ -165,19 +164,19 @@ class WebhookUpdate(InputModel):
 
 
 class WebhookDefinition(InputModel):
-    """Definition of a webhook, as the log has it in clear.
+    """Definition of a webhook, the unencrypted part in the log.
 
     Attributes:
         host: Scheme and host of its address, without the rest, which may hold a token.
         events, experiments, tags, format, description, is_enabled: As in `WebhookRequest`.
-        author: Who made it, as of commands; empty if that is not known.
-        activation: How often it was enabled; what disabled it before counts no more.
+        author: Its author, in the form of commands; empty if unknown.
+        activation: Number of times it was enabled; earlier reasons for disabling no longer count.
         created_at_ms, changed_at_ms: Times by the API.
         since_ms: Time from which on events are sent; None for that of the record.
-        is_from_since: Whether this activation begins at that time; False where it continues with
-            what was not delivered.
-        test_id: Id of the last test that was asked for; empty for none.
-        test_at_ms: When that was.
+        is_from_since: Whether this activation begins at that time; False if it continues with
+            undelivered events.
+        test_id: Id of the last requested test; empty without one.
+        test_at_ms: Time of that request.
     """
 
     host: str
@@ -211,7 +210,7 @@ class WebhookDefinition(InputModel):
 
 
 def host_of(url: str) -> str:
-    """Return scheme and host of a URL, to be shown.
+    """Return scheme and host of a URL, for display.
 
     >>> host_of("https://hooks.example:8443/services/T0/B0/secret")
     'https://hooks.example:8443'

@@ -1,8 +1,8 @@
-"""The process of webhooks: one of all that run delivers, and another takes over when it ends.
+"""The webhook process: one of several instances delivers, and another takes over when it ends.
 
-Kafka decides which one: they are a consumer group of the topic `webhooks`, whose records are all in
-one partition, and its owner delivers. It reads the topic from the beginning, so it knows all
-webhooks and how far each has come, and writes how far they are every second.
+The instances are a consumer group of the topic `webhooks`, whose records are all in one partition,
+and the owner of the partition delivers. It reads the topic from the beginning, so it knows all
+webhooks and their progress, and writes the progress every second.
 """
 
 from __future__ import annotations
@@ -38,19 +38,19 @@ POLL_S = 0.25
 READ_TOGETHER = 1_000
 
 WRITE_S = 1.0
-"""Interval at which progress is written: what a killed process delivers again at most."""
+"""Interval of writing progress: a killed process repeats at most these deliveries."""
 
 MOVED_S = 30.0
-"""The same of positions alone, past decisions that concern a webhook not."""
+"""The same for positions only, past decisions that do not concern a webhook."""
 
 PAUSE_S = 1.0
 """Pause after the log could not be read."""
 
 TEST_AGE_MS = 300_000
-"""Age from which on a test that was asked for is not sent any more."""
+"""Age from which a requested test is no longer sent."""
 
 STOP_S = 1.0
-"""Time that a stopping process gives to what is under way."""
+"""Time that a stopping process gives to deliveries under way."""
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ class Delivery:
         seals: Opens addresses and secrets; None if the process has no key.
         framing: Decodes decisions and commands.
         sender: Sends.
-        rules: What is the same for all webhooks.
+        rules: Rules common to all webhooks.
     """
 
     def __init__(
@@ -88,10 +88,11 @@ class Delivery:
         self._written_s: dict[str, float] = {}
 
     async def run(self) -> None:
-        """Deliver until cancelled; what is under way then is finished, or sent again later.
+        """Deliver until cancelled; deliveries under way are then finished, or repeated later.
 
         Raises:
-            ClusterError: it lacks a right; without the one to write, all would be sent again.
+            ClusterError: a right is missing; without the right to write, all events would be sent
+                again.
         """
         await self._check_rights()
         tasks = [
@@ -114,7 +115,7 @@ class Delivery:
             await asyncio.to_thread(self._writer.close)
 
     async def _check_rights(self) -> None:
-        """Return once Kafka has said that this process may do what it does."""
+        """Return once Kafka has confirmed the rights of this process."""
         while True:
             try:
                 return await asyncio.to_thread(check_webhooks, self._settings)
@@ -130,7 +131,7 @@ class Delivery:
                 logger.warning("webhooks are not read now: %s", error)
                 await asyncio.sleep(PAUSE_S)
                 continue
-            if is_new:  # this process owns them since now, or not any more
+            if is_new:  # ownership has changed
                 await self._stop_all()
                 self._table = WebhookTable()
             changed = set()
@@ -189,7 +190,7 @@ class Delivery:
             return None
 
     async def _stop_all(self) -> None:
-        """Stop all dispatchers, and write how far they are."""
+        """Stop all dispatchers, and write their progress."""
         dispatchers = list(self._dispatchers.values())
         await asyncio.gather(*(each.stop(STOP_S) for each in dispatchers))
         await asyncio.gather(*self._delivering.values(), return_exceptions=True)
@@ -214,7 +215,7 @@ class Delivery:
                 await asyncio.sleep(PAUSE_S)
 
     async def _opened_decisions(self) -> DecisionLog:
-        # Experiments take a second of imports and 100 MB, which a process without webhooks spares.
+        # Experiments take a second of imports and 100 MB, which a process without webhooks saves.
         from streams.webhooks.decisions import DecisionLog  # noqa: PLC0415
 
         found = DecisionLog(self._settings, KafkaSource(self._settings), self._framing)
@@ -265,7 +266,7 @@ class Delivery:
 
 
 class _Group:
-    """Membership in the group whose owner of the partition delivers.
+    """Membership in the consumer group; the owner of the partition delivers.
 
     Args:
         settings: Where Kafka is.

@@ -1,4 +1,4 @@
-"""One webhook at work: reads on in `decisions`, sends what is due, and keeps how that went."""
+"""Delivery of one webhook: reads `decisions`, sends due events, and tracks the progress."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from streams.webhooks.events import Event
 
 DELIVERIES_AT_ONCE = 4
-"""Deliveries of one webhook under way at most. None waits for those of another webhook."""
+"""Maximum concurrent deliveries of one webhook; webhooks do not wait for each other."""
 
 READ_TOGETHER = 100
 LOOK_S = 30.0
@@ -40,7 +40,7 @@ PAUSE_S = 1.0
 """Pause after the log could not be read."""
 
 EARLIER, LATER = 0.9, 1.2
-"""Factors between which a pause is drawn, so that what failed together is not sent together."""
+"""Bounds of the random factor of a pause, so that failed events are not retried together."""
 
 AGENT = f"experiment-streams/{version('experiment-streams')}"
 
@@ -52,8 +52,8 @@ class Rules:
     """Rules that are the same for all webhooks of a process.
 
     Attributes:
-        policy: Where may be sent to.
-        retries_s: Pauses after failed attempts, in seconds; after the last one an event is given
+        policy: Policy of allowed addresses.
+        retries_s: Pauses after failed attempts, in seconds; after the last retry an event is given
             up.
     """
 
@@ -74,13 +74,13 @@ class Decisions(Protocol):
         """Return the next records of a partition, and the offset to read on from."""
 
     async def event_at(self, partition: int, offset: int) -> Event | None:
-        """Return the event of a record; None if it is not there, or has none."""
+        """Return the event of a record; None if the record is missing or has none."""
 
     async def positions_at(self, at_ms: int) -> Mapping[int, int]:
         """Return the offsets of the first records that came at a time or later."""
 
     def bounded(self, positions: Mapping[int, int]) -> dict[int, int]:
-        """Return where to read on in every partition: at most at the end of what is there."""
+        """Return the offsets to continue from, at most the end of each partition."""
 
 
 def now_ms() -> int:
@@ -92,15 +92,15 @@ class WebhookDispatcher:
     """Delivery of the events of one webhook.
 
     Attributes:
-        webhook: As the log has it.
-        progress: How far it is.
+        webhook: The logged webhook.
+        progress: Its progress.
         is_changed: Whether progress has changed that must be written soon.
-        has_moved: Whether it has read on past what concerns it not, which may be written later.
+        has_moved: Whether it has skipped irrelevant decisions, which may be written later.
 
     Args:
-        webhook: As the log has it.
+        webhook: The logged webhook.
         confidential: Its address and secrets; None if they cannot be opened.
-        progress: How far it was.
+        progress: Its logged progress.
         sender: Sends.
         rules: What is the same for all.
     """
@@ -142,12 +142,12 @@ class WebhookDispatcher:
         return not self._is_stopping and self.status in {"active", "failing"}
 
     def update(self, webhook: Webhook, confidential: Confidential | None) -> None:
-        """Take another definition; what is under way is finished as it was."""
+        """Replace the definition; deliveries under way are finished with the former one."""
         self.webhook, self._confidential = webhook, confidential
         self._wake.set()
 
     def wake(self) -> None:
-        """Have it look for new decisions."""
+        """Check for new decisions."""
         self._wake.set()
 
     async def deliver(self, decisions: Decisions) -> None:
@@ -165,7 +165,7 @@ class WebhookDispatcher:
             await self._pause()
 
     async def stop(self, patience_s: float) -> None:
-        """Finish what is under way, or break it off after some seconds: it is sent again."""
+        """Finish deliveries under way, or cancel them after some seconds: they are repeated."""
         self._is_stopping = True
         self._wake.set()
         if self._under_way:
@@ -175,7 +175,7 @@ class WebhookDispatcher:
         await asyncio.gather(*self._under_way, return_exceptions=True)
 
     def start_test(self) -> None:
-        """Send a test if one was asked for that was not sent, also if the webhook is disabled."""
+        """Send a requested test that was not sent yet, even if the webhook is disabled."""
         wanted = self.webhook.definition.test_id
         done = self.progress.state.test
         if not wanted or wanted in self._tests or (done is not None and done.id == wanted):
@@ -196,7 +196,7 @@ class WebhookDispatcher:
         self.is_changed = True
 
     async def _read_on(self, decisions: Decisions) -> None:
-        """Take events from the log while there are any, and room for them."""
+        """Read events from the log while there are any, and room for them."""
         for partition, begin in decisions.bounded(self.progress.positions).items():
             position = begin
             while self.progress.room:

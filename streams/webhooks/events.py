@@ -1,4 +1,4 @@
-"""Events made of decisions: what a receiver is sent, and under which id."""
+"""Events of decisions: their content and ids."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def event_of(
 
     Args:
         decision: The decision.
-        directory: Knows all commands that were given before it.
+        directory: Has applied all earlier commands.
         recorded_at_ms: Time of its record by Kafka.
     """
     event_type = _type_of(decision, directory)
@@ -122,8 +122,8 @@ test_event.__test__ = False  # type: ignore[attr-defined]
 def message_id(decision: Decision) -> str:
     """Return the id of the message of a decision.
 
-    It follows from what was decided. A decision that a worker logs again after a crash, or that has
-    another offset in a log that was rewritten, has the same.
+    It is derived from the decision: one that a worker logs again after a crash, or that has another
+    offset in a rewritten log, has the same id.
     """
     identity = (
         decision.experiment,

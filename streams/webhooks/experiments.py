@@ -1,4 +1,4 @@
-"""Experiments by the log of commands, as events name them."""
+"""Experiments from the log of commands, for the content of events."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from streams.model.events import Command, CommandKind
 from streams.wire.commands import decode_command
 
 MAX_CONCLUSIONS = 10_000
-"""Conclusions whose arguments are kept; of older ones, an event lacks them."""
+"""Conclusions whose arguments are kept; events of older ones lack them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class ConclusionArguments:
 
     Attributes:
         winner: Index of the variant that it names; None without one.
-        is_automatic: Whether the engine gave it.
+        is_automatic: Whether the conclusion is automatic.
     """
 
     winner: int | None
@@ -32,10 +32,10 @@ class ConclusionArguments:
 
 
 class ExperimentDirectory:
-    """Experiments as their commands have left them.
+    """State of experiments after their commands.
 
-    Commands are applied as a worker applies them: what is refused there changes nothing here. Ticks
-    are left out, which change no name.
+    Commands are applied as in a worker: refused commands change nothing. Ticks are skipped, since
+    they change no names.
     """
 
     def __init__(self) -> None:
@@ -51,14 +51,13 @@ class ExperimentDirectory:
                 self._apply(decode_command(record.value, codec), record.timestamp)
 
     def get(self, number: int) -> Experiment | None:
-        """Return an experiment; None if no command is known that has made it."""
+        """Return an experiment; None if no command is known that created it."""
         return self._experiments.get(number)
 
     def tags_at(self, number: int, command_id: str, recorded_at_ms: int) -> Tags:
         """Return the tags that an experiment had when something was decided about it.
 
-        Commands that came later change nothing of it, so an event that is read again, or long
-        after, has the tags that it had.
+        Later commands do not change the result, so an event that is read again has the same tags.
 
         Args:
             number: The experiment.

@@ -14,11 +14,11 @@ from streams.model.errors import DependencyError
 from streams.webhooks.table import WebhookTable
 
 PARTITION = 0
-"""All records are in one partition, so that there is one order of them."""
+"""All records are in one partition, so that they are totally ordered."""
 
 
 class WebhookReader:
-    """Reader of all webhooks. Blocks; one thread at a time is let in.
+    """Reader of all webhooks. Blocks; used by one thread at a time.
 
     Args:
         source: The log.
@@ -60,14 +60,14 @@ class WebhookWriter:
             "message.timeout.ms": round(self._timeout_s * 1000),
             "log_level": 0,
         }
-        self._producer: RenewableProducer | None = None  # of most processes nothing is written
+        self._producer: RenewableProducer | None = None  # most processes never write
         self._lock = threading.Lock()
 
     def write(self, *records: tuple[bytes, bytes | None]) -> None:
-        """Return once all in-sync replicas have some records, each a key and a value or None.
+        """Return once all in-sync replicas have the records, each a key and a value or None.
 
         Raises:
-            DependencyError: Kafka has not taken them; they may be there nevertheless.
+            DependencyError: Kafka has not acknowledged them; they may be written nevertheless.
         """
         failures: list[KafkaError] = []
 

@@ -1,9 +1,8 @@
-"""Progress of a webhook: how far it has read `decisions`, what waits, and how its receiver answers.
+"""Progress of a webhook: its positions in `decisions`, waiting events, and results of deliveries.
 
-Pure: times are arguments. An event waits from the moment that its record was read until it was
-delivered or given up; positions and waiting events are written together, so a process that
-continues from them loses none. What was delivered after the last writing is delivered again, under
-the same id.
+Pure: times are arguments. An event waits from when its record was read until it is delivered or
+given up; positions and waiting events are written together, so a process that continues from them
+loses none. Events delivered after the last write are delivered again, with the same id.
 """
 
 from __future__ import annotations
@@ -17,14 +16,13 @@ from pydantic import Field
 from streams.model.validation import InputModel, JsonList, parse
 
 MAX_WAITING = 256
-"""Events of a webhook that wait at most. A webhook with more continues reading once some are
-gone."""
+"""Maximum waiting events of a webhook. Reading pauses while it is reached."""
 
 GONE = "GONE"
-"""Code of an answer 410: the receiver wants no more, permanently."""
+"""Code of an answer 410: the receiver permanently wants no more events."""
 
 NEVER_ANSWERED = "NO_SUCCESS"
-"""Code of a webhook that was disabled since an event was given up, and none was taken meanwhile."""
+"""Code of a webhook disabled because an event was given up without any success since."""
 
 Place = tuple[int, int]
 """Partition and offset in `decisions`."""
@@ -37,7 +35,7 @@ class TestResult(InputModel):
         id: Id of the test.
         at_ms: When it was sent.
         status: HTTP status of the answer; None without one.
-        error: Code of the failure; None if it was taken.
+        error: Code of the failure; None if it was delivered.
     """
 
     __test__ = False
@@ -58,9 +56,9 @@ class State(InputModel):
         attempt_at_ms, attempt_status, attempt_error: Time, HTTP status and code of the failure of
             the last attempt.
         success_at_ms: Time of the last success.
-        delivered: Events that were taken.
-        failed: Attempts that were not.
-        given_up: Events that were given up.
+        delivered: Number of delivered events.
+        failed: Number of failed attempts.
+        given_up: Number of events that were given up.
         test: Result of the last test.
     """
 
@@ -89,12 +87,12 @@ class _Stored(InputModel):
 
 @dataclass(slots=True)
 class PendingEvent:
-    """An event that waits.
+    """An event that is not delivered yet.
 
     Attributes:
-        attempts: How often it was sent.
-        due_ms: When it is sent next.
-        first_ms: When it was sent first; 0 before.
+        attempts: Number of attempts.
+        due_ms: Time of the next attempt.
+        first_ms: Time of the first attempt; 0 before.
         is_under_way: Whether it is being sent now.
     """
 
@@ -120,20 +118,20 @@ class Progress:
 
     @property
     def room(self) -> int:
-        """Number of events that may wait besides."""
+        """Number of further events that may wait."""
         return max(0, MAX_WAITING - len(self.waiting))
 
     def activate(self, activation: int, positions: Mapping[int, int] | None) -> None:
         """Begin an activation of the definition.
 
         Args:
-            activation: Which one.
-            positions: Where to read on, with nothing that waits; None to continue where it stopped.
+            activation: Number of the activation.
+            positions: Where to start, without waiting events; None to continue where it stopped.
         """
         if positions is not None:
             self.positions = dict(positions)
             self.waiting = {}
-        # As if none was ever tried: all are sent at once.
+        # All waiting events are reset, and sent at once.
         self.waiting = {place: PendingEvent() for place in self.waiting}
         self._change(
             activation=activation,
@@ -143,11 +141,11 @@ class Progress:
         )
 
     def enqueue(self, place: Place, now_ms: int) -> None:
-        """Have an event wait, to be sent at once."""
+        """Add a waiting event, to be sent at once."""
         self.waiting[place] = PendingEvent(due_ms=now_ms)
 
     def due(self, now_ms: int) -> list[Place]:
-        """Return what is to be sent now, in the order in which it became due."""
+        """Return due events, in the order in which they became due."""
         found = [
             (each.due_ms, place)
             for place, each in self.waiting.items()
@@ -162,14 +160,14 @@ class Progress:
         )
 
     def begin(self, place: Place, now_ms: int) -> int:
-        """Note that an event is being sent; return how often it was before."""
+        """Record that an event is being sent; return its number of earlier attempts."""
         found = self.waiting[place]
         found.is_under_way = True
         found.first_ms = found.first_ms or now_ms
         return found.attempts
 
     def cancel(self, place: Place) -> None:
-        """Note that a delivery was not finished; nothing is known of it."""
+        """Record that a delivery was not finished, with unknown result."""
         if place in self.waiting:
             self.waiting[place].is_under_way = False
 
@@ -178,7 +176,7 @@ class Progress:
         self.waiting.pop(place, None)
 
     def take(self, place: Place, now_ms: int, status: int) -> None:
-        """Note that an event was delivered."""
+        """Record that an event was delivered."""
         self.waiting.pop(place, None)
         self._change(
             attempt_at_ms=now_ms,
@@ -192,17 +190,17 @@ class Progress:
     def fail(
         self, place: Place, now_ms: int, status: int | None, error: str, pause_ms: int | None
     ) -> bool:
-        """Note that an event was not delivered; return whether it was given up.
+        """Record that an event was not delivered; return whether it was given up.
 
-        If it was, and none was delivered since it was sent first, the webhook is disabled, and the
-        event waits for that it is enabled again. An answer 410 disables it at once.
+        If it was, and no event was delivered since its first attempt, the webhook is disabled, and
+        the event waits until it is enabled again. An answer 410 disables it at once.
 
         Args:
             place: The event.
             now_ms: The time.
             status: HTTP status of the answer; None without one.
             error: Code of the failure.
-            pause_ms: Time until it is sent again; None if it is not.
+            pause_ms: Time until the next attempt; None without one.
         """
         found = self.waiting.get(place)
         self._change(

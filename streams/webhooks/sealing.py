@@ -1,6 +1,7 @@
-"""Sealing of addresses and secrets, which the log has only encrypted.
+"""Encryption of addresses and secrets in the log.
 
-Fernet (AES-128-CBC with HMAC-SHA256) by the package `cryptography`. The first key seals, all open.
+Fernet (AES-128-CBC with HMAC-SHA256) of the package `cryptography`. The first key encrypts, all
+keys decrypt.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ VARIABLE = f"{ENVIRONMENT_PREFIX}WEBHOOK_KEYS"
 
 
 class SealError(EngineError):
-    """A sealed record that cannot be opened: none of the keys of this process has sealed it.
+    """An encrypted record that no key of this process can decrypt.
 
-    Operator action: give the process the key that it was sealed with, beside the newest one.
+    Operator action: add the key that it was encrypted with, behind the newest one.
     """
 
 
@@ -28,10 +29,10 @@ class Confidential:
     """Confidential part of a webhook.
 
     Attributes:
-        url: Its address, which may hold a token, as those of Slack do.
-        secrets: Secrets that sign, newest first; none of a webhook that is not signed.
-        old_until_ms: Time from which on the newest one signs alone, in ms since the epoch.
-        request_id: Id of the request that has made it, as in `keyed_command_id`; empty without an
+        url: Its address, which may contain a token, as in Slack.
+        secrets: Signing secrets, newest first; empty for a webhook without signatures.
+        old_until_ms: Time from which only the newest one signs, in ms since the epoch.
+        request_id: Id of the request that created it, as in `keyed_command_id`; empty without an
             idempotency key.
     """
 
@@ -79,7 +80,7 @@ class Seals:
         """Return the confidential part of a webhook.
 
         Raises:
-            SealError: no key opens it (`WEBHOOK_SEALED`).
+            SealError: no key decrypts it (`WEBHOOK_SEALED`).
         """
         try:
             found = orjson.loads(self._fernet.decrypt(sealed))
@@ -95,7 +96,7 @@ def seals_of(settings: Settings) -> Seals | None:
     """Return the keys of a process; None if it has none.
 
     Raises:
-        ConfigurationError: they cannot be used.
+        ConfigurationError: they are invalid.
     """
     keys = settings.sealing_keys
     return None if keys is None else Seals(keys)

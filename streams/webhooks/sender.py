@@ -1,4 +1,4 @@
-"""Sends bodies to receivers: bounded in time and size, to allowed addresses alone, once.
+"""Single delivery attempts: bounded in time and size, and to allowed addresses only.
 
 `httpcore` asks `_GuardedNetwork` for every connection. It resolves the name, refuses it if one of
 its addresses is not allowed, and connects to one that it has checked; TLS verifies the name. No
@@ -26,7 +26,7 @@ from streams.webhooks.definition import MAX_WEBHOOKS
 from streams.webhooks.progress import GONE
 
 MAX_ANSWER_BYTES = 65_536
-"""Bytes of an answer that are read, and dropped; one with more has its connection closed."""
+"""Bytes of an answer that are read and dropped; after more, the connection is closed."""
 
 MAX_RETRY_AFTER_S = 86_400.0
 
@@ -49,7 +49,7 @@ class Failure(StrEnum):
     REDIRECTED = "REDIRECTED"
     GONE = GONE
     REFUSED = "REFUSED"
-    """An answer 4xx but 410."""
+    """An answer 4xx other than 410."""
     SERVER_ERROR = "SERVER_ERROR"
 
 
@@ -59,9 +59,9 @@ class Outcome:
 
     Attributes:
         status: HTTP status of the answer; None without one.
-        failure: What failed; None if the receiver has taken it.
-        retry_after_s: For how long the receiver asked to be left alone; 0 if it did not.
-        seconds: How long it took.
+        failure: Code of the failure; None if the receiver has accepted it.
+        retry_after_s: Pause requested by the receiver; 0 without one.
+        seconds: Duration.
     """
 
     status: int | None
@@ -71,10 +71,10 @@ class Outcome:
 
 
 class _NetworkError(Exception):
-    """A receiver that is not connected to.
+    """A connection to a receiver failed.
 
     Attributes:
-        failure: Why.
+        failure: Code of the failure.
     """
 
     def __init__(self, failure: Failure) -> None:
@@ -86,17 +86,17 @@ class Sender:
     """Client of all receivers. Use it as an asynchronous context manager.
 
     Args:
-        policy: What may be connected to.
+        policy: Policy of allowed addresses.
         timeout_s: Longest time for a delivery, in seconds.
-        context: How receivers are verified; None for the usual authorities.
+        context: TLS verification of receivers; None for the default authorities.
     """
 
     def __init__(
         self, policy: AddressPolicy, timeout_s: float, context: ssl.SSLContext | None = None
     ) -> None:
         self._timeout_s = timeout_s
-        # A look-up blocks its thread for as long as the resolver likes. With a thread for every
-        # webhook, a name that is never answered delays no other.
+        # A look-up may block its thread indefinitely. With a thread for every webhook, an
+        # unanswered name does not delay others.
         self._resolvers = ThreadPoolExecutor(MAX_WEBHOOKS, "resolve")
         self._network = _GuardedNetwork(policy, self._resolvers)
         self._pool = httpcore.AsyncConnectionPool(
@@ -158,7 +158,7 @@ class Sender:
             failure = failure_of(got.status)
             on_status(Outcome(got.status, failure, _retry_after_s(got.status, got.headers)))
             size = 0
-            # The rest is read so that the connection can be used again, if there is not too much.
+            # The rest is read, up to a limit, so that the connection can be reused.
             async for chunk in got.aiter_stream():
                 size += len(chunk)
                 if size > MAX_ANSWER_BYTES:
@@ -166,7 +166,7 @@ class Sender:
 
 
 def failure_of(status: int) -> Failure | None:
-    """Return what an HTTP status says of a delivery; None that it was taken."""
+    """Return the failure of an HTTP status; None for a success."""
     match status:
         case HTTPStatus.GONE:
             return Failure.GONE
@@ -181,7 +181,7 @@ def failure_of(status: int) -> Failure | None:
 
 
 def _retry_after_s(status: int, headers: Iterable[tuple[bytes, bytes]]) -> float:
-    """Return the seconds of `Retry-After`; a date, as few senders give, is not read."""
+    """Return the seconds of `Retry-After`; the rare form with a date is ignored."""
     if status not in _THROTTLED:
         return 0.0
     for name, value in headers:
@@ -191,10 +191,10 @@ def _retry_after_s(status: int, headers: Iterable[tuple[bytes, bytes]]) -> float
 
 
 class _GuardedNetwork(httpcore.AsyncNetworkBackend):
-    """Network that connects to allowed addresses alone.
+    """Network backend that connects to allowed addresses only.
 
     Args:
-        policy: What is allowed.
+        policy: Policy of allowed addresses.
         resolvers: Threads in which names are resolved.
     """
 
@@ -220,7 +220,7 @@ class _GuardedNetwork(httpcore.AsyncNetworkBackend):
         addresses = list(dict.fromkeys(str(each[4][0]) for each in await self._found(host, port)))
         if not addresses:
             raise _NetworkError(Failure.NAME_NOT_RESOLVED)
-        # One refused address refuses the name: which of them is taken is not up to the resolver.
+        # One refused address refuses the name, so that the choice of the resolver does not matter.
         if not all(map(self._policy.allows, addresses)):
             raise _NetworkError(Failure.ADDRESS_NOT_ALLOWED)
         failed: Exception = httpcore.ConnectError(host)
@@ -234,7 +234,7 @@ class _GuardedNetwork(httpcore.AsyncNetworkBackend):
         raise failed
 
     async def connect_unix_socket(self, *_: Any, **__: Any) -> httpcore.AsyncNetworkStream:
-        """Refuse: no receiver is a file.
+        """Refuse: receivers are not files.
 
         Raises:
             _NetworkError: always.
@@ -246,7 +246,7 @@ class _GuardedNetwork(httpcore.AsyncNetworkBackend):
         await asyncio.sleep(seconds)
 
     async def _found(self, host: str, port: int) -> list[Any]:
-        """Return what the resolver says of a name, which is asked once at a time for each."""
+        """Return the resolved addresses of a name, with one concurrent look-up for each."""
         asked = self._asked.get((host, port))
         if asked is None:
             asked = asyncio.get_running_loop().run_in_executor(

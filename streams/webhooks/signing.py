@@ -26,7 +26,7 @@ def new_secret() -> str:
 
 
 def secret_bytes(secret: str) -> bytes:
-    """Return the key that a secret stands for.
+    """Return the key bytes of a secret.
 
     Raises:
         ValueError: it is not `whsec_` and 24 to 64 bytes in base64; the message does not show it.
@@ -46,7 +46,7 @@ def signature(secrets: Iterable[str], message_id: str, timestamp_s: int, body: b
     """Return the header `webhook-signature`: one signature for each secret, separated by spaces.
 
     Args:
-        secrets: Secrets as `secret_bytes` takes them.
+        secrets: Secrets in the form of `secret_bytes`.
         message_id: The header `webhook-id`.
         timestamp_s: The header `webhook-timestamp`, in seconds since the epoch.
         body: The body, byte for byte.

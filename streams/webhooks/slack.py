@@ -1,4 +1,4 @@
-"""Bodies that Slack's incoming webhooks take, and what is compatible: one plain sentence each.
+"""Bodies for Slack's incoming webhooks and compatible receivers: one plain sentence each.
 
 Source: https://docs.slack.dev/messaging/formatting-message-text (escaping of &, < and >)
 """

@@ -1,4 +1,4 @@
-"""The webhooks of an installation, as the records of the topic `webhooks` have left them."""
+"""The webhooks of an installation, from the records of the topic `webhooks`."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Webhook:
-    """A webhook as the log has it.
+    """A logged webhook.
 
     Attributes:
         webhook_id: Its id.
-        definition: What is no secret.
+        definition: The part that is not secret.
         sealed: Address and secrets, encrypted.
     """
 
@@ -51,7 +51,7 @@ def encoded_progress(webhook_id: str, progress: Progress) -> tuple[bytes, bytes]
 class WebhookTable:
     """The newest record of every webhook, and of its progress.
 
-    A record that cannot be read is logged, and the one before it holds.
+    An unreadable record is reported in the log, and the one before it stays in force.
 
     Attributes:
         webhooks: The webhooks by id.
@@ -62,13 +62,12 @@ class WebhookTable:
         self._progress: dict[str, Progress] = {}
 
     def take(self, key: bytes | None, value: bytes | None, timestamp_ms: int) -> str | None:
-        """Take a record; return the id of the webhook that it has made, changed or deleted.
+        """Apply a record; return the id of the webhook that it creates, changes or deletes.
 
         Args:
             key: Its key.
             value: Its value; None deletes.
-            timestamp_ms: Its time by Kafka: a webhook that does not say since when events are sent
-                gets them from there on.
+            timestamp_ms: Its Kafka timestamp: the start of events for a webhook without `since`.
         """
         name, mark, _ = (key or b"").decode("utf-8", "replace").partition(PROGRESS)
         if not is_webhook_id(name):
@@ -84,7 +83,7 @@ class WebhookTable:
         return name
 
     def copy(self) -> WebhookTable:
-        """Return a copy that further records do not change."""
+        """Return a copy that later records do not change."""
         found = WebhookTable()
         found.webhooks, found._progress = dict(self.webhooks), dict(self._progress)
         return found
@@ -94,7 +93,7 @@ class WebhookTable:
         return self._progress.get(webhook_id) or Progress()
 
     def drop_orphans(self) -> list[str]:
-        """Forget the progress of webhooks that were deleted, and return their ids."""
+        """Drop the progress of deleted webhooks, and return their ids."""
         found = [each for each in self._progress if each not in self.webhooks]
         for each in found:
             del self._progress[each]
