@@ -2,7 +2,7 @@
 
 A tally gives a `Sample` for each variant. `nonstationary` combines the samples of periods,
 `families` has a class per metric kind that builds its `Posteriors`, and `bayes` and `sequential`
-read those.
+use those.
 
 Every result is a deterministic function of its arguments: no sampling, no clock, and no BLAS (sums
 run in NumPy's own loops), so one machine gives the same bits every time. Between machines the last

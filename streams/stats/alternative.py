@@ -14,7 +14,7 @@ class Alternative(StrEnum):
     """Alternative that the comparisons of the primary metric are tested for."""
 
     TWO_SIDED = "two_sided"
-    """Any variant, the control too, is better than all others."""
+    """Any variant, including the control, is better than all others."""
 
     BETTER = "better"
     """A variant is better than the control and all others; in the direction of the metric."""

@@ -1,7 +1,7 @@
-"""Array types shared by the statistics, and what is asked of arrays of a few numbers.
+"""Array types shared by the statistics, and fast predicates of small arrays.
 
-`array.all()` goes through Python code of NumPy, which for the ten numbers of an experiment costs
-three times what it takes to count them.
+`array.all()` runs Python code of NumPy, which for ten numbers takes three times as long as counting
+them.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ FloatArray = NDArray[np.float64]
 
 
 def all_of(array: NDArray[Any]) -> bool:
-    """Return whether all entries are true, or not 0."""
+    """Return whether all entries are nonzero."""
     return int(np.count_nonzero(array)) == array.size
 
 
 def any_of(array: NDArray[Any]) -> bool:
-    """Return whether any entry is true, or not 0."""
+    """Return whether any entry is nonzero."""
     return int(np.count_nonzero(array)) > 0

@@ -1,17 +1,17 @@
-"""Samples of variants whose units came at different times: weights that moved, made comparable.
+"""Comparable samples of variants under moving weights, whose units came at different times.
 
-Under weights that follow the data, each variant has units of other times than the others, and plain
-means compare week-ends with weekdays, or one group of users with another. Weighted sums over the
-units of two variants (`streams.stats.sequential.contrasts`) compare them at the same times. Here
-such comparisons become one sample per variant again: of so many units with such a mean as the
-comparisons are worth. Posteriors, lifts and policies take them for any other samples.
+Under adaptive weights, each variant has units of different times, and plain means compare weekends
+with weekdays, or one group of users with another. Weighted sums over the units of two variants
+(`streams.stats.sequential.contrasts`) compare them at the same times. Here such comparisons are
+converted to one sample per variant, with the mean and the effective number of units of the
+comparisons. Posteriors, lifts and policies use them like any other samples.
 
-Three weights of a unit serve different ends:
+Three weights of a unit serve different purposes:
 
 - *overlap* weights, h = p(a) p(b) / (p(a) + p(b)) over the propensity, give every time the weight
-  of its information. They are the most precise, and what a policy earns most with. But how much
-  information there is depends on the results: where a variant seems bad, little more comes in. So
-  their standardised differences are too often extreme, as at a stopping time.
+  of its information. They are the most precise, and give a policy the least regret. But the amount
+  of information depends on the results: a variant that seems bad gets little more. So their
+  standardised differences are extreme too often, as at a stopping time.
 - weights h = 1, 1 / propensity, do the opposite: times with a small share count a hundredfold.
 - weights for which every time adds the same variance make the standardised difference Normal,
   whatever the weights of the traffic follow: h in proportion to the root of the overlap. They are
@@ -36,9 +36,9 @@ _NOTHING = Sample(0.0, 0.0, 0.0, 0.0, 0.0)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Comparisons:
-    """Weighted means of every variant as it is compared with every other one.
+    """Weighted means of every variant in the comparison with every other one.
 
-    Every shape is (n_variants, n_variants): of the units of a as they count beside b, at [a, b].
+    Every shape is (n_variants, n_variants): over the units of a, weighted for b, at [a, b].
 
     Attributes:
         weight: Sum of the weights, >= 0; 0 where nothing is comparable.
@@ -61,8 +61,8 @@ class Comparisons:
 
         Args:
             sums: Sums over the units; shape (n_variants, n_variants).
-            means: What the values are deviations from, where they sum to 0.
-            scale: What the values are multiples of, > 0.
+            means: Means that the values are deviations from, if they sum to 0.
+            scale: Scale of the values, > 0.
 
         Source: Kish (1965), Survey Sampling, section 11.7, for the effective number of units; the
             error is that of a ratio of sums, by linearisation.
@@ -71,7 +71,7 @@ class Comparisons:
         weight = np.where(some, sums.weight, 1.0)
         own = sums.total / weight
         spread = sums.total_squared + own * (own * sums.weight_squared - 2.0 * sums.cross)
-        # Rare large values that a variant has not shown lately must not pass for certainty.
+        # A lack of rare large values in a variant must not be treated as certainty.
         spread = np.maximum(spread, sums.variance * sums.weight_squared)
         return cls(
             weight=np.where(some, sums.weight, 0.0),
@@ -83,8 +83,8 @@ class Comparisons:
     def blended(self, inverse: Comparisons, constant: float) -> Comparisons:
         """Return the means under the weights w + constant / p, w being the weights of these.
 
-        Their errors are not more than the sum of both, whatever the two have to do with each other.
-        Where these have no weight the others count alone.
+        Their errors are at most the sum of both, for any dependence between the two. Where these
+        have no weight, only the others count.
 
         Args:
             inverse: The means under the weights 1 / p.
@@ -104,12 +104,12 @@ class Comparisons:
         )
 
     def samples(self, plain: tuple[Sample, ...], *, is_binary: bool) -> tuple[Sample, ...]:
-        """Return one sample per variant, of means that are of all units of the experiment.
+        """Return one sample per variant, with means over all units of the experiment.
 
-        Such are those under the weights 1 / p: beside every other variant a variant has the same.
+        Means under the weights 1 / p are of this kind: they are the same in every comparison.
 
         Args:
-            plain: Sums over the units of every variant, all of which count alike.
+            plain: Unweighted sums over the units of every variant.
             is_binary: Whether values are 0 or 1.
         """
         indices = np.arange(len(plain))
@@ -122,13 +122,13 @@ class Comparisons:
         """Return one sample per variant.
 
         The *reference* is the variant with most units. Its mean is that of all its units; every
-        other variant has the mean that it would have had at the times of the reference: moved by
-        how the two compare, by odds (`is_binary`), by their ratio (`is_not_negative`) or by their
-        difference. A comparison adds the errors of both sides; as much of them as the reference
-        has in each of its comparisons is its own, and the rest belongs to the other variant.
+        other variant has the estimated mean at the times of the reference: shifted by the
+        comparison of the two, by odds (`is_binary`), by their ratio (`is_not_negative`) or by their
+        difference. A comparison adds the errors of both sides; the part common to all comparisons
+        of the reference is attributed to it, and the rest to the other variant.
 
         Args:
-            plain: Sums over the units of every variant, all of which count alike.
+            plain: Unweighted sums over the units of every variant.
             is_binary: Whether values are 0 or 1.
             is_not_negative: Whether values are >= 0.
         """
@@ -176,16 +176,17 @@ class Comparisons:
         counts: FloatArray,
         is_binary: bool,  # noqa: FBT001 - of a private method
     ) -> _Estimates:
-        """Return the estimates of some variants, each beside another one."""
+        """Return the estimates of some variants, each compared with another one."""
         mean, error = self.mean[own, beside], self.error[own, beside]
         unit_error = self.unit_error[own, beside]
         some = np.isfinite(unit_error)
         square = np.where(some, unit_error * unit_error, 1.0)
-        # No weights are worth more than all units with equal ones.
+        # No weighting has more effective units than all units with equal weights.
         units = np.where(some, np.minimum(1.0 / square, counts[own]), 0.0)
         if not is_binary:
             return _Estimates(mean, error * error / square, units)
-        # Of 0 and 1 the mean gives the variance; where values go with weights, fewer units do.
+        # For values of 0 and 1 the mean determines the variance; if values correlate with weights,
+        # the effective number is smaller.
         mean = np.clip(mean, 0.0, 1.0)
         variance = mean * (1.0 - mean)
         is_spread = some & (error > 0.0) & (variance > 0.0)
@@ -195,7 +196,7 @@ class Comparisons:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Estimates:
-    """Weighted means, variances of the values, and the units that they are worth; (n_variants,)."""
+    """Weighted means, variances of the values, and effective units; (n_variants,)."""
 
     mean: FloatArray
     variance: FloatArray
@@ -206,11 +207,10 @@ def blend_constant(smallest_share: float, n_variants: int) -> float:
     """Return the constant of `Comparisons.blended` for which no time dominates.
 
     The root of the overlap at even weights, 1 / (2 n), and at the smallest share f is in the same
-    proportion as overlap + c there with c = sqrt(f / (2 n)). Twice as much errs to the side of
-    caution, as does the upper bound of the errors: in worlds with week-ends, days and nights, a
-    trend or a spike and equal arms, P(best) exceeded 95 % in 4 to 8 % of 1,000 experiments, with c
-    itself in 7 to 9 %, and with overlap weights alone in 17 to 20 %; 10 % is what fixed weights
-    give.
+    proportion as overlap + c there with c = sqrt(f / (2 n)). Twice as much is conservative, as is
+    the upper bound of the errors: in simulations with weekends, days and nights, a trend or a spike
+    and equal arms, P(best) exceeded 95 % in 4 to 8 % of 1,000 experiments, with c itself in 7 to 9
+    %, and with overlap weights alone in 17 to 20 %; 10 % is what fixed weights give.
 
     Source: Hadad, Hirshberg, Zhan, Wager and Athey (2021), "Confidence intervals for policy
         evaluation in adaptive experiments", section 2, for weights that stabilise the variance.
@@ -227,7 +227,7 @@ def _units(plain: tuple[Sample, ...]) -> FloatArray:
 
 
 def _samples(plain: tuple[Sample, ...], found: _Estimates) -> tuple[Sample, ...]:
-    """Return samples with as large a share of values as the plain ones."""
+    """Return samples with the same share of units with a value as the plain ones."""
     columns = found.mean.tolist(), found.variance.tolist(), found.units.tolist()
     return tuple(
         _sample(own, mean, variance, units) if units else _NOTHING
@@ -247,7 +247,7 @@ def _sample(plain: Sample, mean: float, variance: float, units: float) -> Sample
 
 
 def _moved_odds(own: FloatArray, reference: FloatArray, level: float) -> FloatArray:
-    """Return the shares at `level` whose odds compare with it as those of `own` and `reference`.
+    """Return shares whose odds relative to `level` are those of `own` relative to `reference`.
 
     >>> _moved_odds(np.array([0.2]), np.array([0.1]), 0.2).round(4)
     array([0.36])

@@ -13,7 +13,7 @@ from streams.stats.posteriors.base import Posteriors
 _N_NODES = 12
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(_N_NODES)
 _MAX_HALVINGS = 60
-_FIRST_EDGES = np.linspace(0.0, 1.0, 5)  # of panels; most arms need more of them
+_FIRST_EDGES = np.linspace(0.0, 1.0, 5)  # of panels; most arms need more
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -21,7 +21,7 @@ class BestArm:
     """P(best) and expected loss of each arm.
 
     Attributes:
-        probability: Probability of each arm to have the largest mean; shape (n_arms,), sums to 1.
+        probability: Probability that each arm has the largest mean; shape (n_arms,), sums to 1.
         expected_loss: E[max of all means - mean of the arm]; shape (n_arms,), >= 0.
     """
 
@@ -30,14 +30,14 @@ class BestArm:
 
 
 def best(posteriors: Posteriors) -> BestArm:
-    """Return the probability to be best and the expected loss of every arm.
+    """Return P(best) and the expected loss of every arm.
 
     P(arm k is best) is the integral of f_k times the product of F_j over the other arms. All arms
     share one grid: Gauss-Legendre panels from the largest lower end of the supports (below it some
-    arm is surely above, so nothing is best) to the largest upper end. The panels are as narrow as
-    the narrowest arm in them asks, so scales a million times apart cost a few panels more. F is the
-    integral of f on the same panels, so the work is one `exp` and one `log` per arm and node.
-    The error is below 1e-6, and in all tested cases below 1e-9.
+    arm is certainly larger) to the largest upper end. The panels are as narrow as the narrowest arm
+    in them requires, so scales a million times apart cost a few more panels. F is the integral of f
+    on the same panels, so the work is one `exp` and one `log` per arm and node. The error is below
+    1e-6, and in all tested cases below 1e-9.
 
     Source: Scott (2010), "A modern Bayesian look at the multi-armed bandit", eq. 7.
 
@@ -69,7 +69,7 @@ def best(posteriors: Posteriors) -> BestArm:
     probability[alive] = wins.sum(axis=(1, 2))
     total = probability.sum()
     means = posteriors.means
-    largest = means.max()  # the integrand is centred there, so that a small loss keeps its digits
+    largest = means.max()  # centres the integrand, so that a small loss is precise
     gain = (wins.sum(axis=0) * (posteriors.values(nodes) - largest)).sum() / total
     return BestArm(probability / total, np.maximum(gain + (largest - means), 0.0))
 
@@ -96,7 +96,7 @@ _REST = _rest_weights()
 def _panels(
     posteriors: Posteriors, upper: FloatArray, start: float, stop: float
 ) -> tuple[FloatArray, FloatArray]:
-    """Return quarters of `start` to `stop`, halved until every arm alive in them is smooth."""
+    """Return quarters of `start` to `stop`, halved until every arm with mass in them is smooth."""
     edges = start + (stop - start) * _FIRST_EDGES
     left, right = edges[:-1], edges[1:].copy()
     for _ in range(_MAX_HALVINGS):

@@ -10,8 +10,8 @@ from streams.stats.posteriors.base import Posteriors
 def equal_tailed(posteriors: Posteriors, level: float = 0.95) -> tuple[FloatArray, FloatArray]:
     """Return the equal-tailed credible intervals of the means.
 
-    They say what to believe after this much data. They do not hold "at any time": a rule that stops
-    when one of them first excludes something errs more often than its level says.
+    They describe the posterior at a fixed look and are not anytime-valid: a rule that stops when
+    one of them first excludes a value errs more often than its level.
 
     Args:
         posteriors: Posteriors of the means.

@@ -18,15 +18,15 @@ from streams.stats.numerics.root_finding import solve_increasing
 from streams.stats.numerics.tabulated import TabulatedPosteriors
 
 _N_NODES = (40, 64, 128, 256)
-# In units of s, for all rules but the longest; 6.5 suffices for all but a few small counts.
+# In units of s, for all rules but the longest; 6.5 suffices except for a few small counts.
 _LONGEST_SPANS = (6.5, 11.0, 20.0)
 _QUARTILES_PER_DEVIATION = 1.349
 _NARROWEST = 1e-9  # deviation of a guess, > 0
-_LARGEST_LOG = 700.0  # of a ratio, which then is a machine number
-_BELOW_ZERO = 0.1  # share of a tail that the mass of the control at and below 0 may have
+_LARGEST_LOG = 700.0  # of a ratio, which then does not overflow
+_BELOW_ZERO = 0.1  # largest P(control <= 0), as a share of a tail
 
 
-@cache  # when first used: the longest takes a tenth of a second, which every start would pay
+@cache  # computed on first use: the longest takes a tenth of a second
 def _rule(n_nodes: int) -> tuple[FloatArray, FloatArray]:
     """Return nodes and weights of a Gauss-Legendre rule on [-1, 1]."""
     nodes, weights = np.polynomial.legendre.leggauss(n_nodes)
@@ -43,12 +43,12 @@ class Lift:
         probability_better: Probability that the arm's mean is better than the control's.
         expected_loss: Mean loss of shipping the arm in place of the control, in units
             of the mean: E (control - arm)+, or E (arm - control)+ where less is better. >= 0.
-        difference: Posterior mean of arm - control, whatever the direction.
+        difference: Posterior mean of arm - control, regardless of the direction.
         difference_lower, difference_upper: Ends of its equal-tailed credible interval.
         relative: The difference over the control's posterior mean.
         relative_lower, relative_upper: Ends of the equal-tailed credible interval of
             arm / control - 1. The three are NaN while P(control <= 0) is more than a tenth of a
-            tail: then nothing can be said in per cent of the control.
+            tail: then a relative lift is undefined.
     """
 
     probability_better: FloatArray
@@ -68,18 +68,19 @@ def lifts_vs_control(
     directions: Sequence[Direction],
     level: float = 0.95,
 ) -> list[Lift]:
-    """Return how every arm compares with the control, by each of several metrics.
+    """Return the comparison of every arm with the control, for each of several metrics.
 
     All of it are values of P(arm <= scale * control + shift): one integral over the narrower of the
     two posteriors of its density times the tabulated distribution function of the other. The error
     of every probability, and so of the level at the ends of every interval, is below 3e-6 (Beta,
     Gamma and t posteriors with parameters >= 1/2 and degrees of freedom >= 3); in 2,500 random
-    pairs of these the largest was 1.4e-6. An interval for one look: see `equal_tailed`.
+    pairs of these the largest was 1.4e-6. The intervals are valid for a fixed look: see
+    `equal_tailed`.
 
     Args:
         table: Posteriors of the means, a family for each metric.
         control: Index of the control in every family.
-        directions: Which way each metric should go.
+        directions: Direction of improvement of each metric.
         level: Probability inside the intervals, in (0, 1).
 
     Raises:
@@ -129,9 +130,9 @@ class _Rows:
     Attributes:
         arms: Indices of the arms, in order of their families.
         controls: Indices of their controls.
-        is_ratio: Whether the line is a multiple of the control, or the control and something.
-        is_log: Whether the multiple is given by its logarithm, which is more nearly normal than a
-            ratio. A mean below 0 has none.
+        is_ratio: Whether the line is a multiple of the control, or the control plus an offset.
+        is_log: Whether the multiple is given by its logarithm, which is closer to normal than a
+            ratio. It requires means above 0.
     """
 
     arms: NDArray[np.intp]
@@ -145,7 +146,7 @@ class _Rows:
 
 
 class _Pairs:
-    """The controls of all metrics, beside each other arm of theirs."""
+    """Pairs of the control and each other arm, for all metrics."""
 
     def __init__(self, table: TabulatedPosteriors, control: int) -> None:
         self._table = table
@@ -177,7 +178,7 @@ class _Pairs:
 
         Args:
             tail: Probability beyond either end.
-            has_ratio: Of which metrics the ratio means anything; otherwise its quantiles are NaN.
+            has_ratio: Metrics with a defined ratio; for others its quantiles are NaN.
         """
         n_others = len(self.others)
         family = np.concatenate((self._table.family[self.others],) * 4)
@@ -204,10 +205,10 @@ class _Pairs:
         return ends
 
     def _guesses(self, tail: float) -> tuple[FloatArray, FloatArray]:
-        """Return medians, and towards each end deviations, of what `ends` asks; (4, n_others) each.
+        """Return medians, and deviations towards each end, of `ends`; (4, n_others) each.
 
-        The distance of an end from the median is the root of the sum of those of the arms squared,
-        each towards the end that moves the difference there. For normal arms it is exact.
+        The distance of an end from the median is the root of the sum of the squared distances of
+        the arms, each towards the end that moves the difference there. For normal arms it is exact.
 
         Source: Donner and Zou (2012), "Closed-form confidence intervals for functions of the normal
             mean and standard deviation", equations 3 and 4.
@@ -247,7 +248,7 @@ class _Pairs:
         largest = np.minimum(np.maximum(scale, -_LARGEST_LOG), _LARGEST_LOG)
         np.exp(largest, out=scale, where=rows.is_log)
         shift = np.where(rows.is_ratio, 0.0, parameter)
-        # A factor moves the logarithms of means and leaves their spreads as they are.
+        # A factor shifts the logarithms of means and does not change their spreads.
         by_control = np.where(
             rows.is_log,
             table.log_spread[rows.controls] <= table.log_spread[rows.arms],
@@ -293,7 +294,7 @@ class _Pairs:
         return probability
 
     def _between(self, lines: _Lines, low: FloatArray, high: FloatArray) -> FloatArray:
-        """Return the same where the line leaves the domain of the outer arm at `low` or `high`.
+        """Return the probability if the line leaves the domain of the outer arm at `low` or `high`.
 
         The integral ends there; behind it the distribution function is 0 or 1.
         """

@@ -16,11 +16,11 @@ from streams.stats.numerics.tabulated import TabulatedPosteriors
 
 _N_NODES = 8
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(_N_NODES)
-_PANELS = np.linspace(0.0, 1.0, 13)  # of the grid of each arm, whose middle is steep
-_NARROWEST_OTHER = 1.85  # in steps of the arm, so that its points stand close enough
+_PANELS = np.linspace(0.0, 1.0, 13)  # of the grid of each arm, which is steep in the middle
+_NARROWEST_OTHER = 1.85  # in steps of the arm, so that its points are close enough
 _QUARTILES_PER_DEVIATION = 1.349
 _SMALLEST = 1e-12
-_BELOW_ZERO = 0.1  # share of the tail that the mass of the arm beyond 0 may have
+_BELOW_ZERO = 0.1  # largest mass of the arm beyond 0, as a share of the tail
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +28,9 @@ class ValueRemaining:
     """Quantile of the loss of stopping with an arm.
 
     Attributes:
-        absolute: Of (largest mean - mean of the arm), in units of the mean, >= 0.
-        relative: Of the same over the arm's mean, >= 0; NaN while that may have either sign.
+        absolute: Quantile of (largest mean - mean of the arm), in units of the mean, >= 0.
+        relative: Quantile of the same over the arm's mean, >= 0; NaN while the sign of the mean is
+            uncertain.
     """
 
     absolute: float
@@ -50,14 +51,14 @@ def value_remaining(
     rule and bounds no error rate.
 
     The distribution function of the largest of the others is the product of their tabulated ones;
-    it is summed over the points of the arm, or, where another one is much narrower or has a corner,
+    it is summed over the points of the arm or, if another one is much narrower or has a corner,
     integrated between all points at which one of them bends. The error of the probability is below
     1e-5.
 
     Args:
         table: Posteriors of the means of one metric.
         arm: Index of the arm to stop with, usually the one with the largest P(best).
-        direction: Which way the metric should go.
+        direction: Direction of improvement of the metric.
         probability: Probability that no more than this is lost, in (0, 1).
 
     Raises:
@@ -82,7 +83,7 @@ def relative_value_remaining(
     direction: Direction = Direction.INCREASE,
     probability: float = 0.95,
 ) -> float:
-    """Return the same over the arm's mean, which takes half the time; NaN as there.
+    """Return only the relative quantile, which takes half the time; NaN as in `value_remaining`.
 
     Raises:
         InvalidParameterError: an argument is outside its domain.
@@ -133,10 +134,10 @@ def _remaining(
 
 
 class _LargestOther:
-    """The largest mean of all arms but one, beside that one; where less is better, of minus them.
+    """The largest mean of all arms but one, compared with that one; negated if less is better.
 
-    There is one table for both directions: minus the others are below a line of minus the arm where
-    they themselves are above the line that is turned over.
+    One table serves both directions: the negated others are below a line of the negated arm where
+    the others are above the mirrored line.
     """
 
     def __init__(self, table: TabulatedPosteriors, arm: int, direction: Direction) -> None:
@@ -146,7 +147,7 @@ class _LargestOther:
         self._others = np.flatnonzero(np.arange(len(table.means)) != arm)
         narrowest = table.spread[self._others].min()
         corners = table.lowest[self._others], table.highest[self._others]
-        # Products of what is smooth from point to point of the arm are so, too.
+        # Products of smooth functions of the points of the arm are also smooth.
         self._is_smooth = bool(
             narrowest >= _NARROWEST_OTHER * table.step[arm] * table.spread[arm]
             and all_of(np.isinf(corners))
@@ -154,7 +155,7 @@ class _LargestOther:
         self._panels = None if self._is_smooth else _Panels(table, arm, self._others)
 
     def guess(self, sure: float) -> tuple[float, float]:
-        """Return about the middle and the deviation of (largest other - arm).
+        """Return the approximate median and deviation of (largest other - arm).
 
         Args:
             sure: Probability that it is below 0.

@@ -1,1 +1,1 @@
-"""One class per metric kind: the values it allows, its priors, its posterior and its wording."""
+"""One class per metric kind: allowed values, priors, posterior and wording."""

@@ -44,7 +44,7 @@ WEAK_PRIORS = Priors()
 
 @dataclass(frozen=True, slots=True)
 class VariantMetric:
-    """The tally of a metric of one variant beside the units the variant was assigned.
+    """The tally of a metric of one variant, with the units assigned to the variant.
 
     Attributes:
         units: Units assigned.
@@ -65,13 +65,13 @@ class Family(ABC):
 
     Attributes:
         kind: The kind.
-        contradiction: Code of tallies that the kind cannot have; None if it can have any.
+        contradiction: Code for tallies that the kind does not allow; None if it allows any.
         prior_fields: Fields of a declared prior that the kind uses.
         is_whole: Whether values are whole numbers.
         is_not_negative: Whether values are >= 0, so that the floor of a unit is 0 unless declared.
         largest: Largest value of an observation and of a unit, in micro-units, if the kind implies
             one; the smallest is 0 then.
-        cap_refusal: Why the kind has no declared cap; None if it has one.
+        cap_refusal: Why the kind does not allow a cap; None if it does.
         has_bounds: Whether floor and bounds of single values may be declared.
         needs_positive_prior_mean: Whether the mean of a declared prior must be > 0.
         is_exact: Whether values are >= 0 and bounded by 1, so that confidence sequences are exact
@@ -94,7 +94,7 @@ class Family(ABC):
         return True
 
     def is_inferred(self, variants: Sequence[VariantMetric]) -> bool:  # noqa: ARG002
-        """Return whether tallies that this kind, and no narrower one, allows are of this kind."""
+        """Return whether tallies that no narrower kind allows are inferred as this kind."""
         return True
 
     @abstractmethod
@@ -112,15 +112,15 @@ class Family(ABC):
         """
 
     def measure(self, metric: str) -> str:
-        """Return what the mean of a metric is called in a sentence."""
+        """Return the name of the mean of a metric, for sentences."""
         return f"{metric} per unit"
 
 
 def not_below_zero(samples: Sequence[Sample]) -> Sequence[Sample]:
-    """Return samples of which those with a sum below 0 have seen units, and no value.
+    """Return samples without the values of arms with a negative sum; their units remain.
 
-    Sums over comparable units take differences, and those over mature units leave some out: where a
-    refund stands beside an amount, either may be below 0 although the sum of all values is not.
+    Sums over comparable units take differences, and those over mature units omit some: with
+    refunds, either may be negative although the sum of all values is not.
     """
     if all(sample.total >= 0.0 for sample in samples):
         return samples

@@ -35,7 +35,7 @@ class Binary(Family):
     is_exact: ClassVar[bool] = True
 
     def allows(self, metric: MetricTally) -> bool:
-        """Return whether x^2 = x in sum, which holds for 0 and 1 alone."""
+        """Return whether x^2 = x in sum, which holds only for 0 and 1."""
         return metric.total_squared == metric.total * MICRO
 
     def posteriors(self, samples: Sequence[Sample], priors: Priors = WEAK_PRIORS) -> BetaPosterior:

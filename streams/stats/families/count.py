@@ -1,4 +1,4 @@
-"""Values that are whole numbers from 0 up."""
+"""Values that are whole numbers >= 0."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from streams.stats.sample import Sample
 from streams.tallies.cell import MetricTally
 
 _SQUARE = MICRO * MICRO
-_PRIOR_UNITS_OF_DISPERSION = 3.0  # as many as the prior of a variance weighs
+_PRIOR_UNITS_OF_DISPERSION = 3.0  # the weight of the prior of a variance
 
 
 class Count(Family):
-    """Whole numbers from 0 up; their means have Gamma posteriors."""
+    """Whole numbers >= 0; their means have Gamma posteriors."""
 
     kind: ClassVar[MetricKind] = MetricKind.COUNT
     contradiction: ClassVar[ContradictionCode | None] = ContradictionCode.NOT_COUNTS
@@ -53,10 +53,9 @@ class Count(Family):
 def dispersions(samples: Sequence[Sample]) -> FloatArray:
     """Return variance over mean of the counts of every arm, at least 1; shape (n_arms,).
 
-    Each arm's own, drawn towards the 1 of Poisson counts by as much as three units weigh: one unit
-    of another arm must not widen what is known of this one. Counts less spread out than Poisson, as
-    of things that happen to everybody once, are taken for Poisson, which errs to the side of
-    caution.
+    They are estimated per arm and shrunk towards the 1 of Poisson counts with the weight of three
+    units: a unit of another arm must not widen the posterior of this one. Underdispersed counts,
+    such as events that happen once to every user, are treated as Poisson, which is conservative.
     """
     ratios = np.array(
         [

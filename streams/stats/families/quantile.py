@@ -12,9 +12,9 @@ from streams.stats.sample import Sample
 
 
 class Quantile(Family):
-    """A quantile of the values >= 0 of the units that have one; always declared.
+    """A quantile of the values >= 0 of the units with a value; always declared.
 
-    Its posterior needs the units by the size of their value: see `streams.analysis.quantiles`.
+    Its posterior needs a histogram of the values: see `streams.analysis.quantiles`.
     """
 
     kind: ClassVar[MetricKind] = MetricKind.QUANTILE
@@ -22,7 +22,7 @@ class Quantile(Family):
     cap_refusal: ClassVar[str | None] = "a quantile depends on no value far above it"
 
     def is_inferred(self, variants: Sequence[VariantMetric]) -> bool:  # noqa: ARG002
-        """Return False: no tally shows which quantile is asked for."""
+        """Return False: a quantile cannot be inferred from tallies."""
         return False
 
     def posteriors(self, samples: Sequence[Sample], priors: Priors = WEAK_PRIORS) -> Never:  # noqa: ARG002
@@ -30,5 +30,5 @@ class Quantile(Family):
         raise InvalidParameterError("kind", self.kind.value, "of sums")
 
     def measure(self, metric: str) -> str:
-        """Return the name: a quantile is of units, and not per unit."""
+        """Return the name: a quantile is not a mean per unit."""
         return metric

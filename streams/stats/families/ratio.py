@@ -26,7 +26,7 @@ class Ratio(Family):
     has_bounds: ClassVar[bool] = False
 
     def is_inferred(self, variants: Sequence[VariantMetric]) -> bool:  # noqa: ARG002
-        """Return False: no tally shows that it is half of a ratio."""
+        """Return False: a ratio cannot be inferred from tallies."""
         return False
 
     def posteriors(self, samples: Sequence[Sample], priors: Priors = WEAK_PRIORS) -> Never:  # noqa: ARG002

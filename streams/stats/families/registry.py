@@ -43,8 +43,8 @@ class FoundKind:
 def find_kind(declared: MetricKind | None, variants: Sequence[VariantMetric]) -> FoundKind:
     """Return the kind of a metric: as declared, unless the tallies contradict it.
 
-    A contradiction is a finding and no error: the metric is modelled by the inferred kind, and the
-    published statistics say so.
+    A contradiction is a finding, not an error: the metric is modelled by the inferred kind, and the
+    published statistics report it.
 
     Examples:
         >>> from streams.model.quantities import MICRO
@@ -67,8 +67,8 @@ def infer_kind(variants: Sequence[VariantMetric]) -> MetricKind:
 
     Sums can refute a kind and never prove it: three units with 0.5, 0.5 and 1 differ from counts
     by their squares, but rarely other values may have the sums of counts. The consequence of such a
-    mistake is small, as every kind estimates the mean by the mean and its spread from the values.
-    Without observations a metric is binary.
+    mistake is small, since every kind estimates mean and variance from the values. Without
+    observations a metric is binary.
     """
     return next(
         family.kind

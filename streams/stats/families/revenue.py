@@ -23,7 +23,7 @@ _UNITS_TO_JUDGE = 30
 
 
 class Revenue(Family):
-    """Amounts >= 0 that many units do not have; posteriors of share with a value times its mean."""
+    """Amounts >= 0 that many units lack; posterior of the share with a value times its mean."""
 
     kind: ClassVar[MetricKind] = MetricKind.REVENUE
     contradiction: ClassVar[ContradictionCode | None] = ContradictionCode.NEGATIVE_VALUES
@@ -36,9 +36,9 @@ class Revenue(Family):
         return metric.total >= 0
 
     def is_inferred(self, variants: Sequence[VariantMetric]) -> bool:
-        """Return whether some units have no value, or so few are seen that one may yet have none.
+        """Return whether some units have no value, or too few units exist to exclude that.
 
-        The first amounts would else be continuous values, whose mean may be below 0.
+        Otherwise the first amounts would be continuous values, whose mean may be negative.
         """
         with_value = sum(variant.metric.units for variant in variants)
         some_without = any(variant.metric.units < variant.units for variant in variants)

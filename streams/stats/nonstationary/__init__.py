@@ -1,1 +1,1 @@
-"""Rates that change and conversions that are late: decay, delays, stratification. Pure."""
+"""Non-stationarity: decay, delayed conversions and stratification. Pure."""

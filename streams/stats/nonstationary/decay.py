@@ -1,4 +1,4 @@
-"""Half-life: what happened long ago counts less, for rates that drift."""
+"""Decay of old units by a half-life, for drifting rates."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ _MOST_HALVINGS = 60.0
 
 
 def faded(periods: Samples, ages_s: ArrayLike, half_life_s: float) -> Samples:
-    """Return the samples in which every unit counts 2^(-age / half-life).
+    """Return the samples with units weighted by 2^(-age / half-life).
 
-    The posterior of all periods, faded, is that of discounted Thompson sampling: as old units fade,
-    it widens towards the prior again, so a variant that was dropped is tried again. It says where a
-    mean is now, and is for policies; an experiment's effect over its whole time is that of all
-    units alike.
+    The decayed posterior of all periods is that of discounted Thompson sampling: as old units
+    decay, it widens towards the prior, so a dropped variant is explored again. It estimates the
+    current mean, and is for policies; the effect of an experiment over its whole duration uses
+    equal weights.
 
     A mean of such units has a smaller variance than one of as many new units, because many old
-    units were averaged: intervals err to the side of caution, by a factor of at most sqrt(2) in
-    width when units come evenly.
+    units are averaged: intervals are conservative, by a factor of at most sqrt(2) in width at a
+    constant rate of units.
 
     Args:
         periods: The periods.
         ages_s: Seconds since the middle of each period, >= 0; shape (n_periods,).
-        half_life_s: Seconds after which a unit counts half, > 0; infinite for no forgetting.
-            After 60 of them it counts nothing.
+        half_life_s: Seconds after which the weight of a unit has halved, > 0; infinite for no
+            decay. After 60 half-lives the weight is 0.
 
     Raises:
         InvalidParameterError: an age or the half-life is outside its domain.

@@ -1,4 +1,4 @@
-"""Delayed conversions: a unit counts for the share of its conversions that can have arrived."""
+"""Delayed conversions: units weighted by the expected share of arrived conversions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from streams.stats.nonstationary.period_samples import Samples, mean_of
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ArrivalCurve:
-    """Share of the conversions of a unit that has arrived by an age.
+    """Share of the conversions of a unit that have arrived by an age.
 
     Attributes:
         shares: Share that has arrived at the end of each bucket of delay; shape (n_buckets,),
@@ -28,10 +28,10 @@ class ArrivalCurve:
     def estimated(cls, arrived: ArrayLike, ages: ArrayLike, least: float = 0.0) -> ArrivalCurve:
         """Return the curve of the conversions that have arrived.
 
-        Young units show short delays alone, so a plain histogram of delays is biased towards them.
-        Each bucket is therefore compared with the earlier ones of those units alone that are old
-        enough for it. Conversions beyond the oldest units' age are unknown and count as none:
-        the curve is that of conversions within that age, and ends at 1.
+        Young units only show short delays, so a plain histogram of delays is biased towards them.
+        Each bucket is therefore compared with the earlier ones of only those units that are old
+        enough for it. Conversions beyond the age of the oldest units are unknown and treated as
+        absent: the curve is that of conversions within that age, and ends at 1.
 
         Args:
             arrived: Units with a conversion, by period of assignment and bucket of delay; shape
@@ -78,11 +78,11 @@ class ArrivalCurve:
 
 
 def matured(periods: Samples, shares: ArrayLike, starts: Sequence[int] = (0,)) -> Samples:
-    """Return the samples in which a unit counts for the share of its conversions that can be in.
+    """Return the samples with units weighted by the expected share of arrived conversions.
 
-    n units of age t, of whose conversions F(t) have arrived, are worth n F(t) units of full age:
-    conversions over them estimate the rate without bias, and at once, where waiting for the window
-    loses the newest units and not waiting drags every young variant down.
+    n units of age t, of whose conversions F(t) have arrived, are equivalent to n F(t) units of full
+    age: conversions over them estimate the rate without bias and without delay, while waiting for
+    the window loses the newest units, and no correction biases young variants downwards.
 
     Args:
         periods: The periods.
@@ -106,7 +106,7 @@ def matured(periods: Samples, shares: ArrayLike, starts: Sequence[int] = (0,)) -
         raise InvalidParameterError("shares", arrived.tolist(), "in [0, 1]")
     everyone = periods.pooled(starts)
     effective = periods.weighted(arrived).pooled(starts).units
-    # Sooner than the curve expects, conversions can outnumber the effective units.
+    # With early conversions, their number can exceed the effective units.
     units = np.maximum(effective, everyone.units_with_value)
     absent = 1.0 - mean_of(everyone.units_with_value, units)
     value_means = mean_of(everyone.total, everyone.units_with_value)

@@ -20,7 +20,7 @@ _SUMS = ("units", "units_with_value", "total", "squared_deviations", "value_squa
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Samples:
-    """A row of samples a period, one sample a variant; every shape is (n_periods, n_variants).
+    """One row per period, one sample per variant; every shape is (n_periods, n_variants).
 
     Attributes:
         units, units_with_value, total, squared_deviations, value_squared_deviations: As those of
@@ -87,8 +87,8 @@ class Samples:
     def pooled(self, starts: Sequence[int] = (0,)) -> Samples:
         """Return the samples of all units of several periods, a row for each group of periods.
 
-        Squared deviations are put together from those within the samples and those between their
-        means, which are both >= 0, so nothing cancels.
+        Squared deviations are the sum of those within the samples and those between their means,
+        which are both >= 0, so nothing cancels.
 
         Args:
             starts: First period of each group, ascending from 0. A group ends where the next one

@@ -21,7 +21,7 @@ from streams.tallies.cell import VariantTally
 from streams.tallies.periods import FINEST_DELAY_SHIFT, Period, PeriodTally
 
 MIN_UNITS_OF_STRATUM = 30
-"""Units of every variant in a stratum, at least: shorter periods are put together to one."""
+"""Minimum units of every variant in a stratum: shorter periods are merged."""
 
 MIN_ARRIVALS = 50
 """Observations by the end of a bucket of delay, of units old enough for it, for it to be used."""
@@ -32,13 +32,14 @@ _POINTS = (np.arange(8) + 0.5) / 8.0  # within a period, for the mean over its u
 
 @dataclass(frozen=True, slots=True)
 class TimeWeights:
-    """Weights of the units of different periods.
+    """Weights of units by period.
 
     Attributes:
-        half_life_s: Seconds after which a unit counts half, > 0; None if none is forgotten. Age is
-            the time from the middle of its period to the end of the newest one, so nothing fades
-            once no unit is assigned any more.
-        is_delayed: Whether a unit counts for the share of its observations that can have arrived.
+        half_life_s: Seconds after which the weight of a unit has halved, > 0; None without decay.
+            Age is the time from the middle of its period to the end of the newest one, so nothing
+            decays after the last assignment.
+        is_delayed: Whether a unit is weighted by the expected share of its observations that have
+            arrived.
         is_stratified: Whether variants are compared within periods, so that a drifting base rate
             under moving weights favours none. As long as some variant has less than
             `MIN_UNITS_OF_STRATUM` units there is one stratum, of all periods.
@@ -52,13 +53,13 @@ class TimeWeights:
 def read_periods(
     variants: Sequence[VariantTally], weights: TimeWeights, now_ms: int
 ) -> tuple[Sample, ...]:
-    """Return the samples that posteriors of the means should be of.
+    """Return the samples for posteriors of the means.
 
     Args:
         variants: Tallies that were kept by period.
         weights: Weights of the periods.
-        now_ms: Time of the newest event. Events until then that were not counted
-            are taken for events that never came.
+        now_ms: Time of the newest event. Earlier events that were not counted are treated as
+            absent.
     """
     periods = sorted(
         {period for variant in variants for period in variant.periods},
@@ -97,10 +98,10 @@ def _ages_s(periods: Sequence[Period]) -> list[float]:
 def _arrived(
     periods: Sequence[Period], rows: Sequence[Sequence[PeriodTally]], now_ms: int
 ) -> FloatArray:
-    """Return which share of the observations of every period can have arrived.
+    """Return the expected share of arrived observations of every period.
 
-    The curve is that of all variants together. Within a period its units are taken to be spread
-    evenly, up to now.
+    The curve is pooled over all variants. Within a period, units are assumed to be spread evenly,
+    up to now.
     """
     width = max((len(each.arrivals) for row in rows for each in row), default=0)
     if not width:

@@ -1,9 +1,8 @@
 """Stratification by period, against Simpson's paradox when base rate and allocation both change.
 
-Under a bandit that moves the weights, each variant has units of other periods. If the base rate
-drifts as well, pooled means compare weekdays with weekends. Within one period
-the variants are comparable, so they are compared within periods, and the periods put together with
-the same weights for all variants.
+Under adaptive weights, each variant has units of different periods. If the base rate also drifts,
+pooled means compare weekdays with weekends. Within one period the variants are comparable, so they
+are compared within periods, and the periods are combined with the same weights for all variants.
 """
 
 from __future__ import annotations
@@ -15,22 +14,22 @@ from streams.stats.sample import Sample
 
 
 def stratified(periods: Samples) -> tuple[Sample, ...]:
-    """Return samples whose means are those of a period, averaged over the periods.
+    """Return samples whose means are weighted averages of the means by period.
 
-    Every period counts by its share v of all units, whatever a variant had of them; one in which
-    some variant has no units is left out. The mean of a variant with n_t units in period t then has
-    the variance of the mean of 1 / sum(v_t^2 / n_t) units, which the sample says it has: as many as
-    there are if the weights never moved, and fewer the more they did. The variance between
-    periods stays in the squared deviations, so intervals err to the side of caution.
+    Every period is weighted by its share v of all units, for every variant; periods in which some
+    variant has no units are left out. The mean of a variant with n_t units in period t then has the
+    variance of a mean of 1 / sum(v_t^2 / n_t) units, the effective number in the sample: all units
+    if the weights never moved, and fewer the more they did. The variance between periods stays in
+    the squared deviations, so intervals are conservative.
 
-    A variant that has the largest mean in every period has the largest mean: no weights can turn
-    that round. The number is the same for every order of periods and variants.
+    A variant with the largest mean in every period has the largest mean, for any weights. The
+    result does not depend on the order of periods and variants.
 
     Args:
         periods: The samples of all variants, by period of assignment.
 
     Returns:
-        One sample a variant, of as many units as its estimate is worth.
+        One sample per variant, with its effective number of units.
 
     Source: Cochran, Sampling Techniques, 3rd ed., section 5A.9 (post-stratification).
 

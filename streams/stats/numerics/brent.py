@@ -13,7 +13,7 @@ def brent_root(
     high: float,
     tolerance: float = DEFAULT_TOLERANCE,
 ) -> float:
-    """Return where a function that changes its sign between `low` and `high` is 0.
+    """Return the root of a function that changes its sign between `low` and `high`.
 
     Args:
         function: Continuous.

@@ -1,4 +1,4 @@
-"""Quantiles of what has a distribution function and no formula."""
+"""Quantiles of distribution functions without a closed form."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _TOLERANCE = 1e-6
 _LEAST, _MOST = special.ndtr([-7.0, 7.0]).tolist()  # probabilities beyond them give no slope
 _PEAK = 0.39894228  # density of z at 0
 _LARGEST_BEND = 5.0  # of z over its slope, in 1 / z: 4.3 below 2.5 % of a square root, 0 of a bell
-_GROWTH = 4.0  # how much further a step may go than the one before
+_GROWTH = 4.0  # largest growth of a step over the one before
 
 
 def solve_increasing(
@@ -28,14 +28,14 @@ def solve_increasing(
 ) -> FloatArray:
     """Return where distribution functions have the wanted values, to 1e-6 or a machine number.
 
-    By secants between known bounds, on the scale of z, where the distribution function of a bell is
-    nearly a line: two or three steps do. The last one is not checked where the two before were so
-    near that it cannot miss: a secant errs by half the product of their errors times the bend. A
-    secant that leaves the known bounds is replaced by their middle.
+    The secant method is applied between known bounds, on the scale of z, where the distribution
+    function of a bell is nearly linear: two or three steps suffice. The last step is not checked if
+    the two before were close enough: a secant errs by half the product of their errors times the
+    curvature. A secant outside the known bounds is replaced by bisection.
 
     Args:
-        below: The increasing functions: it is given parameters, shape (m,), and the indices of the
-            functions to be asked, shape (m,).
+        below: The increasing functions: called with parameters, shape (m,), and the indices of the
+            functions to evaluate, shape (m,).
         wanted: Probabilities, in (0, 1); shape (n,).
         guess: Approximate median; shape (n,).
         deviation: Roughly one standard deviation, > 0; shape (n,).
@@ -46,7 +46,7 @@ def solve_increasing(
     search = _Search.begun(wanted, guess, deviation, target, sure)
     solution: FloatArray = search.x.copy()
     for _ in range(_MAX_STEPS):
-        # Sums may round to beyond 1; np.clip costs several times as much.
+        # Sums may round to above 1; np.clip is several times slower.
         found = np.minimum(np.maximum(below(search.x, rows), _LEAST), _MOST)
         after, is_sure = search.step(found)
         is_open = (np.abs(found - search.wanted) > _TOLERANCE) & (after.x != search.x)
@@ -62,7 +62,7 @@ def solve_increasing(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Search:
-    """Searches on their way.
+    """State of the root searches.
 
     Attributes:
         wanted: The wanted probabilities.

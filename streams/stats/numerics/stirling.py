@@ -1,4 +1,4 @@
-"""Correction of Stirling's formula for log Gamma, which densities of large counts need alone."""
+"""Correction of Stirling's formula for log Gamma, for densities of large counts."""
 
 from __future__ import annotations
 

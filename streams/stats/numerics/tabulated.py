@@ -1,4 +1,4 @@
-"""Distribution functions of the arms as tables: every posterior has a density, few have an F.
+"""Tabulated distribution functions of the arms, computed from their densities.
 
 Each arm has its own grid, equidistant in s, with coordinate = center + width * sinh(s): a bell is
 sampled densely where it is high, and a power or exponential tail needs few additional points.
@@ -34,9 +34,9 @@ _OUTER, _MIDDLE, _INNER = 11.0 / 1440.0, -93.0 / 1440.0, 802.0 / 1440.0
 class TabulatedPosteriors:
     """Posteriors with the distribution functions of their arms.
 
-    The arms of all families stand one below the other, so that each step is one operation for all
-    of them: of a few dozen arms, what a step costs is that it is one. Families of one class that
-    follow one another are one law, whose functions are asked once.
+    The arms of all families are stacked, so that each step is one array operation for all of them:
+    for a few dozen arms, the cost of an operation is constant. Consecutive families of one class
+    form one law, whose functions are called once.
 
     Attributes:
         families: The tabulated posteriors.

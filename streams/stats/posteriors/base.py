@@ -18,15 +18,15 @@ the variants. A hundredth of a unit is gone with the first one."""
 
 LARGEST_SIZE = 1e18
 """Largest shape of a posterior, in units or events: its deviation is 1e-9 of the mean, which double
-precision resolves with seven digits. More evidence counts as this much, which errs to the side of
-caution."""
+precision resolves with seven digits. More evidence is capped at this value, which is
+conservative."""
 
 NARROWEST = 1e-12
 """Smallest scale of a posterior over the absolute value of its location: double precision then
 resolves it to one ten-thousandth."""
 
 Arms = NDArray[np.bool_] | NDArray[np.intp]
-"""Which arms: a mask of shape (n_arms,), or their indices, which may repeat."""
+"""Selection of arms: a mask of shape (n_arms,), or indices, which may repeat."""
 
 
 class Posteriors(Protocol):
@@ -51,7 +51,7 @@ class Posteriors(Protocol):
         """Return the quantile of every mean at `probability` in (0, 1); shape (n_arms,)."""
 
     def support(self) -> tuple[FloatArray, FloatArray]:
-        """Return coordinates outside which an arm has a negligible mass; shape (n_arms,) each."""
+        """Return coordinates outside which the mass is negligible; shape (n_arms,) each."""
 
     def modes_and_scales(self) -> tuple[FloatArray, FloatArray]:
         """Return where the densities peak, and how wide they are there; shape (n_arms,) each.

@@ -1,4 +1,4 @@
-"""Posterior of events per unit: Gamma, for counts that are Poisson or more spread out than that."""
+"""Posterior of events per unit: Gamma, for Poisson or overdispersed counts."""
 
 from __future__ import annotations
 
@@ -68,9 +68,9 @@ class GammaPosterior(LogCoordinates):
     ) -> GammaPosterior:
         """Return the posteriors after the events of some units.
 
-        Poisson counts have a variance equal to their mean. Counts of people seldom do: who clicks
-        clicks again. With a dispersion d = variance / mean, n units are worth n / d Poisson
-        units (quasi-likelihood), and that is what is added to the prior.
+        Poisson counts have a variance equal to their mean. Counts by user seldom do: users who
+        click often click again. With a dispersion d = variance / mean, n units are equivalent to n
+        / d Poisson units (quasi-likelihood), which are added to the prior.
 
         Args:
             events: Sums of the counts; shape (n_arms,), >= 0.

@@ -1,7 +1,7 @@
 """Posteriors of minus the means, for metrics of which less is better.
 
-Everything that asks who is best asks for the largest mean. Where less is better it is asked of the
-posteriors of minus the mean instead, so there is no second copy of any formula.
+All formulas for the best arm use the largest mean. If less is better, they are applied to the
+posteriors of the negated means, so no formula is duplicated.
 """
 
 from __future__ import annotations
