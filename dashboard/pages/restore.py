@@ -45,8 +45,8 @@ async def give(request: Request) -> Response:
     call = _call(entry, fields.get(KEY_FIELD) or next_key({}, 200))
     try:
         given = {"reason": reason, "expectedVersion": seen_version(fields)}
-        told = {name: str(value) for name, value in given.items() if value}
-        await client.send(call.with_parameters(**told))
+        arguments = {name: str(value) for name, value in given.items() if value}
+        await client.send(call.with_parameters(**arguments))
     except ApiError as error:
         if is_signed_out(error):
             raise

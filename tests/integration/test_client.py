@@ -172,9 +172,9 @@ def test_a_repeated_key_creates_one_experiment(client: ExperimentClient) -> None
 
 def test_refusals_name_the_code_and_the_field(client: ExperimentClient) -> None:
     draft = client.create_experiment(CONFIG, VARIANTS)
-    nobody = "exp_0000000000000"
+    unknown = "exp_0000000000000"
 
-    assert refusal(lambda: client.get_experiment(nobody))[:2] == (404, "EXPERIMENT_NOT_FOUND")
+    assert refusal(lambda: client.get_experiment(unknown))[:2] == (404, "EXPERIMENT_NOT_FOUND")
     assert refusal(lambda: client.assign_variant(draft.id, {"userId": "u"}))[:2] == (
         409,
         "EXPERIMENT_NOT_RUNNING",

@@ -24,10 +24,10 @@ DIMENSIONS = [
 AGAINST = SliceContrast(0.125, 0.0625, None, 0.5, 0.25, None, 0.001, is_different=True)
 CONTROL = SliceVariant(50, {"click": SliceMetric(12, 0.25)})
 OTHER = SliceVariant(50, {"click": SliceMetric(19, 0.375, AGAINST)})
-NOBODY = SliceVariant(0, {"click": SliceMetric(0, None)})
+NO_UNITS = SliceVariant(0, {"click": SliceMetric(0, None)})
 VALUES = (
     ValueReport("mobile", 100, (CONTROL, OTHER), SliceRatio(0.5, False, (1.0, 1.0))),
-    ValueReport(None, 0, (NOBODY, NOBODY), SliceRatio(1.0, False, (None, None))),
+    ValueReport(None, 0, (NO_UNITS, NO_UNITS), SliceRatio(1.0, False, (None, None))),
 )
 REPORTS = (
     DimensionReport("device", 100, 0, (), 0.05, 5, VALUES),

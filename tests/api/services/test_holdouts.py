@@ -75,14 +75,14 @@ async def test_units_are_held_out_of_all_and_both_sides_are_logged(
 async def test_only_who_would_take_part_counts_on_either_side(api: Api) -> None:
     await begin(api)
     targeted = await api.run({**AB, "targeting": MOBILE})
-    nobody = await api.run({**AB, "trafficAllocation": 0.0})
+    no_traffic = await api.run({**AB, "trafficAllocation": 0.0})
     forced = await api.run({**AB, "overrides": {HELD: "B"}})
 
     reasons = [
         (await assign(api, targeted, userId=HELD, device="desktop")),
         (await assign(api, targeted, userId=FREE, device="desktop")),
-        (await assign(api, nobody, userId=HELD)),
-        (await assign(api, nobody, userId=FREE)),
+        (await assign(api, no_traffic, userId=HELD)),
+        (await assign(api, no_traffic, userId=FREE)),
         (await assign(api, forced, userId=HELD)),
     ]
 

@@ -177,16 +177,16 @@ def test_a_common_level_of_the_values_adds_no_noise(n_variants):
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("is_binary", [True, False])
 @pytest.mark.parametrize(
-    "nobody",
+    "unweighted",
     [
         weighted(0, {"click": plain([1] * 40)}, PROPENSITY_ONE // 2),
         tallied((1.0, 50, [1] * 40)),
     ],
     ids=["observed before its impressions", "never without it"],
 )
-def test_nothing_is_known_of_a_variant_without_weights(nobody, is_binary):
+def test_nothing_is_known_of_a_variant_without_weights(unweighted, is_binary):
     """Observations come by another topic, and may be here before the impressions."""
-    contrast = compared([nobody, moved(2)[1]], is_binary=is_binary).contrast([0], [1])
+    contrast = compared([unweighted, moved(2)[1]], is_binary=is_binary).contrast([0], [1])
 
     found = intervals(contrast, 0.05)
 

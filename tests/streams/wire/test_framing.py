@@ -16,7 +16,7 @@ from streams.wire.framing import decoding, framing
 from streams.wire.observations import decode_observations, encode_observation
 
 CLICK = Observation("A" * 75, "click", 1_000_000)
-NOBODY = "http://127.0.0.1:1"
+UNREACHABLE = "http://127.0.0.1:1"
 
 
 class Registry(ThreadingHTTPServer):
@@ -90,11 +90,11 @@ async def test_without_a_registry_records_are_single_objects(opened, nowhere):
 
 async def test_a_registry_that_is_not_there_is_a_dependency_that_is_missing():
     with pytest.raises(DependencyError) as caught:
-        async with framing(NOBODY):
+        async with framing(UNREACHABLE):
             pass
 
     assert caught.value.dependency == "schema-registry"
-    assert caught.value.message.startswith(f"{NOBODY}: POST /subjects/experiment_streams.")
+    assert caught.value.message.startswith(f"{UNREACHABLE}: POST /subjects/experiment_streams.")
 
 
 async def test_a_registry_that_is_away_is_waited_for_and_its_absence_logged(
@@ -122,7 +122,7 @@ async def test_a_refused_schema_is_a_fault_of_the_configuration(registry):
 async def test_a_process_that_only_reads_registers_nothing_and_starts_without_a_registry(registry):
     async with decoding(registry.url()) as wire:
         await wire.prepare([b"\x00\x00\x00\x00\x09..."])
-    async with decoding(NOBODY) as wire:
+    async with decoding(UNREACHABLE) as wire:
         await wire.prepare([b"\xc3\x01 a single object"])
         with pytest.raises(DependencyError, match="GET /schemas/ids/9"):
             await wire.prepare([b"\x00\x00\x00\x00\x09..."])

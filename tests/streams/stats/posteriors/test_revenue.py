@@ -122,9 +122,9 @@ def test_amounts_of_zero_tell_nothing_of_what_is_paid():
 
 def test_an_arm_without_a_unit_is_one_buyer_at_the_share_and_value_of_all():
     """10 buyers of 280: one more in 28; values 45 on average."""
-    nobody = RevenuePosterior.observed([*ARMS, Sample(0, 0, 0, 0, 0)]).means[3]
+    no_units = RevenuePosterior.observed([*ARMS, Sample(0, 0, 0, 0, 0)]).means[3]
 
-    assert nobody == pytest.approx(10 / 280 * 45)
+    assert no_units == pytest.approx(10 / 280 * 45)
 
 
 def test_intervals_of_few_skewed_purchases_hold_better_than_those_of_t():

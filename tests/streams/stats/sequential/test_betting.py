@@ -183,8 +183,8 @@ def test_planned_rates_are_two_increasing_ones(rates: tuple[float, float]) -> No
 
 def test_units_that_there_are_none_of_add_nothing_to_any_sum():
     """Weights are at most 1/4 here, so bets up to -4 are allowed."""
-    nobody, somebody = 0.0, 3.0
-    columns = (10.0, 2.0, 0.45, [nobody, somebody], [0.0, 0.45], [0.0, 0.0825], 0.25)
+    no_units, some_units = 0.0, 3.0
+    columns = (10.0, 2.0, 0.45, [no_units, some_units], [0.0, 0.45], [0.0, 0.0825], 0.25)
     units = Conversions(*(np.broadcast_to(np.array(each, dtype=float), 2) for each in columns))
 
     found = _Sums.lost(units).least(np.array([-3.9, -3.9]))

@@ -110,8 +110,8 @@ def test_intervals_cover_at_every_look():
 
 
 def test_nothing_is_known_without_units():
-    nobody = side([])
+    no_units = side([])
 
-    assert nobody.interval(0.5, ERROR) == (0.0, np.inf)
-    assert QuantilePair(0.5, nobody, nobody).p_values(ERROR) == pytest.approx([1.0])
-    assert QuantilePair(0.5, side([3] * 90), nobody).lower(ERROR) == [-np.inf]
+    assert no_units.interval(0.5, ERROR) == (0.0, np.inf)
+    assert QuantilePair(0.5, no_units, no_units).p_values(ERROR) == pytest.approx([1.0])
+    assert QuantilePair(0.5, side([3] * 90), no_units).lower(ERROR) == [-np.inf]
