@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from streams.analysis.group import GroupPlan
 from streams.experiments.lifecycle import Experiment
 from streams.experiments.measurement_plan import plan_of
-from streams.experiments.roster import fixed_weights
+from streams.experiments.roster import fixed_weights, initial_roster
 from streams.tallies.cell import Tally, VariantTally
 
 _NOBODY = VariantTally()
@@ -40,6 +40,9 @@ def trial_plans(experiment: Experiment, tally: Tally) -> TrialPlans:
     """Return which variants are read, and how their units were split."""
     definition, roster = experiment.definition, experiment.roster
     config = definition.config
+    if roster is None and not config.parameters.adaptive:
+        # A draft with stopped variants is split as it would be if it started now.
+        roster = initial_roster(definition, experiment.version)
     active, control = definition.active, definition.control_index
     weights = definition.weights
     everyone = range(len(definition.variants))

@@ -17,6 +17,7 @@ from streams.experiments.assignment import Assigner, Assignment
 from streams.experiments.lifecycle import Experiment
 from streams.experiments.measurement_plan import plan_of
 from streams.experiments.snapshot import Snapshot
+from streams.experiments.statistics.recommendation import ReasonCode
 from streams.experiments.transitions import apply_command
 from streams.fold.impressions import ImpressionFold
 from streams.model.errors import EngineError
@@ -301,3 +302,20 @@ def _check_pairs(run: Run, tally: Tally) -> None:
                     expected[other] += weight
         found = unpack_pairs(tally.variants[index].overlap) if index in tally.variants else ()
         assert list(found) + [0] * (n_all - len(found)) == expected
+
+
+@pytest.mark.parametrize("parameters", [{}, {"minAllocation": 0.0}, {"minAllocation": 0.1}])
+@pytest.mark.parametrize("stopped", ["B", "C"])
+def test_a_draft_with_a_stopped_variant_is_evaluated(parameters, stopped):
+    config = {"name": "x", "type": "bayesian_ab", "primaryMetric": "m", "parameters": parameters}
+    variants = [{"name": "A", "isControl": True}, {"name": "B"}, {"name": "C"}]
+    created = Command("0" * 32, 7, CommandKind.CREATE, 1, {"config": config, "variants": variants})
+    change = {"variant": stopped, "isActive": False}
+    changed = Command("1" * 32, 7, CommandKind.CHANGE_VARIANT, 2, change)
+    draft = apply_command(apply_command(None, created), changed)
+
+    snapshot = evaluate(draft, merge([]), ())
+
+    assert snapshot.reason_code is ReasonCode.NOT_STARTED
+    assert sum(snapshot.allocation.weights) == ALLOCATION_TOTAL
+    assert snapshot.allocation.weights["ABC".index(stopped)] == 0
