@@ -16,6 +16,7 @@ import math
 import time
 from collections.abc import Callable, Collection, Hashable, Iterable
 from contextlib import suppress
+from itertools import repeat
 from typing import Generic, TypeVar
 
 REMEMBERED_S = 60.0
@@ -68,7 +69,8 @@ class Cadence(Generic[K]):
         """Return the seconds until the first is due, 0 if one is; None if nothing has changed."""
         if not changed:
             return None
-        return max(0.0, min(map(self._due_at, changed)) - self._clock())
+        oldest_s = min(map(self._handled_s.get, changed, repeat(-math.inf)))
+        return max(0.0, self._end_of(oldest_s) - self._clock())
 
     def handled(self, key: K) -> None:
         """Note that a key is handled now."""
@@ -90,7 +92,11 @@ class Cadence(Generic[K]):
         return self._handled_s.get(key, -math.inf)
 
     def _due_at(self, key: K) -> float:
-        end = self._handled_at(key) + self._interval_s
+        return self._end_of(self._handled_at(key))
+
+    def _end_of(self, handled_s: float) -> float:
+        """Return the end of the interval after a handling; later the later that was."""
+        end = handled_s + self._interval_s
         if not self._grid_s or end == -math.inf:
             return end
         return math.ceil(end / self._grid_s) * self._grid_s

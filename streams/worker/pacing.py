@@ -62,6 +62,11 @@ class TimeBudget:
         self._earned_until = now
         return self._budget_s > 0.0
 
+    @property
+    def wait_s(self) -> float:
+        """Seconds until the budget is positive; 0 if it is."""
+        return 0.0 if self.is_left else -self._budget_s / self._share
+
     @contextmanager
     def spent(self) -> Iterator[Callable[[], float]]:
         """Charge the time spent in the block; yields a function that returns it afterwards."""

@@ -99,6 +99,30 @@ async def test_a_waiting_cell_goes_with_its_partition(emitter, sent):
     assert not emitter._unsent
 
 
+async def test_no_step_is_due_before_a_large_cell_has_its_share(emitter, sent):
+    for partition in range(2):
+        emitter.offer(cell(LARGE, 1, partition))
+    await emitter._send()
+    assert len(sent) == 1
+
+    # A second of work, of which 0.1 s was left, at a share of 0.2.
+    assert emitter._wait_s() == pytest.approx(4.5)
+    emitter.offer(cell(SMALL, 1))
+    assert emitter._wait_s() == 0.0
+    await emitter._send()
+    assert emitter._wait_s() == pytest.approx(4.5)
+    emitter.now_s[0] += 4.5 + 1e-9
+    assert emitter._wait_s() == 0.0
+    await emitter._send()
+
+    assert [(each.experiment, each.partition) for each in sent] == [
+        (LARGE, 0),
+        (SMALL, 0),
+        (LARGE, 1),
+    ]
+    assert emitter._wait_s() is None
+
+
 async def test_an_idle_cell_is_sent_at_once_and_a_busy_one_when_its_interval_is_over(emitter, sent):
     emitter.offer(cell(SMALL, 1, partition=0))
     await emitter._send()
