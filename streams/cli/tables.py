@@ -171,13 +171,14 @@ def lift(against: AgainstControl, *, is_chosen: bool = False) -> str:
     Args:
         against: The comparison.
         is_chosen: Whether there is a winner: what was chosen for its lift has the ends of the
-            sequence, where there are any.
+            sequence, if it has one; an end may be infinite.
     """
     relative, lower, upper = against.relative, against.relative_lower, against.relative_upper
-    if is_chosen and against.relative_sequence_lower is not None:
-        lower = against.relative_sequence_lower
-    if is_chosen and against.relative_sequence_upper is not None:
-        upper = against.relative_sequence_upper
+    sequence = against.relative_sequence_lower, against.relative_sequence_upper
+    if is_chosen and relative is not None and sequence != (None, None):
+        low = "-∞" if sequence[0] is None else change(sequence[0])
+        high = "∞" if sequence[1] is None else change(sequence[1])
+        return f"{change(relative)} [{low}, {high}]"
     if relative is None or lower is None or upper is None:
         ends = (against.difference_lower, against.difference_upper)
         value, low, high = (number(each, is_signed=True) for each in (against.difference, *ends))

@@ -2,6 +2,10 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
+from streams.cli.tables import lift
+from streams.experiments.statistics.variant_report import AgainstControl
 from tests.streams.cli.conftest import EXPERIMENT_ID
 
 LINE = f"GET /experiments/{EXPERIMENT_ID}/stats"
@@ -44,6 +48,25 @@ def test_stats_shows_lifts_and_what_to_look_into(api, stats, monkeypatch):
         "Sample ratio mismatch",
     ):
         assert part in text
+
+
+@pytest.mark.parametrize(
+    ("sequence", "ends"),
+    [
+        ((0.12, 0.5), "[+12.0%, +50.0%]"),
+        ((0.12, None), "[+12.0%, ∞]"),
+        ((None, 0.5), "[-∞, +50.0%]"),
+        ((None, None), "[+1.0%, +40.0%]"),
+    ],
+)
+def test_the_lift_of_a_winner_has_no_credible_end_beside_one_of_the_sequence(sequence, ends):
+    """While the control's mean is uncertain, the sequence of the lift has no upper end."""
+    against = AgainstControl(
+        0.99, 0.0, 0.01, 0.001, 0.04, 0.2, 0.01, 0.4, 0.001, 0.005, 0.05, *sequence
+    )
+
+    assert lift(against, is_chosen=True) == f"+20.0% {ends}"
+    assert lift(against) == "+20.0% [+1.0%, +40.0%]"
 
 
 def test_stats_shows_how_units_of_different_times_count(api, stats, monkeypatch):
