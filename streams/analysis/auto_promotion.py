@@ -20,9 +20,9 @@ _ID_BYTES = 16
 def due_command(snapshot: Snapshot) -> Command | None:
     """Return the automatic command that is due now; None without one.
 
-    Its id is derived from the experiment and its version, so that sending it twice is harmless; a
-    command in between changes the version, so that an author's decision is not overridden by one
-    about an older state.
+    Its id is derived from the experiment and its version, so that sending it twice is harmless. It
+    names that version, so that it is refused if an author's command came in between: the decision
+    is about an older state.
 
     Args:
         snapshot: The snapshot.
@@ -76,6 +76,7 @@ def _command(snapshot: Snapshot, kind: CommandKind, payload: dict[str, Any]) -> 
         issued_at_ms=snapshot.as_of_ms,
         payload=payload | {"because": because},
         origin=Origin(PROMOTION),
+        expected_version=experiment.version,
     )
 
 

@@ -16,7 +16,8 @@ from streams.experiments.lifecycle import Status
 from streams.experiments.promotion_state import Phase, Promotion
 from streams.experiments.statistics.recommendation import RecommendedAction
 from streams.experiments.transitions import apply_command
-from streams.model.events import CommandKind
+from streams.model.errors import TransitionError
+from streams.model.events import Command, CommandKind
 from streams.model.quantities import MICRO, inverse_propensity
 from streams.tallies.cell import MetricTally, Tally, VariantTally
 from tests.streams.analysis.test_decision import EVEN, experiment, tallied
@@ -99,6 +100,20 @@ def test_a_harmful_winner_is_rolled_back():
     after: Any = apply_command(found.experiment, command)
     assert after.promotion.is_rolled_back
     assert due_command(since(10, 950)) == command  # sent again, it is known
+
+
+def test_an_automatic_command_is_refused_if_the_experiment_has_changed_since():
+    """A tick is no change."""
+    found = since(10, 950)
+    command: Any = due_command(found)
+    tick = Command("1" * 32, found.experiment.number, CommandKind.TICK, 2_000)
+    ticked = apply_command(found.experiment, tick)
+    changed = replace(ticked, version=ticked.version + 1, changed_version=ticked.version + 1)
+
+    assert apply_command(ticked, command).promotion.is_rolled_back
+    with pytest.raises(TransitionError) as refused:
+        apply_command(changed, command)
+    assert refused.value.code == "VERSION_CONFLICT"
 
 
 def test_what_a_person_has_concluded_a_person_takes_back():
