@@ -136,10 +136,7 @@ async def publish(settings: Settings, snapshots: list[Snapshot]) -> None:
     writer = ProjectionWriter(client, Keys(settings.namespace))
     await writer.heartbeat("benchmark", HEARTBEAT_TTL_S)
     await writer.write_snapshots(
-        [
-            SnapshotRecord(found.experiment.id, found.version, encode_snapshot(found))
-            for found in snapshots
-        ]
+        [SnapshotRecord.of(found, encode_snapshot(found)) for found in snapshots]
     )
     await client.aclose()
 

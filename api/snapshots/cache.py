@@ -201,8 +201,8 @@ class ExperimentCache:
         experiment_id = snapshot.experiment.id
         before = self._snapshots.get(experiment_id)
         if before is not None and (
-            order_of(before) > order_of(snapshot)
-            or (order_of(before) == order_of(snapshot) and not replaces_same_version)
+            before.order > snapshot.order
+            or (before.order == snapshot.order and not replaces_same_version)
         ):
             return False
         # Compiled first: a snapshot that cannot be compiled changes nothing.
@@ -339,11 +339,6 @@ class ExperimentCache:
     def snapshots(self) -> Mapping[str, Snapshot]:
         """Return the newest snapshots by experiment id; a view."""
         return self._snapshots
-
-
-def order_of(snapshot: Snapshot) -> tuple[int, bool]:
-    """Return what makes a snapshot newer: its version, then statistics that are of that version."""
-    return snapshot.version, snapshot.failure is None
 
 
 def _observed_as(experiment: Experiment) -> Iterator[tuple[UnitKind, str]]:

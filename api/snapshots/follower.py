@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequen
 from contextlib import aclosing
 from typing import Protocol
 
-from api.snapshots.cache import ExperimentCache, order_of
+from api.snapshots.cache import ExperimentCache
 from streams.experiments.lifecycle import Status
 from streams.experiments.snapshot import Snapshot
 from streams.model.errors import DependencyError
@@ -191,7 +191,9 @@ class SnapshotFollower:
             wanted = [
                 name
                 for name, version in announced.items()
-                if name not in known or order_of(known[name]) < (version, True)
+                if name not in known
+                or known[name].version != version
+                or known[name].failure is not None
             ]
             for name in wanted:
                 self._cadence.handled(name)

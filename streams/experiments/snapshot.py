@@ -85,6 +85,15 @@ class Snapshot(Statistics):
     model: PublishedModel | None = None
 
     @property
+    def order(self) -> tuple[int, int, bool]:
+        """Order of the snapshots of an experiment: by commands, then by cells, failures first.
+
+        Commands come first. A worker that takes over an experiment may have fewer cells at first
+        than the one before it had evaluated, and what a command changes is visible at once.
+        """
+        return self.experiment.version, self.version, self.failure is None
+
+    @property
     def variant_ids(self) -> list[str]:
         """Ids of the variants, in the order of the definition."""
         return [self.experiment.variant_id(index) for index in range(len(self.variants))]

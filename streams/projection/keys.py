@@ -2,7 +2,7 @@
 
 | key | type | holds |
 |---|---|---|
-| `snapshot:{experiment id}` | hash | `version`, `payload` (Avro Snapshot), never by an older one |
+| `snapshot:{experiment id}` | hash | `commands`, `version`, `payload` (Avro Snapshot), the newest |
 | `experiments` | set | ids of the experiments that have a snapshot |
 | `conclusion:{experiment id}` | string | Avro Snapshot as of the conclusion, as the log has it |
 | `history:{experiment id}` | hash | `payload` (JSON), `offset` of the last command, `actions` |

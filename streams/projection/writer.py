@@ -5,12 +5,13 @@ from __future__ import annotations
 import secrets
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Self, cast
 
 import orjson
 from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
 
+from streams.experiments.snapshot import Snapshot
 from streams.model.events import Answer
 from streams.model.generations import Generations
 from streams.projection.connection import redis_errors
@@ -21,16 +22,21 @@ from streams.wire.schema_gate import SchemaGate
 ANSWER_TTL_S = 86_400
 """Time for which a repeated command gets its stored answer, without a worker."""
 
-# Two workers may write one experiment around a rebalance; the older write must lose. Of the same
-# version, statistics replace a failed evaluation: a mended worker evaluates the same cells again.
+# Two workers may write one experiment around a rebalance; the older write must lose (the order is
+# that of `Snapshot.order`). Of the same version, statistics replace a failed evaluation: a mended
+# worker evaluates the same cells again.
 _SET_IF_NEWER = """
-local current, failed = unpack(redis.call('HMGET', KEYS[1], 'version', 'failed'))
+local fields = redis.call('HMGET', KEYS[1], 'version', 'failed', 'commands')
+local current, failed, commands = unpack(fields)
 if current then
+  local before, after = tonumber(commands or ARGV[6]), tonumber(ARGV[6])
   local known, new = tonumber(current), tonumber(ARGV[1])
   local is_mended = known == new and failed == '1' and ARGV[5] == '0'
-  if known >= new and not is_mended then return 0 end
+  if before > after then return 0 end
+  if before == after and known >= new and not is_mended then return 0 end
 end
-redis.call('HSET', KEYS[1], 'version', ARGV[1], 'payload', ARGV[2], 'failed', ARGV[5])
+redis.call('HSET', KEYS[1], 'version', ARGV[1], 'payload', ARGV[2], 'failed', ARGV[5],
+  'commands', ARGV[6])
 redis.call('PUBLISH', ARGV[3], ARGV[4] .. ' ' .. ARGV[1])
 return 1
 """
@@ -65,12 +71,25 @@ class SnapshotRecord:
         version: Snapshot version, below 2**53.
         payload: Avro Snapshot.
         is_failed: Whether its evaluation failed, so that one of the same version may replace it.
+        n_commands: Version of the experiment: one with more is newer, whatever `version` it has.
     """
 
     experiment_id: str
     version: int
     payload: bytes
     is_failed: bool = False
+    n_commands: int = 0
+
+    @classmethod
+    def of(cls, snapshot: Snapshot, payload: bytes) -> Self:
+        """Return the record of a snapshot that is encoded as `payload`."""
+        return cls(
+            snapshot.experiment.id,
+            snapshot.version,
+            payload,
+            snapshot.failure is not None,
+            snapshot.experiment.version,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +152,7 @@ class ProjectionWriter:
                         self._keys.announce,
                         record.experiment_id,
                         int(record.is_failed),
+                        record.n_commands,
                     ],
                     client=pipeline,
                 )

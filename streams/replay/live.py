@@ -199,7 +199,7 @@ def _read_snapshots(
     topic = catalogue.of_generation(catalogue.POSTERIORS, generation).name
     for place, snapshot in _values(reading, live, topic, decode_snapshot):
         number = snapshot.experiment.number
-        if number not in newest or snapshot.version >= newest[number].value.version:
+        if number not in newest or snapshot.order >= newest[number].value.order:
             newest[number] = LiveValue(place, snapshot)
         if snapshot.version in versions.get(number, ()):
             live.snapshots.setdefault(number, []).append(LiveValue(place, snapshot))

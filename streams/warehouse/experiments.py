@@ -122,7 +122,7 @@ class Experiments:
                 continue  # the next one of the experiment is in its place
             number = snapshot.experiment.number
             known = self._snapshots.get(number)
-            if known is None or known.version <= snapshot.version:
+            if known is None or known.order <= snapshot.order:
                 self._snapshots[number] = snapshot
                 self._changed.add(number)
         self._read_conclusions()

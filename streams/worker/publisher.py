@@ -369,9 +369,8 @@ class Publisher:
     def _offer(self, computed: _Computed) -> Outgoing:
         """Offer a snapshot to the projector, and return its record."""
         snapshot = computed.snapshot
-        name, is_failed = snapshot.experiment.id, snapshot.failure is not None
-        self._projector.offer(SnapshotRecord(name, snapshot.version, computed.single, is_failed))
-        return Outgoing(name.encode(), computed.payload)
+        self._projector.offer(SnapshotRecord.of(snapshot, computed.single))
+        return Outgoing(snapshot.experiment.id.encode(), computed.payload)
 
     def _leave(self, waiting: Collection[Place], answers: Sequence[Answer]) -> None:
         """Leave experiments to the next step, and publish the answers about all others.

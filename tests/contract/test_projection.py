@@ -146,6 +146,17 @@ async def test_an_older_snapshot_never_replaces_a_newer_one(writer, reader) -> N
     assert titles(await reader.snapshots([NAMES[0]])) == ["new"]
 
 
+async def test_a_command_is_newer_than_any_cells(writer, reader) -> None:
+    """A worker that takes over may apply a command before it has the cells of the one before."""
+    counted = replace(record(1, 1403, "counted"), n_commands=3)
+    paused = replace(record(1, 1004, "paused"), n_commands=4)
+
+    written = [await writer.write_snapshots([each]) for each in (counted, paused, counted)]
+
+    assert written == [1, 1, 0]
+    assert titles(await reader.snapshots([NAMES[0]])) == ["paused"]
+
+
 async def test_statistics_replace_a_failed_evaluation_of_the_same_version_and_never_back(
     writer, reader
 ) -> None:

@@ -52,9 +52,7 @@ async def publish(settings: Settings, *found: Snapshot) -> None:
     store = ReceiptStore(client, Keys(settings.namespace), 600)
     await store.lease("test")
     await store.declare_complete("test")
-    await writer.write_snapshots(
-        [SnapshotRecord(each.experiment.id, each.version, encode_snapshot(each)) for each in found]
-    )
+    await writer.write_snapshots([SnapshotRecord.of(each, encode_snapshot(each)) for each in found])
     await client.aclose()
 
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -38,7 +39,9 @@ async def test_an_unreadable_snapshot_stops_no_other_experiment_and_is_named(
     async with api_of(settings, tmp_path) as (process, http):
         assert (await http.post(f"/experiments/{name}/assign", json={})).status_code == 200
 
-        await writer.write_snapshots([SnapshotRecord(name, bad.version + 1, b"\xc3\x01 not ours")])
+        await writer.write_snapshots(
+            [replace(SnapshotRecord.of(bad, b"\xc3\x01 not ours"), version=bad.version + 1)]
+        )
         await client.publish(Keys(settings.namespace).announce, b"exp_x not-a-number")
         await client.publish(Keys(settings.namespace).announce, b"\xff\xfe")
         await client.set(Keys(settings.namespace).worker("strange"), b"{not json", ex=600)
@@ -53,9 +56,7 @@ async def test_an_unreadable_snapshot_stops_no_other_experiment_and_is_named(
         # Its last good snapshot continues, and others are kept up with.
         assert (await http.post(f"/experiments/{name}/assign", json={})).status_code == 200
         newer = running_experiment(3)
-        await writer.write_snapshots(
-            [SnapshotRecord(newer.experiment.id, newer.version, encode_snapshot(newer))]
-        )
+        await writer.write_snapshots([SnapshotRecord.of(newer, encode_snapshot(newer))])
 
         async def is_followed() -> bool:
             path = f"/experiments/{newer.experiment.id}/assign"

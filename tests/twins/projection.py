@@ -23,6 +23,10 @@ SILENCE_S = 0.01
 """Time without a message after which a subscriber is given None."""
 
 
+def _order(record: SnapshotRecord) -> tuple[int, int, bool]:
+    return record.n_commands, record.version, not record.is_failed
+
+
 @dataclass(frozen=True)
 class Heartbeat:
     """A worker that lives until a time of the monotonic clock."""
@@ -72,10 +76,7 @@ class MemoryProjection:
 
     def put(self, snapshot: Snapshot, generation: int = FIRST) -> None:
         """Write and announce a snapshot as a worker does."""
-        name = snapshot.experiment.id
-        is_failed = snapshot.failure is not None
-        record = SnapshotRecord(name, snapshot.version, encode_snapshot(snapshot), is_failed)
-        self.write(record, generation)
+        self.write(SnapshotRecord.of(snapshot, encode_snapshot(snapshot)), generation)
 
     def find(self, name: str, generation: int = FIRST) -> Snapshot | None:
         """Return the snapshot of an experiment, or None if it has none."""
@@ -106,10 +107,7 @@ class MemoryProjection:
         """Write and announce a record unless one as new is there; return whether it was written."""
         held = self.snapshots[generation]
         before = held.get(record.experiment_id)
-        if before is not None and (before.version, not before.is_failed) >= (
-            record.version,
-            not record.is_failed,
-        ):
+        if before is not None and _order(before) >= _order(record):
             return False
         held[record.experiment_id] = record
         self.announce(record.experiment_id, record.version)

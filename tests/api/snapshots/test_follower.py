@@ -57,6 +57,35 @@ def test_an_older_snapshot_never_replaces_a_newer_one() -> None:
 
 
 @pytest.mark.parametrize("is_announced", [True, False])
+async def test_a_command_is_seen_although_fewer_cells_are_behind_it(is_announced) -> None:
+    redis = MemoryProjection()
+    experiments = ExperimentCache()
+    follower = SnapshotFollower(redis.reader(), experiments, 3_600.0)
+    counted = snapshot(version=1403)
+    paused = replace(
+        snapshot(version=1004),
+        experiment=replace(counted.experiment, status=Status.PAUSED, version=3),
+    )
+    redis.put(counted)
+    await follower.sweep()
+
+    if is_announced:
+        following = BackgroundTasks(pytest.fail)
+        follower.follow(following)
+        await until(lambda: redis._subscribers)
+        redis.put(paused)
+        await until(lambda: experiments.snapshot(paused.experiment.id).version == 1004)
+        await following.stop()
+    else:
+        redis.put(paused)
+        await follower.sweep()
+
+    redis.put(counted)  # late
+    await follower.sweep()
+    assert experiments.snapshot(paused.experiment.id) == paused
+
+
+@pytest.mark.parametrize("is_announced", [True, False])
 async def test_statistics_replace_a_failed_evaluation_of_the_same_version(is_announced) -> None:
     """As they are announced, or by the next sweep; and never the other way round."""
     mended = snapshot(version=5)
@@ -288,7 +317,7 @@ async def test_an_unreadable_snapshot_is_named_keeps_the_last_good_one_and_stops
     redis.put(good)
     await follower.sweep()
 
-    redis.write(SnapshotRecord(name, 3, b"noise"), FIRST)
+    redis.write(replace(SnapshotRecord.of(good, b"noise"), version=3), FIRST)
     redis.put(other)
     await follower.sweep()
     await follower.sweep()

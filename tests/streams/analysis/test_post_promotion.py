@@ -110,7 +110,8 @@ def test_an_automatic_command_is_refused_if_the_experiment_has_changed_since():
     ticked = apply_command(found.experiment, tick)
     changed = replace(ticked, version=ticked.version + 1, changed_version=ticked.version + 1)
 
-    assert apply_command(ticked, command).promotion.is_rolled_back
+    promotion: Any = apply_command(ticked, command).promotion
+    assert promotion.is_rolled_back
     with pytest.raises(TransitionError) as refused:
         apply_command(changed, command)
     assert refused.value.code == "VERSION_CONFLICT"
