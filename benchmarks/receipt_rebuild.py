@@ -24,6 +24,7 @@ from streams.kafka.source import KafkaSource
 from streams.local.tansu import start_tansu
 from streams.local.valkey import start_valkey
 from streams.model.events import Command, CommandKind, ImpressionBatch, ImpressionGroup
+from streams.model.ids import experiment_id
 from streams.model.quantities import PROPENSITY_ONE
 from streams.model.receipts import Keyring
 from streams.projection.connection import connect
@@ -84,12 +85,12 @@ async def _measure(units: int) -> None:
 
 
 def _fill(settings: Settings, units: int) -> None:
-    producer = Producer(settings.confluent_config())
+    producer = Producer(settings.confluent_config() | {"partitioner": "murmur2_random"})
     commands = catalogue.COMMANDS.full_name(settings.topic_prefix)
     for index, kind in enumerate((CommandKind.CREATE, CommandKind.START)):
         payload = DEFINITION if kind is CommandKind.CREATE else {}
         command = Command(f"{index:032x}", NUMBER, kind, NOW_MS, payload)
-        producer.produce(commands, encode_command(command), partition=0)
+        producer.produce(commands, encode_command(command), experiment_id(NUMBER))
     impressions = catalogue.IMPRESSIONS.full_name(settings.topic_prefix)
     seal = sealer(Keyring.parse(settings.signing_keys))
     for sequence in range(units // BATCH):

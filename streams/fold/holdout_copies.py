@@ -24,6 +24,7 @@ from streams.fold.records import LogRecord
 from streams.model.attribution import CLOCK_SKEW_MS
 from streams.model.errors import EventError
 from streams.model.events import EXPOSURE, CommandKind, Observation
+from streams.model.partitioning import Partition
 from streams.model.receipt_columns import open_receipts
 from streams.model.receipts import Keyring
 from streams.tallies.cell import Source
@@ -63,17 +64,20 @@ class Coverage:
         starts = [each.started_at_ms for _, each in self._holdouts.values()]
         return min(starts) - CLOCK_SKEW_MS if starts else None
 
-    def take(self, records: Iterable[LogRecord], codec: Codec, keyring: Keyring) -> None:
-        """Take records of `commands`, every partition in order.
+    def take(
+        self, partition: Partition, records: Iterable[LogRecord], codec: Codec, keyring: Keyring
+    ) -> None:
+        """Take records of `commands`.
 
         Args:
-            records: The records.
+            partition: A partition of `commands`.
+            records: Its records, in order.
             codec: How they are framed.
             keyring: Learns the keys by which the receipts of holdouts are signed.
         """
         for record in records:
             try:
-                command = decode_command(record.value, codec)
+                command = decode_command(record.value, partition, codec)
             except EventError:
                 continue  # a dead letter
             number = command.experiment

@@ -13,6 +13,7 @@ from streams.experiments.measurement_plan import plan_of
 from streams.fold.experiment_state import ExperimentState
 from streams.fold.records import LogRecord
 from streams.model.errors import EventError
+from streams.model.partitioning import Partition
 from streams.tallies.plan import Plan
 from streams.wire.commands import decode_command
 
@@ -28,16 +29,17 @@ class StartedPlans:
         """Return the plan of a started experiment; None for any other."""
         return self._plans.get(experiment)
 
-    def take(self, records: Iterable[LogRecord], codec: Codec) -> None:
+    def take(self, partition: Partition, records: Iterable[LogRecord], codec: Codec) -> None:
         """Apply commands, up to the start of each experiment.
 
         Args:
-            records: Of `commands`, every partition in order; those taken before are skipped.
+            partition: A partition of `commands`.
+            records: Its records, in order; those taken before are skipped.
             codec: How they are framed.
         """
         for record in records:
             try:
-                command = decode_command(record.value, codec)
+                command = decode_command(record.value, partition, codec)
                 number = command.experiment
             except EventError:
                 continue  # a dead letter

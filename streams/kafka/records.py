@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from streams.model.errors import EngineError
+from streams.model.partitioning import Partition
 
 
 class LogError(EngineError):
@@ -101,7 +102,7 @@ def incomplete(topic: str, partition: int, end: int, last: int) -> LogError:
 
 def records_since(
     source: LogSource, topic: str, positions: MutableMapping[int, int]
-) -> Iterator[tuple[int, Sequence[StoredRecord]]]:
+) -> Iterator[tuple[Partition, Sequence[StoredRecord]]]:
     """Yield (partition, records) of all that is behind some positions now, in pieces of any size.
 
     Args:
@@ -114,10 +115,12 @@ def records_since(
     Raises:
         LogError, DependencyError: as `LogSource` does.
     """
-    for partition, span in sorted(source.spans(topic).items()):
+    spans = source.spans(topic)
+    total = max(spans, default=-1) + 1
+    for partition, span in sorted(spans.items()):
         begin = max(span.begin, positions.get(partition, 0))
         for records in source.read(topic, partition, begin, span.end):
-            yield partition, records
+            yield Partition(partition, total), records
             if records:
                 positions[partition] = records[-1].offset + 1
         positions[partition] = max(begin, span.end)
@@ -161,4 +164,4 @@ def all_records(source: LogSource, topic: str) -> Iterator[tuple[int, StoredReco
     """
     for partition, records in records_since(source, topic, {}):
         for record in records:
-            yield partition, record
+            yield partition.number, record

@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 
 from schemas.codec import Codec
 from streams.kafka.records import LogSource, StoredRecord, records_since
+from streams.model.partitioning import Partition
 from streams.wire.framing import Framing
 
-Take = Callable[[int, Sequence[StoredRecord], Codec], None]
+Take = Callable[[Partition, Sequence[StoredRecord], Codec], None]
 """Function that takes records of a partition, and the codec that decodes them."""
 
 

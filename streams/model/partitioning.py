@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from struct import Struct
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,6 +53,30 @@ def partition_of(key: bytes, partitions: int) -> int:
     4
     """
     return (murmur2(key) & _POSITIVE) % partitions
+
+
+class Partition(NamedTuple):
+    """A partition of a topic.
+
+    Attributes:
+        number: Its number, from 0.
+        total: Number of partitions of the topic.
+    """
+
+    number: int
+    total: int
+
+    def holds(self, key: bytes) -> bool:
+        """Return whether records with a key belong here.
+
+        >>> Partition(4, 8).holds(b"kafka"), Partition(5, 8).holds(b"kafka")
+        (True, False)
+        """
+        return partition_of(key, self.total) == self.number
+
+
+SOLE_PARTITION = Partition(0, 1)
+"""The partition of a topic that has no other: all keys belong there."""
 
 
 def partitions_of_rows(

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from schemas import catalogue
-from schemas.codec import Codec
 from streams.experiments.lifecycle import Experiment
 from streams.experiments.measurement_plan import plan_of
 from streams.fold.experiment_state import ExperimentState
-from streams.kafka.records import LogSource, StoredRecord
+from streams.kafka.records import LogSource, StoredRecord, records_since
 from streams.model.errors import EventError, ExperimentNotFoundError
 from streams.model.events import Decision
 from streams.model.ids import experiment_id
-from streams.replay.partitions import Inputs
+from streams.model.partitioning import Partition
+from streams.replay.partitions import Inputs, Reading
 from streams.tallies.plan import Plan
 from streams.wire.commands import decode_command
 
@@ -71,32 +71,38 @@ class History:
         }
 
 
-def history_of(records: Iterable[tuple[int, StoredRecord]], codec: Codec) -> History:
-    """Return what commands have made.
+def history_of(reading: Reading) -> History:
+    """Return the effects of the commands in a log.
 
-    Args:
-        records: (partition, record) of `commands`, every partition in order.
-        codec: How they are framed.
+    Raises:
+        LogError: the log no longer begins at its beginning.
+        DependencyError: Kafka or the schema registry does not answer.
     """
-    known: dict[tuple[int, int], ExperimentState] = {}
+    known: dict[int, ExperimentState] = {}
     states: defaultdict[int, dict[int, State]] = defaultdict(dict)
     decisions: defaultdict[str, tuple[CommandDecision, ...]] = defaultdict(tuple)
-    for partition, record in records:
+    for partition, record in _commands(reading):
         try:
-            command = decode_command(record.value, codec)
+            command = decode_command(record.value, partition, reading.codec)
         except EventError:
             continue  # a dead letter
-        place = partition, command.experiment
-        experiment = known.setdefault(place, ExperimentState(command.experiment))
+        experiment = known.setdefault(command.experiment, ExperimentState(command.experiment))
         taken = experiment.take_command(record.offset, command)
         if taken.decision is not None:
             decisions[command.command_id] += (
-                CommandDecision(taken.decision, partition, record.offset),
+                CommandDecision(taken.decision, partition.number, record.offset),
             )
         if experiment.experiment is not None:
             after = experiment.experiment
-            states[after.number].setdefault(after.version, State(after, partition, record.offset))
+            state = State(after, partition.number, record.offset)
+            states[after.number].setdefault(after.version, state)
     return History(dict(states), dict(decisions))
+
+
+def _commands(reading: Reading) -> Iterator[tuple[Partition, StoredRecord]]:
+    for partition, records in records_since(reading, catalogue.COMMANDS.name, {}):
+        for record in records:
+            yield partition, record
 
 
 def experiment_of(source: LogSource, inputs: Inputs, number: int) -> Experiment:
@@ -108,7 +114,7 @@ def experiment_of(source: LogSource, inputs: Inputs, number: int) -> Experiment:
         DependencyError: Kafka or the schema registry does not answer.
     """
     with inputs.reading(source) as reading:
-        history = history_of(reading.all(catalogue.COMMANDS.name), reading.codec)
+        history = history_of(reading)
     states = history.states.get(number)
     if not states:
         raise ExperimentNotFoundError(experiment_id(number))

@@ -278,7 +278,7 @@ class ReceiptLog:
 
 def _assigning(reading: Reading) -> dict[int, Experiment]:
     """Return the experiments whose units may come again, as the commands have left them."""
-    history = history_of(reading.all(catalogue.COMMANDS.name), reading.codec)
+    history = history_of(reading)
     newest = {number: states[max(states)].experiment for number, states in history.states.items()}
     return {
         number: experiment

@@ -6,7 +6,6 @@ from collections import defaultdict
 from collections.abc import Collection
 from dataclasses import replace
 
-from schemas import catalogue
 from streams.kafka.records import LogSource
 from streams.model.generations import FIRST
 from streams.replay.checks import Checks
@@ -58,7 +57,7 @@ def verify(
     watcher = watcher or ReplayObserver()
     with inputs.reading(source) as reading:
         live = _chosen(read_live(reading, projection, generation), experiments)
-        history = history_of(reading.all(catalogue.COMMANDS.name), reading.codec)
+        history = history_of(reading)
     parts = _parts(live)
     watcher.begin(sum(part.end for part in parts))
     planned = replace(inputs, plans=history.plans)

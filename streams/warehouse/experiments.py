@@ -24,6 +24,7 @@ from streams.kafka.records import StoredRecord, records_since
 from streams.model.errors import EventError
 from streams.model.events import CONCLUSION
 from streams.model.ids import experiment_id
+from streams.model.partitioning import Partition
 from streams.model.quantities import ALLOCATION_TOTAL, MICRO
 from streams.replay.partitions import Reading
 from streams.stats.kinds import MetricKind
@@ -108,7 +109,7 @@ class Experiments:
         """Take the newest snapshots since the last call."""
         newest: dict[bytes | None, StoredRecord] = {}
 
-        def take(records: Iterable[StoredRecord]) -> None:
+        def take(_: Partition, records: Iterable[StoredRecord]) -> None:
             newest.update((record.key, record) for record in records)
 
         topic = catalogue.of_generation(catalogue.POSTERIORS, self._generation())
@@ -142,7 +143,7 @@ class Experiments:
             self._snapshots[number] = self._conclusions[number]
             self._changed.add(number)
 
-    def _take_conclusions(self, records: Iterable[StoredRecord]) -> None:
+    def _take_conclusions(self, _: Partition, records: Iterable[StoredRecord]) -> None:
         for record in records:
             try:
                 decision = decode_decision(record.value, self._reading.codec)
@@ -174,16 +175,16 @@ class Experiments:
         state = self._states.get(number)
         return None if state is None else state.experiment
 
-    def _read(self, topic: str, take: Callable[[Iterable[StoredRecord]], None]) -> None:
-        for _, records in records_since(
+    def _read(self, topic: str, take: Callable[[Partition, Iterable[StoredRecord]], None]) -> None:
+        for partition, records in records_since(
             self._reading, topic, self._positions.setdefault(topic, {})
         ):
-            take(records)
+            take(partition, records)
 
-    def _take_commands(self, records: Iterable[StoredRecord]) -> None:
+    def _take_commands(self, partition: Partition, records: Iterable[StoredRecord]) -> None:
         for record in records:
             try:
-                command = decode_command(record.value, self._reading.codec)
+                command = decode_command(record.value, partition, self._reading.codec)
             except EventError:
                 continue  # a dead letter
             state = self._states.setdefault(command.experiment, ExperimentState(command.experiment))

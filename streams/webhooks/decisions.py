@@ -202,7 +202,7 @@ class DecisionLog:
         }
 
     async def _learn(self) -> None:
-        await self._commands.take(lambda _, records, codec: self._directory.take(records, codec))
+        await self._commands.take(self._directory.take)
 
     async def _older(self, partition: int, begin: int, end: int) -> list[Numbered]:
         def read() -> list[StoredRecord]:

@@ -12,6 +12,7 @@ from streams.experiments.lifecycle import Experiment
 from streams.experiments.transitions import apply_command
 from streams.kafka.records import StoredRecord
 from streams.model.events import Command, CommandKind
+from streams.model.partitioning import Partition
 from streams.wire.commands import decode_command
 
 MAX_CONCLUSIONS = 10_000
@@ -44,11 +45,11 @@ class ExperimentDirectory:
         self._tags: dict[int, list[tuple[int, Tags]]] = {}  # with the time of each change
         self._conclusions: dict[str, ConclusionArguments] = {}
 
-    def take(self, records: Sequence[StoredRecord], codec: Codec) -> None:
-        """Apply the commands of some records of `commands`, in their order."""
+    def take(self, partition: Partition, records: Sequence[StoredRecord], codec: Codec) -> None:
+        """Apply the commands of some records of a partition of `commands`, in their order."""
         for record in records:
             with suppress(Exception):  # a worker makes a dead letter of it, or refuses it
-                self._apply(decode_command(record.value, codec), record.timestamp)
+                self._apply(decode_command(record.value, partition, codec), record.timestamp)
 
     def get(self, number: int) -> Experiment | None:
         """Return an experiment; None if no command is known that created it."""

@@ -1,7 +1,8 @@
 """The second stage: commands and cells become the state of experiments.
 
 The topics `commands` and `tallies` are keyed by experiment, so one partition number has all
-commands and cells of an experiment, and one table partition its state:
+commands and cells of an experiment; a record in another partition is a dead letter
+(`streams.wire.homes`). One table partition has the state of an experiment:
 
 | table key | valid up to | value |
 |---|---|---|
@@ -32,9 +33,11 @@ from streams.fold.writable import check_entry
 from streams.model.errors import EventError, InputError, NewerEntryError, quoted
 from streams.model.events import Answer
 from streams.model.ids import experiment_id, experiment_number
+from streams.model.partitioning import Partition
 from streams.tallies.cell import Cell, Source
 from streams.wire.cells import decode_cell, encode_cell
 from streams.wire.commands import decode_command
+from streams.wire.homes import check_home
 from streams.wire.records import SINGLE_OBJECT
 from streams.worker import metrics
 from streams.worker.dead_letters import dead_letter, log_failure
@@ -54,6 +57,7 @@ class ExperimentsStage:
 
     Args:
         commands: Name of the topic of commands; records of any other topic are cells.
+        partitions: Number of partitions of either topic.
         codec: Decodes records. Table entries are always single objects.
 
     Attributes:
@@ -65,8 +69,9 @@ class ExperimentsStage:
         restorations: Number of partitions restored so far.
     """
 
-    def __init__(self, commands: str, codec: Codec = SINGLE_OBJECT) -> None:
+    def __init__(self, commands: str, partitions: int, codec: Codec = SINGLE_OBJECT) -> None:
         self._commands = commands
+        self._partitions = partitions
         self._codec = codec
         self._known: dict[int, dict[int, ExperimentState]] = {}
         self._touched: dict[int, set[int]] = {}
@@ -151,6 +156,7 @@ class ExperimentsStage:
         place = _place_of(record.key)
         if place is None or record.value is None:
             return False
+        check_home(_number_of(place), self._partition(partition))
         key = _WAITING + place
         outcome.entries[key] = (record.offset, record.value)
         self._waiting.setdefault(partition, set()).add(key)
@@ -263,7 +269,7 @@ class ExperimentsStage:
         self._actions.setdefault(partition, {})[key] = (known.n_actions, action.encode())
 
     def _apply_command(self, partition: int, record: ConsumerRecord, outcome: Outcome) -> None:
-        command = decode_command(record.value, self._codec)
+        command = decode_command(record.value, self._partition(partition), self._codec)
         experiments = self._known.setdefault(partition, {})
         known = experiments.get(command.experiment) or ExperimentState(command.experiment)
         taken = known.take_command(record.offset, command, self._codec)
@@ -280,6 +286,9 @@ class ExperimentsStage:
         if taken.failure is not None:
             raise taken.failure
 
+    def _partition(self, number: int) -> Partition:
+        return Partition(number, self._partitions)
+
     def _store(self, known: ExperimentState, outcome: Outcome) -> None:
         outcome.entries[f"e/{experiment_id(known.number)}".encode()] = (
             known.last_offset,
@@ -288,7 +297,7 @@ class ExperimentsStage:
 
     def _end(self, partition: int, place: bytes, outcome: Outcome) -> None:
         """End an archived experiment, since the first stage has removed one of its cells."""
-        number = experiment_number(place.partition(b"/")[0].decode())
+        number = _number_of(place)
         known = self._known.get(partition, {}).get(number)
         if known is None or known.archived_at_ms is None or known.is_ended:
             return
@@ -320,6 +329,7 @@ class ExperimentsStage:
             if error.code == UNKNOWN_SCHEMA and self._keep_waiting(partition, record, outcome):
                 return
             raise
+        check_home(cell.experiment, self._partition(partition))
         experiments = self._known.setdefault(partition, {})
         known = experiments.get(cell.experiment) or ExperimentState(cell.experiment)
         # Cells have a canonical encoding, so the bytes received are those that would be written.
@@ -345,10 +355,19 @@ def _place_of(key: bytes | None) -> bytes | None:
     if found is None or found[2].decode() not in set(Source):
         return None
     try:
-        experiment_number(found[1].decode())
+        _number_of(found[0])
     except InputError:
         return None
     return found[0]
+
+
+def _number_of(place: bytes) -> int:
+    """Return the experiment in the key of a record of `tallies`.
+
+    Raises:
+        InputError: its id is invalid.
+    """
+    return experiment_number(place.partition(b"/")[0].decode())
 
 
 def _restore_entry(

@@ -139,7 +139,9 @@ class HoldoutCopier:
     async def _learn(self) -> None:
         """Read `commands` to its end."""
         await self._tail.take(
-            lambda _, records, codec: self._coverage.take(records, codec, self._keyring)
+            lambda partition, records, codec: self._coverage.take(
+                partition, records, codec, self._keyring
+            )
         )
 
     def _subscribed(self) -> Consumer:

@@ -13,6 +13,7 @@ from streams.kafka.records import LogSource, StoredRecord
 from streams.kafka.tail import LogTail
 from streams.model.errors import EventError
 from streams.model.events import CONCLUSION, CommandKind, Decision
+from streams.model.partitioning import Partition
 from streams.wire.decisions import decode_decision
 from streams.wire.framing import Framing
 
@@ -87,14 +88,14 @@ class LoggedDecisions:
                         found[numbers[record.offset]] = record.value
         return found
 
-    def _take(self, partition: int, records: Sequence[StoredRecord], codec: Codec) -> None:
+    def _take(self, partition: Partition, records: Sequence[StoredRecord], codec: Codec) -> None:
         for record in records:
             with suppress(EventError, ValueError):  # an unreadable record
                 decision = decode_decision(record.value, codec)
                 number = decision.experiment
                 if decision.kind == CONCLUSION:
                     if decision.snapshot:
-                        self._places.setdefault(number, (partition, record.offset))
+                        self._places.setdefault(number, (partition.number, record.offset))
                 elif decision.kind == _COMMAND:
                     if decision.evidence.get("command") != CommandKind.TICK:
                         self._commanded_ms[number] = decision.at_ms

@@ -12,6 +12,7 @@ from streams.fold.measurement_plans import StartedPlans
 from streams.kafka.records import LogError, LogSource, StoredRecord
 from streams.kafka.tail import LogTail
 from streams.model.errors import DependencyError
+from streams.model.partitioning import Partition
 from streams.tallies.plan import PLAIN, Plan
 from streams.wire.framing import Framing
 
@@ -57,5 +58,5 @@ class LoggedPlans:
                 else:
                     self._plans.settle(experiment, PLAIN)
 
-    def _take(self, _partition: int, records: Sequence[StoredRecord], codec: Codec) -> None:
-        self._plans.take(records, codec)
+    def _take(self, partition: Partition, records: Sequence[StoredRecord], codec: Codec) -> None:
+        self._plans.take(partition, records, codec)

@@ -10,6 +10,7 @@ import faust
 from schemas.codec import Codec
 from streams.fold.misplaced import MisplacedObservation
 from streams.model.events import DeadLetter
+from streams.wire.homes import MISPLACED
 from streams.wire.observations import encode_observation
 from streams.worker import metrics
 from streams.worker.outbox import Outgoing, deliver
@@ -62,7 +63,7 @@ def letters_of(found: Sequence[MisplacedObservation], topic: str, codec: Codec) 
                 offset=int(offset),
                 index=int(index),
                 timestamp_ms=each.timestamp_ms,
-                code="MISPLACED",
+                code=MISPLACED,
                 message=f"the assignment id belongs into partition {each.partition}, and this "
                 f"worker may not write {topic}",
                 path="assignmentId",

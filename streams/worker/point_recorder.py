@@ -13,8 +13,8 @@ from streams.experiments.snapshot import Snapshot
 from streams.experiments.thinning import SLOT_MS, thinned, width_at
 from streams.experiments.time_points import TimePoint, has_point, point_of
 from streams.model.ids import experiment_id, experiment_number
-from streams.model.partitioning import partition_of
 from streams.projection.writer import ProjectionWriter
+from streams.wire.homes import home_of
 from streams.wire.records import SINGLE_OBJECT
 from streams.wire.time_points import encode_time_point, time_point_key
 from streams.worker.experiment_stage import ExperimentsStage
@@ -161,7 +161,7 @@ class PointRecorder:
                 yield Outgoing(time_point_key(number, slot), value, self._partition(number))
 
     def _partition(self, number: int) -> int:
-        return partition_of(experiment_id(number).encode(), self._partitions)
+        return home_of(number, self._partitions)
 
     def _take(self, number: int, points: Points) -> None:
         self._unwritten[number] |= points

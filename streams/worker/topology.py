@@ -75,7 +75,9 @@ def attach(
     app.identities = identities
     topology = _Topology(app, settings, framing, plans)
     codec = framing.codec
-    experiments = ExperimentsStage(catalogue.COMMANDS.full_name(settings.topic_prefix), codec)
+    experiments = ExperimentsStage(
+        catalogue.COMMANDS.full_name(settings.topic_prefix), settings.partitions, codec
+    )
     emitter = CellEmitter(
         topology.topic(catalogue.TALLIES),
         codec,

@@ -28,6 +28,7 @@ from streams.model.errors import (
     EventError,
     InputError,
 )
+from streams.model.partitioning import SOLE_PARTITION
 from streams.model.receipt_columns import open_columns
 from streams.model.receipts import Keyring, Receipt
 from streams.model.validation import parse
@@ -109,8 +110,8 @@ def _again(
 
 
 def _command(data: bytes) -> None:
-    command = decode_command(data)
-    assert decode_command(encode_command(command)).command_id == command.command_id
+    command = decode_command(data, SOLE_PARTITION)
+    assert decode_command(encode_command(command), SOLE_PARTITION).command_id == command.command_id
 
 
 def _plain_observation(data: bytes) -> None:

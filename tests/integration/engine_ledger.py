@@ -473,7 +473,14 @@ class Ledger:
             assert self.producer.flush(60) == 0
 
     def poison(
-        self, topic: str, value: bytes, code: str, key: str | None = None, *, packed: bool = False
+        self,
+        topic: str,
+        value: bytes,
+        code: str,
+        key: str | None = None,
+        *,
+        packed: bool = False,
+        partition: int = -1,
     ) -> None:
         """Send a record that must become a dead letter with this code, at the place it gets.
 
@@ -487,7 +494,11 @@ class Ledger:
 
         producer = self._packing() if packed else self.producer
         producer.produce(
-            f"{self._settings.topic_prefix}{topic}", value=value, key=key, on_delivery=note
+            f"{self._settings.topic_prefix}{topic}",
+            value=value,
+            key=key,
+            partition=partition,
+            on_delivery=note,
         )
         producer.poll(0)
         if packed:

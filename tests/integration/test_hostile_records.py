@@ -19,7 +19,9 @@ from streams.model.events import Command, CommandKind, Observation, ObservationB
 from streams.model.ids import experiment_id
 from streams.model.partitioning import partitions_of
 from streams.model.quantities import MICRO
+from streams.wire.commands import encode_command
 from streams.wire.dead_letters import decode_dead_letter
+from streams.wire.homes import home_of
 from streams.wire.observations import encode_observation_batch
 from tests.integration.engine_ledger import Ledger, environment, workers_of
 from tests.patience import PATIENCE_S, until
@@ -28,6 +30,7 @@ from tests.raw_commands import with_payload
 EXPERIMENT = 7
 UNPACKED = 17 * 2**20
 TOPICS = ("observations", "impressions", "commands", "tallies")
+CONFIG = {"name": "twin", "type": "thompson_sampling", "primaryMetric": "click"}
 NOWHERE = "http://127.0.0.1:1"
 
 
@@ -168,6 +171,47 @@ def test_refused_commands_of_any_size_leave_the_experiment_in_hand(ledger, worke
     assert until(lambda: ledger.answer(resumed))["status"] == "running"
     good(ledger)
     until(lambda: settled(ledger))
+
+
+def test_commands_of_another_partitioner_make_no_twin_and_are_sent_again_to_their_partition(
+    settings, ledger, workers, monkeypatch
+):
+    for name, setting in environment(settings).items():
+        monkeypatch.setenv(name, setting)
+    worker = workers.start()
+    ledger.start_experiment(EXPERIMENT)
+    good(ledger)
+    home = home_of(EXPERIMENT, settings.partitions)
+    started = {"config": CONFIG, "variants": [{"name": "a", "isControl": True}, {"name": "b"}]}
+    kinds = (CommandKind.CREATE, CommandKind.START, CommandKind.CONCLUDE)
+    for away in range(settings.partitions):
+        for n, kind in enumerate(kinds if away != home else ()):
+            payload = started if kind is CommandKind.CREATE else {}
+            twin = Command(f"{away:016x}{n:016x}", EXPERIMENT, kind, ledger.now_ms, payload)
+            ledger.poison("commands", encode_command(twin), "MISPLACED", partition=away)
+    good(ledger)
+    ledger.producer.flush()
+
+    until(lambda: settled(ledger))
+    paused = ledger.command(EXPERIMENT, CommandKind.PAUSE)
+    assert paused["status"] == "paused"
+    assert worker.poll() is None
+
+    def run(*arguments: str) -> str:
+        result = CliRunner().invoke(app, [*arguments, "--json"])
+        assert result.exit_code == 0, result.output
+        return result.stdout
+
+    assert json.loads(run("replay", "verify", "--processes", "1"))["difference"] is None
+    [place] = [
+        ":".join(map(str, place))
+        for place in ledger.letters
+        if place[1] == (home + 1) % settings.partitions and place[2] == 2
+    ]
+    run("dead-letters", "resend", place, "--api", NOWHERE)
+    answer = until(partial(ledger.answer, f"{(home + 1) % settings.partitions:016x}{2:016x}"))
+    assert answer["status"] == "concluded"
+    until(lambda: ledger.dead_letters() == ledger.letters)
 
 
 def test_a_record_that_its_letter_has_not_whole_is_shown_and_sent_again_from_its_topic(

@@ -54,6 +54,7 @@ async def prepared(
                 replace(each.letter, key=original.key),
                 original.value,
                 settings.topic_prefix,
+                settings.partitions,
                 frames.codec,
             )
             resends += sent

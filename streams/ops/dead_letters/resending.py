@@ -6,7 +6,9 @@ of its sequence number or, without one, would count its other observations twice
 event id.
 
 It goes to the same partition, since every partition remembers its own events, and with the time of
-the original record, so that attribution decides as it would have.
+the original record, so that attribution decides as it would have. Only a record that was refused
+for being in the wrong partition (`MISPLACED`) goes to another one, that of its experiment or
+assignment.
 """
 
 from __future__ import annotations
@@ -18,12 +20,17 @@ from typing import Any
 
 import orjson
 
-from schemas.catalogue import IMPRESSIONS, OBSERVATIONS
+from schemas.catalogue import COMMANDS, IMPRESSIONS, OBSERVATIONS
 from schemas.codec import Codec
 from streams.model.errors import EventError, InputError
 from streams.model.events import DeadLetter, ObservationBatch
+from streams.model.ids import experiment_id
+from streams.model.partitioning import SOLE_PARTITION, partition_of
 from streams.ops.dead_letters.place import Place
 from streams.ops.unit_observations import decoded
+from streams.wire.cells import decode_cell
+from streams.wire.commands import decode_command
+from streams.wire.homes import MISPLACED, home_of
 from streams.wire.impressions import decode_impression_batch
 from streams.wire.observation_fields import MAX_OBSERVATIONS
 from streams.wire.observations import decode_observations, encode_observation
@@ -54,31 +61,41 @@ class Resend:
 
     Attributes:
         place: The letter it is sent for.
-        key, value: What to send to the partition of `place`.
+        key, value: What to send to the topic of `place`.
         timestamp_ms: Time of the original record, in milliseconds since the epoch; None when it
             had none.
+        partition: Partition to send it to.
     """
 
     place: Place
     key: bytes | None
     value: bytes
     timestamp_ms: int | None
+    partition: int
 
 
 def resends_of(
-    letter: DeadLetter, original: bytes | None, topic_prefix: str, codec: Codec = SINGLE_OBJECT
+    letter: DeadLetter,
+    original: bytes | None,
+    topic_prefix: str,
+    partitions: int,
+    codec: Codec = SINGLE_OBJECT,
 ) -> tuple[list[Resend], list[InputError]]:
     """Return what may be sent again for each event of `letter`, and why others may not.
 
     Args:
-        letter, original, topic_prefix, codec: As in `resend_of`.
+        letter, original, topic_prefix, partitions, codec: As in `resend_of`.
     """
     resends: list[Resend] = []
     refused: dict[str, tuple[InputError, int]] = {}
     for index in islice(letter.indexes, MAX_OBSERVATIONS):
         try:
             resend = resend_of(
-                replace(letter, index=index, count=1, ranges=()), original, topic_prefix, codec
+                replace(letter, index=index, count=1, ranges=()),
+                original,
+                topic_prefix,
+                partitions,
+                codec,
             )
         except InputError as error:
             first, count = refused.get(error.code, (error, 0))
@@ -96,7 +113,11 @@ def resends_of(
 
 
 def resend_of(
-    letter: DeadLetter, original: bytes | None, topic_prefix: str, codec: Codec = SINGLE_OBJECT
+    letter: DeadLetter,
+    original: bytes | None,
+    topic_prefix: str,
+    partitions: int,
+    codec: Codec = SINGLE_OBJECT,
 ) -> Resend:
     """Return what may be sent again for the first event of `letter`.
 
@@ -104,21 +125,26 @@ def resend_of(
         letter: The letter; its own `value` is not looked at.
         original: The value of its record; None when no letter holds it.
         topic_prefix: Prefix of the installation's topics.
+        partitions: Number of partitions of each of them.
         codec: How records are framed.
 
     Raises:
         InputError: there are no bytes (`NOTHING_TO_RESEND`), the rest of its batch of impressions
-            was counted (`BATCH_ALREADY_COUNTED`), or its observation cannot be read out of its
-            batch (`UNREADABLE_OBSERVATION`).
+            was counted (`BATCH_ALREADY_COUNTED`), its observation cannot be read out of its
+            batch (`UNREADABLE_OBSERVATION`), or its home partition is unknown, since it cannot be
+            read (`UNREADABLE_RECORD`).
     """
     place = Place.of(letter)
     if original is None:
         raise InputError("NOTHING_TO_RESEND", "no letter holds the bytes of its record", str(place))
     timestamp_ms = letter.timestamp_ms if letter.timestamp_ms >= 0 else None
-    whole = Resend(place, letter.key, original, timestamp_ms)
+    whole = Resend(place, letter.key, original, timestamp_ms, place.partition)
     if letter.code in _OF_RECORDS or letter.path in _PATHS_OF_BATCHES:
         return whole
-    match letter.topic.removeprefix(topic_prefix):
+    topic = letter.topic.removeprefix(topic_prefix)
+    if letter.code == MISPLACED:
+        return _at_home(topic, whole, partitions, codec)
+    match topic:
         case IMPRESSIONS.name:
             _check_was_refused_whole(place, original, codec)
             return whole
@@ -126,6 +152,24 @@ def resend_of(
             return _observation(letter, whole, codec)
         case _:  # commands and cells are records of one event, with their own id or offset
             return _by_unit(letter, whole)
+
+
+def _at_home(topic: str, whole: Resend, partitions: int, codec: Codec) -> Resend:
+    """Return a record as it is sent to the partition that it belongs into."""
+    try:
+        match topic:
+            case OBSERVATIONS.name:  # the letter holds it alone, with its assignment as the key
+                return replace(whole, partition=partition_of(whole.key or b"", partitions))
+            case COMMANDS.name:
+                number = decode_command(whole.value, SOLE_PARTITION, codec).experiment
+                key: bytes | None = experiment_id(number).encode()
+            case _:
+                number, key = decode_cell(whole.value, codec).experiment, whole.key
+    except EventError as error:
+        raise InputError(
+            "UNREADABLE_RECORD", f"its home partition is unknown: {error}", str(whole.place)
+        ) from error
+    return replace(whole, key=key, partition=home_of(number, partitions))
 
 
 def _check_was_refused_whole(place: Place, original: bytes, codec: Codec) -> None:
@@ -181,6 +225,7 @@ def _observation(letter: DeadLetter, whole: Resend, codec: Codec) -> Resend:
         observation.assignment_id.encode(),
         encode_observation(observation, codec),
         whole.timestamp_ms,
+        whole.partition,
     )
 
 

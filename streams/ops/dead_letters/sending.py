@@ -65,7 +65,7 @@ def _send(producer: Producer, resend: Resend, waiting: dict[Place, str], refused
         place.topic,
         key=resend.key,
         value=resend.value,
-        partition=place.partition,
+        partition=resend.partition,
         headers=[(RESENT_FROM, str(place).encode())],
         on_delivery=delivered,
         timestamp=resend.timestamp_ms or 0,  # 0 is now

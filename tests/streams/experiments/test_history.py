@@ -28,6 +28,7 @@ from streams.model.authors import UNKNOWN_ORIGIN, Origin, author_of, checked
 from streams.model.errors import EventError, InputError
 from streams.model.events import Command, CommandKind
 from streams.model.ids import experiment_id
+from streams.model.partitioning import SOLE_PARTITION
 from streams.wire.commands import decode_command, encode_command
 from tests.strategies import records
 
@@ -265,7 +266,7 @@ def test_a_command_that_is_offered_to_undo_an_entry_is_accepted(commands):
 def test_a_command_with_a_hostile_origin_is_a_dead_letter(author, reason, code):
     command = Command("a" * 32, NUMBER, CommandKind.START, 1, {}, Origin(author, reason))
     with pytest.raises(EventError) as refused:
-        decode_command(encode_command(command))
+        decode_command(encode_command(command), SOLE_PARTITION)
     assert refused.value.code == code
 
 

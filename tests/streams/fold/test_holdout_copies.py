@@ -19,6 +19,7 @@ from streams.fold.experiment_state import ExperimentState
 from streams.fold.holdout_copies import Coverage, copies_of
 from streams.fold.observations import ObservationFolding
 from streams.model.events import EXPOSED, EXPOSURE, Command, CommandKind, Observation
+from streams.model.partitioning import SOLE_PARTITION
 from streams.model.quantities import MICRO
 from streams.model.receipts import Keyring, Receipt
 from streams.model.voids import void_metric
@@ -71,7 +72,7 @@ COMMANDS = [*(created(number, {}, AB) for number in EXPERIMENTS), BEGUN]
 def coverage(commands: list[Command] = COMMANDS, keyring: Keyring = KEYRING) -> Coverage:
     found = Coverage()
     records = [Record(n, encode_command(each)) for n, each in enumerate(commands)]
-    found.take(records, SINGLE_OBJECT, keyring)
+    found.take(SOLE_PARTITION, records, SINGLE_OBJECT, keyring)
     return found
 
 

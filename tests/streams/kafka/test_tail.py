@@ -11,6 +11,7 @@ from schemas.codec import Codec
 from streams.kafka.records import StoredRecord, records_since
 from streams.kafka.tail import LogTail
 from streams.model.errors import DependencyError
+from streams.model.partitioning import Partition
 from streams.wire.framing import Framing
 from streams.wire.records import SINGLE_OBJECT
 from tests.twins.log import MemoryLog
@@ -25,10 +26,12 @@ class Taker:
         self.pieces: list[list[tuple[int, int]]] = []
         self.refused: set[int] = set()
 
-    def __call__(self, partition: int, records: Sequence[StoredRecord], _codec: Codec) -> None:
+    def __call__(
+        self, partition: Partition, records: Sequence[StoredRecord], _codec: Codec
+    ) -> None:
         if self.refused & {each.offset for each in records}:
             raise OSError
-        self.pieces.append([(partition, each.offset) for each in records])
+        self.pieces.append([(partition.number, each.offset) for each in records])
 
 
 def log_of(n_records: int, partitions: int = 1) -> MemoryLog:

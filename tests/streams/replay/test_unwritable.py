@@ -47,7 +47,7 @@ class Commands:
 
     def __init__(self) -> None:
         self.log = MemoryLog()
-        self.stage = ExperimentsStage("commands")
+        self.stage = ExperimentsStage("commands", 1)
 
     def send(self, kind: str) -> Outcome:
         payload = DEFINITION if kind == "create" else {}

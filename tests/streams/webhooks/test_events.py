@@ -13,6 +13,7 @@ from streams.experiments.statistics.recommendation import RecommendedAction
 from streams.kafka.records import StoredRecord
 from streams.model.events import CONCLUSION, Command, CommandKind, Decision
 from streams.model.ids import experiment_id
+from streams.model.partitioning import SOLE_PARTITION
 from streams.webhooks.definition import WebhookDefinition
 from streams.webhooks.event_types import EventType
 from streams.webhooks.events import Event, event_of, message_id
@@ -40,7 +41,7 @@ def directory_at(commands: Iterable[tuple[int, Command]]) -> ExperimentDirectory
         StoredRecord(offset, at_ms, None, encode_command(each))
         for offset, (at_ms, each) in enumerate(commands)
     ]
-    found.take([*records, StoredRecord(99, 0, None, b"poison")], SINGLE_OBJECT)
+    found.take(SOLE_PARTITION, [*records, StoredRecord(99, 0, None, b"poison")], SINGLE_OBJECT)
     return found
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from schemas import library
 from schemas.codec import Codec
 from streams.model.errors import EventError
+from streams.model.partitioning import SOLE_PARTITION
 from streams.model.receipts import Keyring
 from streams.wire.cells import decode_cell
 from streams.wire.commands import decode_command
@@ -30,7 +31,7 @@ DECODERS: dict[str, Callable[[bytes], object]] = {
     "impression_batch": decode_impression_batch,
     "observation": decode_observations,
     "observation_batch": decode_observations,
-    "command": decode_command,
+    "command": partial(decode_command, partition=SOLE_PARTITION),
     "tally_cell": decode_cell,
     "snapshot": decode_snapshot,
     "time_point": decode_time_point,

@@ -9,6 +9,7 @@ from streams.model.errors import EventError
 from streams.model.events import Command, DeadLetter, Decision
 from streams.model.generations import GenerationChange
 from streams.model.ids import experiment_id
+from streams.model.partitioning import SOLE_PARTITION
 from streams.wire.commands import decode_command, encode_command
 from streams.wire.dead_letters import decode_dead_letter, encode_dead_letter
 from streams.wire.decisions import decode_decision, encode_decision
@@ -20,7 +21,7 @@ from tests.strategies import records
 
 @given(command=records(Command))
 def test_a_command_returns(command):
-    assert decode_command(encode_command(command)) == command
+    assert decode_command(encode_command(command), SOLE_PARTITION) == command
 
 
 @given(decision=records(Decision))
@@ -72,7 +73,7 @@ def test_a_field_of_a_command_that_cannot_be_used_is_named(change, code, path):
         "payload": "{}",
     }
     with pytest.raises(EventError) as caught:
-        decode_command(Codec().encode("command", record | change))
+        decode_command(Codec().encode("command", record | change), SOLE_PARTITION)
 
     assert (caught.value.code, caught.value.path) == (code, path)
 

@@ -28,6 +28,7 @@ from tests.streams.worker.publishing import (
     CONCLUDE,
     EXPERIMENT,
     PARTITION,
+    PARTITIONS,
     GenerationFollower,
     Points,
     Projected,
@@ -40,7 +41,7 @@ from tests.twins.log import MemoryLog
 @pytest.fixture
 def world(monkeypatch) -> World:
     """An experiment with a winner, which is to be concluded automatically."""
-    stage = ExperimentsStage("commands")
+    stage = ExperimentsStage("commands", PARTITIONS)
     config = cast(dict[str, Any], DEFINITION["config"]) | {
         "autoPromoteWinner": True,
         "minDuration": 0,

@@ -24,7 +24,7 @@ from tests.twins.log import MemoryLog
 
 evaluated_by_itself = module._evaluated
 CONTINUE, CONCLUDE = RecommendedAction.CONTINUE, RecommendedAction.CONCLUDE_WINNER
-PARTITION, EXPERIMENT = 0, 7
+PARTITION, PARTITIONS, EXPERIMENT = 0, 1, 7
 
 
 @dataclass

@@ -235,7 +235,7 @@ class Experiments(Agent):
 
     def stage(self, plans: Plans, emitted: Emitted) -> Stage:
         del plans, emitted
-        return ExperimentsStage(SETTINGS.topic_name(catalogue.COMMANDS))
+        return ExperimentsStage(SETTINGS.topic_name(catalogue.COMMANDS), SETTINGS.partitions)
 
     def state(self, stage: Any, emitted: Emitted) -> Any:
         return {

@@ -55,7 +55,7 @@ SUMS = [
     for each in fields(MetricTally)
     if "total" in each.name or "weight" in each.name or "cross" in each.name
 ]
-TOPIC, PARTITION, EXPERIMENT = "commands", 1, 7
+TOPIC, PARTITION, PARTITIONS, EXPERIMENT = "commands", 1, 2, 7
 NOISY = '"\\\x1b\u20ac' * 250_000
 deep: Any = {}
 for _ in range(200):
@@ -79,7 +79,7 @@ def fold(stage: ExperimentsStage, *records: Record) -> Outcome:
 
 
 def started() -> ExperimentsStage:
-    stage = ExperimentsStage(TOPIC)
+    stage = ExperimentsStage(TOPIC, PARTITIONS)
     fold(stage, command(0, "create", DEFINITION), command(1, "start"))
     return stage
 
@@ -141,12 +141,12 @@ def test_a_definition_as_deep_as_it_may_be_is_within_the_depth_of_records():
         "config": DEFINITION["config"] | {"targeting": nested(MAX_DEPTH)},
         "variants": [DEFINITION["variants"][0], {"name": "b", "config": config}],
     }
-    stage = ExperimentsStage(TOPIC)
+    stage = ExperimentsStage(TOPIC, PARTITIONS)
 
     outcome = fold(stage, command(0, "create", payload))
 
     assert [answer.accepted for answer in outcome.answers] == [True]
-    again = ExperimentsStage(TOPIC)
+    again = ExperimentsStage(TOPIC, PARTITIONS)
     again.restore(PARTITION, table_of(PARTITION, outcome.entries))
     assert fold(again, command(1, "start")).answers[0].accepted
 
@@ -164,7 +164,7 @@ def test_a_definition_that_is_too_large_is_refused(config):
     value = with_payload(
         Command(f"{0:032x}", EXPERIMENT, CommandKind.CREATE, 0, {}), payload.encode()
     )
-    stage = ExperimentsStage(TOPIC)
+    stage = ExperimentsStage(TOPIC, PARTITIONS)
 
     outcome = fold(stage, Record(0, value))
 
@@ -204,7 +204,7 @@ def test_an_entry_that_is_too_large_is_an_outcome_of_its_command(monkeypatch):
 
 
 def test_a_paused_fold_goes_on_where_it_stopped():
-    stage = ExperimentsStage(TOPIC)
+    stage = ExperimentsStage(TOPIC, PARTITIONS)
     records = [command(0, "create", DEFINITION), command(1, "start"), command(2, "pause")]
     pauses = 0
     while True:
@@ -216,7 +216,7 @@ def test_a_paused_fold_goes_on_where_it_stopped():
 
     assert pauses == 2
     assert [answer.status for answer in outcome.answers] == ["draft", "running", "paused"]
-    again = ExperimentsStage(TOPIC)
+    again = ExperimentsStage(TOPIC, PARTITIONS)
     again.restore(PARTITION, table_of(PARTITION, outcome.entries))
     assert again.known(PARTITION, EXPERIMENT) == stage.known(PARTITION, EXPERIMENT)
 

@@ -18,7 +18,7 @@ from streams.worker.tables import DurableTable
 from tests.streams.worker.tables import put_all, table_of
 
 TOPIC = "commands"
-PARTITION = 1
+PARTITION, PARTITIONS = 1, 2
 EXPERIMENT = 7
 DEFINITION: dict[str, Any] = {
     "config": {"name": "test", "type": "ucb", "primaryMetric": "click"},
@@ -50,9 +50,9 @@ def records(*kinds: str) -> list[Any]:
 
 def decided_twice(batch: list[Any]) -> tuple[list[Any], list[Any]]:
     """Fold a batch, lose everything but its table entries, and fold it again."""
-    stage = ExperimentsStage(TOPIC)
+    stage = ExperimentsStage(TOPIC, PARTITIONS)
     first = stage.fold(TOPIC, PARTITION, batch)
-    again = ExperimentsStage(TOPIC)
+    again = ExperimentsStage(TOPIC, PARTITIONS)
     again.restore(PARTITION, table_of(PARTITION, first.entries))
     return first.decisions, again.fold(TOPIC, PARTITION, batch).decisions
 
@@ -73,7 +73,7 @@ def test_decisions_made_again_after_a_crash_are_the_same(kinds):
 
 
 def test_answers_are_given_when_the_batch_is_durable_and_not_again():
-    stage = ExperimentsStage(TOPIC)
+    stage = ExperimentsStage(TOPIC, PARTITIONS)
     outcome = stage.fold(TOPIC, PARTITION, records("create", "start"))
     assert not stage.answers
 
@@ -84,7 +84,7 @@ def test_answers_are_given_when_the_batch_is_durable_and_not_again():
 
 
 def test_records_that_are_already_published_are_folded_without_side_effects():
-    stage = ExperimentsStage(TOPIC)
+    stage = ExperimentsStage(TOPIC, PARTITIONS)
     outcome = stage.fold(TOPIC, PARTITION, [*records("create", "start"), Record(2, b"noise")])
 
     outcome.drop_side_effects()
@@ -104,7 +104,7 @@ def newer_cell(offset: int) -> Any:
 
 
 def test_a_cell_of_a_newer_release_waits_in_the_table_and_is_no_dead_letter():
-    stage = ExperimentsStage(TOPIC)
+    stage = ExperimentsStage(TOPIC, PARTITIONS)
 
     outcome = stage.fold("tallies", PARTITION, [newer_cell(5)])
 
@@ -117,7 +117,7 @@ def test_a_waiting_cell_is_taken_by_a_worker_that_can_read_it():
     cell = Cell(EXPERIMENT, Source.IMPRESSIONS, 3, 9, 1, 2, 0, {})
     place = f"{experiment_id(EXPERIMENT)}/impressions/3"
     table = table_of(PARTITION, {f"n/{place}".encode(): (5, encode_cell(cell))})
-    stage = ExperimentsStage(TOPIC)
+    stage = ExperimentsStage(TOPIC, PARTITIONS)
 
     stage.restore(PARTITION, table)
     outcome = stage.fold(TOPIC, PARTITION, [])
@@ -131,7 +131,7 @@ def test_a_waiting_cell_is_taken_by_a_worker_that_can_read_it():
 
 def test_a_cell_that_still_cannot_be_read_goes_on_waiting():
     key = f"n/{experiment_id(EXPERIMENT)}/impressions/3".encode()
-    stage = ExperimentsStage(TOPIC)
+    stage = ExperimentsStage(TOPIC, PARTITIONS)
 
     stage.restore(PARTITION, table_of(PARTITION, {key: (5, newer_cell(5).value)}))
 
@@ -144,7 +144,7 @@ def test_a_cell_that_still_cannot_be_read_goes_on_waiting():
 def test_an_unknown_schema_without_a_place_is_a_dead_letter(key):
     record = replace(newer_cell(5), key=key)
 
-    outcome = ExperimentsStage(TOPIC).fold("tallies", PARTITION, [record])
+    outcome = ExperimentsStage(TOPIC, PARTITIONS).fold("tallies", PARTITION, [record])
 
     assert [letter.code for letter in outcome.dead_letters] == ["UNKNOWN_SCHEMA"]
     assert not outcome.entries
@@ -159,7 +159,7 @@ def test_an_unknown_schema_without_a_place_is_a_dead_letter(key):
     ],
 )
 def test_entries_of_a_newer_release_are_refused_and_not_written_over(key, body):
-    stage = ExperimentsStage(TOPIC)
+    stage = ExperimentsStage(TOPIC, PARTITIONS)
 
     with pytest.raises(NewerEntryError, match="newer release"):
         stage.restore(PARTITION, table_of(PARTITION, {key.encode(): (1, body)}))
@@ -171,7 +171,7 @@ def tombstone(offset: int) -> Any:
 
 def archived_stage() -> tuple[ExperimentsStage, DurableTable]:
     """An archived experiment with a cell, and the table of its partition."""
-    stage = ExperimentsStage(TOPIC)
+    stage = ExperimentsStage(TOPIC, PARTITIONS)
     cell = Cell(EXPERIMENT, Source.IMPRESSIONS, 3, 9, 1, 2, 0, {})
     key = f"{experiment_id(EXPERIMENT)}/impressions/3".encode()
     table = table_of(PARTITION)
@@ -206,7 +206,7 @@ def test_what_has_ended_is_forgotten_but_for_the_refusal_of_commands():
 
 
 def test_an_experiment_that_is_not_archived_is_not_ended_by_a_tombstone():
-    stage = ExperimentsStage(TOPIC)
+    stage = ExperimentsStage(TOPIC, PARTITIONS)
     stage.fold(TOPIC, PARTITION, records("create", "start"))
 
     outcome = stage.fold("tallies", PARTITION, [tombstone(1)])
@@ -217,7 +217,7 @@ def test_an_experiment_that_is_not_archived_is_not_ended_by_a_tombstone():
 def test_the_end_of_an_experiment_survives_a_crash_with_cells_that_were_not_removed():
     stage, table = archived_stage()
     put_all(table, PARTITION, stage.fold("tallies", PARTITION, [tombstone(1)]).entries)
-    again = ExperimentsStage(TOPIC)
+    again = ExperimentsStage(TOPIC, PARTITIONS)
 
     again.restore(PARTITION, table)
     outcome = again.fold(TOPIC, PARTITION, [])
@@ -255,7 +255,7 @@ def by_topic(stage: ExperimentsStage, offset: int, last_offset: int) -> dict[byt
 
 
 def running_stage() -> ExperimentsStage:
-    stage = ExperimentsStage(TOPIC)
+    stage = ExperimentsStage(TOPIC, PARTITIONS)
     stage.fold(TOPIC, PARTITION, records("create", "start"))
     stage.on_durable(TOPIC, PARTITION)
     stage.dirty.clear()
@@ -315,3 +315,33 @@ def test_an_early_cell_of_an_experiment_that_is_not_here_or_has_ended_changes_no
     known = stage.known(PARTITION, EXPERIMENT)
     assert known is not None
     assert not known.early
+
+
+AWAY = 1 - PARTITION
+
+
+def test_commands_in_a_foreign_partition_are_dead_letters_and_make_no_twin():
+    stage = running_stage()
+
+    outcome = stage.fold(TOPIC, AWAY, records("create", "start", "conclude"))
+    stage.on_durable(TOPIC, AWAY, outcome.answers)
+
+    assert [each.code for each in outcome.dead_letters] == ["MISPLACED"] * 3
+    assert (outcome.entries, outcome.decisions, outcome.answers) == ({}, [], [])
+    assert [partition for partition, _ in stage.all_known()] == [PARTITION]
+    assert (stage.dirty, stage.answers, stage.ended) == ({}, [], [])
+
+
+@pytest.mark.parametrize("is_newer", [False, True])
+def test_a_cell_in_a_foreign_partition_is_a_dead_letter_and_hides_no_experiment(is_newer):
+    cell = newer_cell(5) if is_newer else Record(5, encode_cell(cell_at(5)), topic="tallies")
+    stage = ExperimentsStage(TOPIC, PARTITIONS)
+
+    outcome = stage.fold("tallies", AWAY, [cell])
+    stage.fold(TOPIC, PARTITION, records("create", "start"))
+
+    assert [each.code for each in outcome.dead_letters] == ["MISPLACED"]
+    assert not outcome.entries
+    assert stage.take_early(cell_at(6))
+    assert (PARTITION, EXPERIMENT) in stage.dirty
+    assert offset_of_snapshot(stage) == [6]

@@ -15,6 +15,7 @@ from streams.model.ids import MAX_VARIANTS
 from streams.tallies.plan import PLAIN, PeriodPlan, Plan
 from streams.wire.commands import encode_command
 from streams.wire.framing import framing
+from streams.wire.homes import home_of
 from streams.worker import logged_plans
 from streams.worker.logged_plans import LoggedPlans
 from tests.streams.replay.memory import DEFINITION, MEASURED_DEFINITION, NOW_MS
@@ -32,7 +33,7 @@ SIMPLE = Plan(declared=CLICK, n_variants=2)
 
 def create(log: MemoryLog, number: int, definition: Mapping[str, Any]) -> None:
     command = Command(f"{number:032x}", number, CommandKind.CREATE, NOW_MS, definition)
-    log.append("commands", number % 2, encode_command(command))
+    log.append("commands", home_of(number, 2), encode_command(command))
 
 
 @pytest.fixture

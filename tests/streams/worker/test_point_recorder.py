@@ -79,7 +79,7 @@ class World:
 
 @pytest.fixture
 def world(monkeypatch) -> World:
-    log, stage = MemoryLog(), ExperimentsStage("commands")
+    log, stage = MemoryLog(), ExperimentsStage("commands", PARTITIONS)
     assert log.topics["timeseries", 0] == []
     commands: list[Any] = [
         Record(n, encode_command(Command(f"{n:032x}", EXPERIMENT, kind, n + 1, payload)))

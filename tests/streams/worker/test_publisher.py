@@ -11,6 +11,7 @@ from streams.experiments.history import entries_of
 from streams.fold.action_history import NOTHING_LOGGED
 from streams.model.errors import DependencyError
 from streams.model.events import CommandKind, Decision
+from streams.model.partitioning import SOLE_PARTITION
 from streams.wire.commands import decode_command
 from streams.wire.decisions import encode_decision
 from streams.worker import publisher as module
@@ -50,7 +51,8 @@ async def test_the_active_generation_decides_once_and_says_which_it_is(world):
     await world.step()
 
     assert world.decided() == [("conclude_winner", 2)]
-    (promotion,) = map(decode_command, world.sent["commands"])
+    [sent] = world.sent["commands"]
+    promotion = decode_command(sent, SOLE_PARTITION)
     assert promotion.kind is CommandKind.CONCLUDE
     assert world.log.readings["decisions"] == 0
 

@@ -13,6 +13,7 @@ from streams.experiments.lifecycle import Status
 from streams.fold.experiment_state import ExperimentState
 from streams.fold.impressions import ImpressionFold
 from streams.model.events import Command, CommandKind, ImpressionBatch, ImpressionGroup
+from streams.model.partitioning import SOLE_PARTITION
 from streams.model.quantities import PROPENSITY_ONE
 from streams.tallies.plan import Plan
 from streams.wire.commands import decode_command
@@ -68,7 +69,7 @@ def test_a_worker_logs_it_once(monkeypatch):
     logged: list[Command] = []
 
     async def deliver(topic, records, timeout_s):
-        logged.extend(decode_command(record.value) for record in records)
+        logged.extend(decode_command(record.value, SOLE_PARTITION) for record in records)
 
     monkeypatch.setattr(ticks, "deliver", deliver)
     known = state()

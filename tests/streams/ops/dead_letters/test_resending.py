@@ -7,15 +7,23 @@ import pytest
 
 from streams.model.errors import InputError
 from streams.model.events import (
+    Command,
+    CommandKind,
     DeadLetter,
     ImpressionBatch,
     ImpressionGroup,
     Observation,
     ObservationBatch,
 )
+from streams.model.ids import experiment_id
+from streams.model.partitioning import partition_of
 from streams.model.quantities import PROPENSITY_ONE
 from streams.ops.dead_letters.place import Place
 from streams.ops.dead_letters.resending import resend_of, resends_of
+from streams.tallies.cell import Cell, Source
+from streams.wire.cells import encode_cell
+from streams.wire.commands import encode_command
+from streams.wire.homes import MISPLACED
 from streams.wire.impressions import encode_impression_batch
 from streams.wire.observations import (
     decode_observations,
@@ -23,7 +31,7 @@ from streams.wire.observations import (
     encode_observation_batch,
 )
 
-PREFIX = "eu-"
+PREFIX, PARTITIONS = "eu-", 4
 OBSERVATIONS = tuple(Observation(f"receipt {n}", "click", n, f"e{n}", 1_000 + n) for n in range(3))
 BATCH = encode_observation_batch(ObservationBatch(OBSERVATIONS, incarnation=7, sequence=0))
 LIST = (
@@ -42,7 +50,7 @@ def letter(topic: str = "observations", **changes: Any) -> DeadLetter:
 
 def refusal(letter: DeadLetter, original: bytes | None) -> str:
     with pytest.raises(InputError) as caught:
-        resend_of(letter, original, PREFIX)
+        resend_of(letter, original, PREFIX, PARTITIONS)
     assert caught.value.path == str(Place.of(letter))
     return caught.value.code
 
@@ -58,7 +66,7 @@ def refusal(letter: DeadLetter, original: bytes | None) -> str:
     ],
 )
 def test_what_was_refused_as_a_whole_goes_again_as_it_was(original, code):
-    resend = resend_of(letter(code=code), original, PREFIX)
+    resend = resend_of(letter(code=code), original, PREFIX, PARTITIONS)
 
     assert (resend.key, resend.value, resend.timestamp_ms) == (b"key", original, 5_000)
 
@@ -68,12 +76,12 @@ def test_a_batch_refused_for_its_sequence_goes_again_whole(path):
     """Its sequence still shows whether it was counted; a single member would not."""
     refused = letter(code="SEQUENCE_WINDOW_PASSED", path=path)
 
-    assert resend_of(refused, BATCH, PREFIX).value == BATCH
+    assert resend_of(refused, BATCH, PREFIX, PARTITIONS).value == BATCH
 
 
 @pytest.mark.parametrize("index", range(3))
 def test_of_a_batch_only_the_refused_observation_goes(index):
-    resend = resend_of(letter(index=index), BATCH, PREFIX)
+    resend = resend_of(letter(index=index), BATCH, PREFIX, PARTITIONS)
 
     assert decode_observations(resend.value).observations == (OBSERVATIONS[index],)
     assert decode_observations(resend.value).sequence is None
@@ -82,7 +90,7 @@ def test_of_a_batch_only_the_refused_observation_goes(index):
 
 def test_of_a_json_list_only_the_refused_observation_goes():
     """Those without an event id would count again."""
-    resend = resend_of(letter(index=2), LIST, PREFIX)
+    resend = resend_of(letter(index=2), LIST, PREFIX, PARTITIONS)
 
     [observation] = decode_observations(resend.value).observations
     assert isinstance(observation, Observation)
@@ -95,7 +103,7 @@ def test_of_a_list_in_a_topic_of_observations_by_unit_only_the_refused_one_goes(
     unknown = letter(code="UNKNOWN_UNIT", path="userId", index=1, count=2, ranges=((1, 2),))
     refused = replace(unknown, topic="clicks")
 
-    resends, left = resends_of(refused, listed, PREFIX)
+    resends, left = resends_of(refused, listed, PREFIX, PARTITIONS)
 
     assert [each.value for each in resends] == [b'{"userId":"b"}', b'{"userId":"c"}']
     assert not left
@@ -112,13 +120,18 @@ def test_of_a_list_in_a_topic_of_observations_by_unit_only_the_refused_one_goes(
     ],
 )
 def test_a_record_of_observations_by_unit_that_was_refused_whole_goes_again_whole(original, code):
-    assert resend_of(replace(letter(code=code), topic="clicks"), original, PREFIX).value == original
+    assert (
+        resend_of(replace(letter(code=code), topic="clicks"), original, PREFIX, PARTITIONS).value
+        == original
+    )
 
 
 def test_a_batch_of_one_goes_as_its_observation_past_the_sequence_that_was_taken():
     batch = encode_observation_batch(ObservationBatch(OBSERVATIONS[:1], 7, 0))
 
-    assert resend_of(letter(), batch, PREFIX).value == encode_observation(OBSERVATIONS[0])
+    assert resend_of(letter(), batch, PREFIX, PARTITIONS).value == encode_observation(
+        OBSERVATIONS[0]
+    )
 
 
 def test_a_member_that_cannot_be_read_is_refused():
@@ -138,15 +151,43 @@ def test_impressions_whose_batch_was_counted_are_refused_and_unreadable_ones_go(
     full = letter("impressions", code="DEDUPLICATION_WINDOW_FULL", path="")
 
     assert refusal(full, batch) == "BATCH_ALREADY_COUNTED"
-    assert resend_of(full, batch[:-1], PREFIX).value == batch[:-1]
+    assert resend_of(full, batch[:-1], PREFIX, PARTITIONS).value == batch[:-1]
     unknown = letter("impressions", code="UNKNOWN_SCHEMA", path="")
-    assert resend_of(unknown, batch, PREFIX).value == batch
+    assert resend_of(unknown, batch, PREFIX, PARTITIONS).value == batch
 
 
 def test_commands_go_as_they_were_and_no_time_is_made_up():
-    resend = resend_of(letter("commands", timestamp_ms=-1), b"any", PREFIX)
+    resend = resend_of(letter("commands", timestamp_ms=-1), b"any", PREFIX, PARTITIONS)
 
     assert (resend.value, resend.timestamp_ms) == (b"any", None)
+
+
+def test_a_misplaced_record_goes_to_its_home_partition():
+    command = encode_command(Command("0" * 32, 7, CommandKind.START, 1, {}))
+    cell = encode_cell(Cell(7, Source.IMPRESSIONS, 3, 9, 1, 2, 0, {}))
+    observation = encode_observation(OBSERVATIONS[0])
+    place = f"{experiment_id(7)}/impressions/3".encode()
+
+    def resent(topic: str, value: bytes, key: bytes | None) -> tuple[int, bytes | None, bytes]:
+        misplaced = letter(topic, partition=1, code=MISPLACED, key=key)
+        resend = resend_of(misplaced, value, PREFIX, PARTITIONS)
+        return resend.partition, resend.key, resend.value
+
+    home, name = 3, experiment_id(7).encode()  # murmur2 of the id mod 4
+    assert resent("commands", command, b"wrong") == (home, name, command)
+    assert resent("tallies", cell, place) == (home, place, cell)
+    assert resent("g2-tallies", cell, place) == (home, place, cell)
+    assert resent("observations", observation, b"kafka") == (
+        partition_of(b"kafka", PARTITIONS),
+        b"kafka",
+        observation,
+    )
+    assert refusal(letter("commands", code=MISPLACED), b"noise") == "UNREADABLE_RECORD"
+
+
+def test_any_other_record_goes_to_the_partition_it_was_read_from():
+    assert resend_of(letter("commands"), b"any", PREFIX, PARTITIONS).partition == 3
+    assert resend_of(letter(index=1), BATCH, PREFIX, PARTITIONS).partition == 3
 
 
 @pytest.mark.parametrize(
