@@ -90,10 +90,10 @@ def test_a_policy_is_four_files(tree):
     run_tests(tree, "tests/dashboard/test_create.py", "-k", "choice_of_the_form")
 
 
-def test_a_metric_kind_is_six_files(tree):
+def test_a_metric_kind_is_five_files(tree):
     touched = follow("Adding a metric kind", tree)
 
-    assert len(touched) == 6
+    assert len(touched) == 5
     run_tests(tree, "tests/streams/stats/test_change.py", "tests/streams/stats/test_families.py")
     run_tests(
         tree, "tests/benchmarks/test_combinations.py", "-k", "every_combination or change-plain"
