@@ -179,6 +179,18 @@ class MetricContrasts:
             case _:
                 assert_never(self.weighting)
 
+    def mean_beside(self, variant: int, other: int) -> float:
+        """Return the mean of a variant by the sums that compare it with another one.
+
+        Their difference is that of two such means. Where units count by their time or propensity,
+        or values are adjusted, it is another one than the reported mean. 0 without units.
+
+        Args:
+            variant, other: Indices of variants.
+        """
+        weight = float(self.sums.weight[variant, other])
+        return float(self.sums.total[variant, other]) / weight if weight > 0.0 else 0.0
+
     def comparisons(self) -> Comparisons:
         """Return the weighted means of all variants, for pairwise comparison."""
         return Comparisons.of(self.sums)

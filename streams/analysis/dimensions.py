@@ -166,7 +166,13 @@ def _metric(
         strict=True,
     )
     against = {
-        index: _contrast(samples[index], samples[control], reading.comparisons, *each)
+        index: _contrast(
+            samples[index],
+            samples[control],
+            contrasts.mean_beside(control, index),
+            reading.comparisons,
+            *each,
+        )
         for index, *each in columns
         if is_defined[index] and is_defined[control] and math.isfinite(each[0])
     }
@@ -177,6 +183,7 @@ def _metric(
 def _contrast(
     variant: Sample,
     control: Sample,
+    mean: float,
     comparisons: int,
     difference: float,
     lower: float,
@@ -184,8 +191,8 @@ def _contrast(
     p_value: float,
 ) -> SliceContrast:
     lift = lift_lower = lift_upper = math.nan
-    if control.mean > 0.0:
-        ratio = Ratio(difference, control.mean, share_of_control(variant, control))
+    if mean > 0.0:
+        ratio = Ratio(difference, mean, share_of_control(variant, control))
         lift, lift_lower, lift_upper = ratio.lift, ratio.lower(lower), ratio.upper(upper)
     return SliceContrast(
         difference,

@@ -218,7 +218,6 @@ def _sequence(
 ) -> list[list[Any]]:
     """Return the ends of the sequences of the differences, and those of the lifts."""
     ends = np.full((4, len(metric.tallies)), np.nan)
-    mean = float(metric.posteriors.means[control])
     is_known = np.isfinite(lift.relative).tolist()
     others = [index for index in range(len(metric.tallies)) if index != control]
     each = zip(
@@ -226,6 +225,7 @@ def _sequence(
     )
     for index, difference, lower, upper in each:
         ends[:2, index] = lower, upper
+        mean = metric.contrasts.mean_beside(control, index)
         if is_known[index] and mean > 0.0 and math.isfinite(difference):
             share = share_of_control(metric.reported[index], metric.reported[control])
             ratio = Ratio(difference, mean, share)

@@ -213,6 +213,10 @@ class QuantileContrasts(MetricContrasts):
             ),
         )
 
+    def mean_beside(self, variant: int, other: int) -> float:
+        """Return the quantile of a variant by the sums that compare it with another one."""
+        return self.estimates[variant * len(self.observations) + other].value
+
     @property
     def likeness(self) -> Hashable:
         """The metric itself: no other one is like it."""

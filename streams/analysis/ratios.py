@@ -71,6 +71,10 @@ class RatioContrasts(MetricContrasts):
             standard_error=found.standard_error / self.scale,
         )
 
+    def mean_beside(self, variant: int, other: int) -> float:
+        """Return the ratio of a variant by the sums that compare it with another one."""
+        return float(self.ratios[variant, other])
+
     @property
     def likeness(self) -> Hashable:
         """The metric itself: no other one is like it."""

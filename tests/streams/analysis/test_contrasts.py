@@ -148,6 +148,20 @@ def test_a_factor_on_the_control_is_a_factor_on_its_values():
 
 
 @pytest.mark.parametrize("n_variants", [2, 3])
+@pytest.mark.parametrize("weighting", [None, Weighting.INVERSE])
+def test_a_difference_is_that_of_the_means_of_both_beside_each_other(n_variants, weighting):
+    found = compared(moved(n_variants), weighting=weighting)
+    means = found.mean_beside(0, 1), found.mean_beside(1, 0)
+
+    assert found.contrast([0], [1]).difference.item() == pytest.approx(means[0] - means[1])
+    assert 0.0 < min(means) <= max(means) < 1.0
+
+
+def test_the_mean_of_a_variant_that_was_never_compared_is_0():
+    assert compared([tallied((0.5, 10, [1])), VariantTally()]).mean_beside(1, 0) == 0.0
+
+
+@pytest.mark.parametrize("n_variants", [2, 3])
 def test_a_common_level_of_the_values_adds_no_noise(n_variants):
     """Durations of 1,000 s and more are compared as sharply as the same less 1,000 s."""
     random = np.random.default_rng(4)

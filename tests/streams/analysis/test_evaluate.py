@@ -290,10 +290,10 @@ def test_lift_over_the_control_worked_by_hand():
 
 
 def test_lift_of_a_winner_has_the_ends_that_have_named_it():
-    """The control at 202 / 1,002, and 160.6 of 385.0 deviations, a typical value more in each.
+    """The control at 0.201, and 160.6 of 385.0 deviations, a typical value more in each.
 
-    A lift l is at an end where 0.139 - l 202 / 1,002 is as far from 0 as the sequence of the
-    difference reaches, with the part of its variance that is the control's times (1 + l)^2.
+    A lift l is at an end where 0.139 - l 0.201 is as far from 0 as the sequence of the difference
+    reaches, with the part of its variance that is the control's times (1 + l)^2.
     """
     data = tally(variant(1_000, click=[1] * 201), variant(1_000, click=[1] * 340))
     snapshot = evaluated(experiment("bayesian_ab", minSampleSize=1), data)
@@ -308,11 +308,28 @@ def test_lift_of_a_winner_has_the_ends_that_have_named_it():
         (lead.lower, against.relative_sequence_lower),
         (lead.upper, against.relative_sequence_upper),
     ):
-        distance = abs(0.139 - lift * 202 / 1_002)
+        distance = abs(0.139 - lift * 0.201)
         wider = (1.0 - share + share * (1.0 + lift) ** 2) ** 0.5
         assert distance == pytest.approx(abs(0.139 - end) * wider)
     assert 0.0 <= against.relative_sequence_lower < against.relative_lower
     assert against.relative_upper < against.relative_sequence_upper
+
+
+def test_a_strong_prior_moves_no_end_of_a_lift():
+    """The difference is that of the units, and so is what it is a share of.
+
+    With 20 of 100 units before the first one, the posterior mean of a control with 40 of 2,000 is
+    0.029: over that, a lift of 150 % would be one of 105 %.
+    """
+    data = tally(variant(2_000, click=[1] * 40), variant(2_000, click=[1] * 100))
+    ends = []
+    for prior in ({}, {"priorAlpha": 20, "priorBeta": 80}):
+        snapshot = evaluated(experiment("bayesian_ab", parameters=prior), data)
+        against = snapshot.variants[1].metrics["click"].against_control
+        ends.append((against.relative_sequence_lower, against.relative_sequence_upper))
+
+    for plain, informed in zip(*ends, strict=True):
+        assert informed == pytest.approx(plain)
 
 
 def test_metrics_nobody_has_named_are_described_and_not_compared():
