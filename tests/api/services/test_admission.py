@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tests.api.memory import Api
@@ -171,7 +173,8 @@ async def test_a_draft_that_overlaps_a_running_experiment_does_not_start(api: Ap
     before = api.projection.snapshot(older)
     concluded = await api.http.post(f"/experiments/{older}/conclude", json={})
     younger = (await create(api, layer=HALF)).json()["id"]
-    api.publish(older, experiment=before.experiment)  # as if both had been created at once
+    again = replace(before.experiment, version=before.experiment.version + 2)
+    api.publish(older, experiment=again)  # as if both had been created at once
 
     started = await api.http.post(f"/experiments/{younger}/start")
 
