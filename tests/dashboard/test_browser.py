@@ -464,9 +464,22 @@ def test_the_system_page_comes_at_once_and_then_its_report(ana: Visit):
     expect(page.locator("#workers")).to_contain_text("observations")
     page.locator("#workers summary", has_text="observations").click()
     expect(page.get_by_role("region", name="Partitions of").first).to_be_visible()
-    page.unroute("**/system/report")
+
+
+def test_a_report_that_fails_while_the_scripts_are_loaded_is_reported(ana: Visit):
+    page = ana.page
+    held: list[Route] = []
+
+    def is_held() -> bool:
+        page.wait_for_timeout(300)  # so long that what does not wait for the script has failed
+        return bool(held)
+
     page.route("**/system/report", lambda route: route.abort())
-    ana.go("/system")
+    page.route("**/dashboard.js*", lambda route: held.append(route))  # noqa: PLW0108 - a builtin is refused
+    page.goto(f"{ana.stack.dashboard}/system", wait_until="commit")
+    until(is_held)
+    held.pop().continue_()
+
     expect(page.locator("#report")).to_have_text(
         "The dashboard does not answer. Load the page again."
     )
