@@ -186,6 +186,6 @@ class RevenuePosterior(LogCoordinates):
         return self.shape.density(coordinates - self.log_scale[:, None])
 
     def smooth_width(self, left: FloatArray, right: FloatArray) -> FloatArray:
-        """Return that of the logit."""
+        """Return the widths of panels of `shape`, whose coordinates differ by a shift."""
         scale = self.log_scale[:, None]
         return self.shape.smooth_width(left - scale, right - scale)

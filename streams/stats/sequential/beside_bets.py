@@ -9,8 +9,8 @@ line
     a + d t / 2,  a = -log(weight e) / d.
 
 It begins below the level c and ends above it. A motion that is at c before both meet, at the time
-s, has been above the line; one that comes to c later, at s + u, is above the line some day with
-the probability exp(-d g), where g = d u / 2 is how far it is below. So the level adds the
+s, has been above the line; one that comes to c later, at s + u, ever crosses the line with the
+probability exp(-d g), where g = d u / 2 is how far it is below. So the level adds the
 probability of
 
 - staying below the line up to s: 1 - exp(-2 a (c - w) / s), given W(s) = w < c;

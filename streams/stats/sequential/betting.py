@@ -138,7 +138,7 @@ class PlannedRates:
 class ConversionBets(Reading):
     """Bets on conversions, beside the exact confidence sequence, as one e-process.
 
-    What is not of 0 and 1 is read by the sequence alone.
+    Contrasts of values other than 0 and 1 are read by the sequence alone.
 
     Attributes:
         planned: Rates to bet on; None if none are planned.
@@ -179,8 +179,8 @@ class _Sums(NamedTuple):
     """Places of the weights of some units that make a sum of log(1 + k w) least.
 
     Attributes:
-        many, at: How many units are how far from 0. For k > 0 the others are at 0.
-        outer, outer_at: How many are at the largest weight; 0 for k > 0.
+        many, at: Number of units away from 0, and their weight; for k > 0 all others are at 0.
+        outer, outer_at: Number of units at the largest weight, and that weight; 0 units if k > 0.
     """
 
     many: FloatArray
@@ -291,7 +291,7 @@ class _Wealth:
         terms[:, 2], terms[:, 3] = centre_b - 1.0, -centre_a
         terms *= bets[:, None]
         logs = self._sums.least(terms).sum(axis=1) + self._log_weights
-        # A sum that fell has some wealth left as well; none is claimed.
+        # A sum that fell leaves a bet some wealth, of which no bound is known: it counts as 0.
         rises = (self._rises - self._compared.scale * lead) / self._bounds
         mixed = self._mixtures.log(np.maximum(rises, 0.0))
         mixed = np.where(rises > 0.0, self._parts + mixed, -np.inf)
@@ -344,7 +344,7 @@ def _ends(wealth: _Wealth, error: FloatArray, log_at_zero: FloatArray) -> FloatA
     def excess(lead: FloatArray) -> FloatArray:
         return relative(wealth.log(lead))
 
-    # Whether there is a lead is asked first, whatever the estimate is.
+    # A lead is tested for first: p-value and interval must agree whatever the estimate is.
     at_zero = relative(log_at_zero)
     is_above = at_zero >= 0.0
     high = np.where(is_above, np.maximum(wealth.estimate, 0.0), np.minimum(wealth.estimate, 0.0))

@@ -217,10 +217,10 @@ def pairwise_error(
 ) -> float:
     """Return the error of each interval, so that a wrong winner has the error `alpha`.
 
-    A variant is named when its intervals against all others lie above 0. Take any best variant b,
-    the control if it is one of them. A wrong variant is named only if its interval against b fails
-    at its lower end, or, when b itself is named beside an equal b', that of b against b'. Among K
-    variants, that is
+    A variant is declared when its intervals against all others lie above 0. Take any best variant
+    b, the control if it is one of them. A wrong variant is declared only if its interval against b
+    fails at its lower end, or, when b itself is declared beside an equal b', that of b against b'.
+    Among K variants, that is
 
     - if b is the control, one failure of K of its comparisons at most;
     - if not, one of the control against b, or one of K - 1 without the control.
@@ -229,16 +229,16 @@ def pairwise_error(
     the others may have alpha (2 K - 3) / (2 (K - 1)^2): more than the control's have. So a winner's
     p-value against the control is below alpha also when it is corrected for all K - 1 of them.
 
-    If the control is never named, a wrong winner is one of K - 1 failures at most in either case:
-    K - 1 variants against the control or, against another b, K - 2 and b itself. So each side may
-    have alpha / (K - 1), and there are no other sides.
+    If the control is never declared, a wrong winner is one of K - 1 failures at most in either
+    case: K - 1 variants against the control or, against another b, K - 2 and b itself. So each side
+    may have alpha / (K - 1), and there are no other sides.
 
     Args:
-        alpha: Probability of ever naming a wrong winner, in (0, 1).
+        alpha: Probability of ever declaring a wrong winner, in (0, 1).
         n_arms: Number of variants, K >= 2.
         with_control: Whether the comparison is one with the control.
-        alternative: Whether the control may be named (`TWO_SIDED`: the error is that of both sides)
-            or not (`BETTER`: of each side).
+        alternative: Whether the control may be declared (`TWO_SIDED`: the error is that of both
+            sides) or not (`BETTER`: of each side).
 
     Raises:
         InvalidParameterError: `alpha` is outside (0, 1), or there are fewer than two variants.
@@ -268,7 +268,7 @@ def _read(
     for each in readings:
         read = [each.reading.read(side, each.share * error) for side in sides]
         known = [side.has_lower for side in sides]
-        # Tails that have not been seen leave the end out.
+        # Without enough units to have seen its tails, a normal approximation gives no end.
         lower = [np.where(*at, -np.inf) for at in zip(known, (low for low, _ in read), strict=True)]
         p = [
             np.where(*at, 1.0) for at in zip(known, (p / each.share for _, p in read), strict=True)
@@ -281,7 +281,7 @@ def _read(
 def _sides(compared: Contrast, error: FloatArray) -> tuple[list[Contrast], FloatArray]:
     """Return both sides of contrasts, together if they can be, and the error of either.
 
-    Of a few numbers each operation costs the same.
+    For a few numbers the cost of numpy is that of its calls, so one call replaces two.
     """
     sides = [compared, compared.reversed()]
     if compared.quantiles is not None:

@@ -28,6 +28,7 @@ LOOSE_WEIGHT = 0.2
 all values. Where they are not it costs 3 % more units, and where they are it saves a quarter."""
 
 LOOSE_EVENTS = 3.0
+"""Events, in units of the largest increment, at which that part is made narrowest."""
 
 _TUNED_ERROR = 0.025  # one side of 5 %
 _MAX_NEWTON_STEPS = 100
@@ -81,7 +82,12 @@ def error_of_both_sides(error: float | FloatArray) -> FloatArray:
 def asymptotic_tuning(
     alpha: float | FloatArray, planned_units: float = PLANNED_UNITS
 ) -> FloatArray | float:
-    """Return the rho^2 with which `asymptotic_radius` is narrowest at the planned units."""
+    """Return the rho^2 with which `asymptotic_radius` is narrowest at the planned units.
+
+    Args:
+        alpha: Two-sided error, in (0, 1).
+        planned_units: Units, or time of another clock, at which it is narrowest, > 0.
+    """
     log_alpha = np.log(alpha)
     return (-2.0 * log_alpha + np.log(1.0 - 2.0 * log_alpha)) / planned_units
 
@@ -105,10 +111,10 @@ def bounded_radius(
 
     Args:
         sums_of_squares: V; shape (n,), >= 0.
-        bounds: Deepest possible fall of an increment; shape (n,), finite and > 0.
+        bounds: Most by which one increment can lower the sum; shape (n,), finite and > 0.
         alpha: One-sided error, in (0, 1); of the same shape, or one for all.
-        planned_events: V / bound^2 at which u is made small, > 0, likewise; it is valid at any
-            other.
+        planned_events: V / bound^2 at which u is made small, > 0; of the same shape, or one for
+            all. u is valid at any other.
         loose_weight: Weight in [0, 1) of a second mixture, tuned to `LOOSE_EVENTS`.
 
     Returns:
@@ -158,7 +164,7 @@ def log_e_values(
     Args:
         deviations: S, a sum of increments that never fall below -bound; shape (n,).
         sums_of_squares: Sum of the squared increments; shape (n,), >= 0.
-        bounds: Deepest possible fall of an increment; shape (n,), finite and > 0.
+        bounds: Most by which one increment can lower the sum; shape (n,), finite and > 0.
         planned_events, loose_weight: As in `bounded_radius`.
         tuned_error: One-sided error for which they are made large; 2.5 % unless stated.
 
@@ -216,9 +222,9 @@ class Mixture:
 def _mixtures(
     events: FloatArray, rho: float | FloatArray, loose_weight: float
 ) -> Callable[[FloatArray], tuple[FloatArray, FloatArray]]:
-    """Return what gives the logarithm of a mixture and its slope.
+    """Return a function of the deviations: the logarithm of a mixture, and its slope.
 
-    It is `Mixture`, or the mean of two of them: a mean of such mixtures is one, too.
+    The mixture is a `Mixture`, or the mean of two, which is a mixture as well.
     """
     own = Mixture(events, rho)
     if not loose_weight:
@@ -248,7 +254,12 @@ def _minus_log1p(ratios: FloatArray) -> FloatArray:
 def mixture_tuning(
     alpha: float | FloatArray, planned_events: float | FloatArray
 ) -> float | FloatArray:
-    """Return the rho that makes the radius small at so many events."""
+    """Return the rho of a `Mixture` that makes the radius small at a number of events.
+
+    Args:
+        alpha: One-sided error, in (0, 1).
+        planned_events: Events, in units of the largest increment, > 0.
+    """
     wanted = -2.0 * np.log(alpha)
     return planned_events / (wanted + np.log1p(wanted))
 

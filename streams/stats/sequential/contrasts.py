@@ -96,7 +96,7 @@ class WeightedSums:
             own, others: Indices on the last two axes, which broadcast.
         """
         *stacked, n_variants, _ = self.weight.shape
-        # Of a few numbers, flat places are looked up in an eighth of the time of pairs of them.
+        # For a few numbers, one flat index is looked up in an eighth of the time of two indices.
         places, flat = own * n_variants + others, (*stacked, n_variants * n_variants)
 
         def taken(column: FloatArray) -> FloatArray:
@@ -151,8 +151,8 @@ class Contrast:
 
     Attributes:
         fewest: Units of the variant that has fewer.
-        time: Intrinsic time of the sums: the sum of w^2, scaled
-            so that a unit of an even split of two is 1.
+        time: Intrinsic time of the sums: the sum of w^2, scaled so that a unit of an even split of
+            two is 1.
         scale: Sum of h, so that total / scale estimates the difference of the means; > 0 unless
             there are no units.
         total: Sum of the increments.
@@ -300,7 +300,7 @@ def _contrast(
     weight_of_even: float,
     share: FloatArray | None = None,
 ) -> Contrast:
-    # Of a few numbers each operation costs the same, so each sum is taken once.
+    # For a few numbers the cost of numpy is that of its calls, so each sum is computed once.
     weights, weights_squared = a.weight + b.weight, a.weight_squared + b.weight_squared
     zeros = np.zeros(weights.shape)
     some = np.where(weights > 0.0, weights, np.inf)  # nothing over them is 0
@@ -332,7 +332,8 @@ def _contrast(
         scale=scale + zeros,
         total=a.total - b.total,
         squares=total_squared,
-        # A bound may be larger than it need be, and never 0: control times no tolerated rest is 0.
+        # A bound may be larger than needed, but not 0, as that of a control whose values are
+        # multiplied by 1 less a tolerated harm of 1.
         max_decrement=np.maximum(b.largest, _SMALLEST_BOUND * a.largest),
         max_increment=np.maximum(a.largest, _SMALLEST_BOUND * b.largest),
         difference=centred_total / divisor,

@@ -108,7 +108,7 @@ def boundaries(fractions: Sequence[float], alpha: float, spending: Spending) -> 
 def crossing(
     fractions: Sequence[float], critical: Sequence[float] | FloatArray, drift: float = 0.0
 ) -> FloatArray:
-    """Return the probability to have stopped at or before each look.
+    """Return the probability of having stopped at or before each look.
 
     Args:
         fractions: Shares of the planned information; shape (n_looks,), in (0, 1], increasing.
@@ -123,7 +123,7 @@ def crossing(
 
 
 class Crossing:
-    """Probability to have stopped at or before each look, as a function of the drift.
+    """Probability of having stopped at or before each look, as a function of the drift.
 
     The paths without a drift are integrated once. Up to any time t, the density of a path that ends
     in x under a drift is exp(drift x - drift^2 t / 2) times that without one (Cameron and Martin),
@@ -193,7 +193,13 @@ class _Path:
         self._mass = np.ones(1) if mass is None else mass
 
     def beyond(self, time: float, bound: float, drift: float = 0.0) -> float:
-        """Return the probability to be outside [-bound, bound] at `time`, not having stopped."""
+        """Return the probability of not having stopped before `time`, and to stop then.
+
+        Args:
+            time: The look, after the last one.
+            bound: Boundary of the motion then, >= 0; it stops outside [-bound, bound].
+            drift: Drift, at most the largest one either way.
+        """
         step = time - self._time
         deviation = math.sqrt(step)
         moved = self._nodes + drift * step

@@ -2,7 +2,7 @@
 
 The clock is information: the variance V of the sum S that is compared, as a share t of the variance
 that was planned. Units that come at once and convert for weeks let it run for weeks, and nothing
-depends on when they are looked at. S is as a Brownian motion in V, and the first variant is named
+depends on when they are looked at. S is as a Brownian motion in V, and the first variant is better
 
 - within the plan (t <= 1) when S >= c sqrt(V_plan), one level all the time (O'Brien and Fleming's
   boundary for continuous looks);
@@ -18,10 +18,9 @@ with exp(-2 m (c - w)). Integrated over the normal w, what the two lines add is 
     Phi(c (1 - 2 k)) - exp(4 k c^2) Phi(-c (1 + 2 k))
     I(m) - I(m + c),  I(x) = exp(2 x (x - c)) Phi(c - 2 x).
 
-Units that convert once, and are all there before, make a bridge of the sum: who is ahead has fewer
-left to convert. S / (1 - p), with p the share that has converted, is a Brownian motion in p /
-(1 - p), so S crosses the level by the planned share p with
-the probability
+Units that convert once, and are all there before, make a bridge of the sum: the variant that is
+ahead has fewer units left to convert. S / (1 - p), with p the share that has converted, is a
+Brownian motion in p / (1 - p), so S crosses the level by the planned share p with the probability
 
     Phi(-c) + exp(-2 c^2 p (1 - p)) Phi(-c (1 - 2 p)),
 
@@ -132,8 +131,8 @@ class PlannedInformation(Reading):
             where the lead is found now.
 
         Source: Lan, Simon and Halperin (1982), "Stochastically curtailed tests in long-term
-            clinical trials": stopping once it is at most g turns an
-            error of the second kind of b into b / (1 - g) at most.
+            clinical trials": stopping once it is at most g turns an error of the second kind of b
+            into b / (1 - g) at most.
         """
         time = self.progress(compared)
         levels = self.levels(compared, error)

@@ -41,7 +41,7 @@ def _risen(
     time: FloatArray | float,
     root: FloatArray | float,
 ) -> FloatArray:
-    """Return the same for a distance and a duration above 0, of which `root` is the root."""
+    """Return `crossing_probability` for a distance and a duration > 0; `root` is sqrt(duration)."""
     reflected = 2.0 * slope * far + special.log_ndtr((-far - slope * time) / root)
     found: FloatArray = special.ndtr((slope * time - far) / root) + np.exp(
         np.minimum(reflected, 0.0)

@@ -187,5 +187,5 @@ def _lower(
     last = np.searchsorted(-below_a, -rest, side="right")
     reached = np.append(0.0, ends_a)[last]
     least = float((reached - ends_b)[is_open].min())
-    # At 0, a is not below the end of any bin that b may be in, and so above b, however little.
+    # At 0, a is not below the end of any bin that b may be in, so a is above b by some amount > 0.
     return least or float(np.finfo(np.float64).tiny)

@@ -97,8 +97,8 @@ class ConfidenceSequence(Reading):
             return compared.quantiles.lower(error)
         known = compared.is_known
         if compared.is_bounded:
-            # The lower end fails when the sum rises too far above its mean, and rises are as tame
-            # as the deepest fall is shallow.
+            # The lower end fails when the sum rises too far above its mean; `bounded_radius` limits
+            # rises by the most that one increment can lower the sum.
             sums = bounded_sums(compared, error)
             events = self._events(compared, sums.bounds)
             below = bounded_radius(

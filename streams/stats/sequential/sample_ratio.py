@@ -7,9 +7,9 @@ Under a fixed allocation the counts are compared with the declared shares by a B
 moving weights the number of units of a variant is no evidence, but its units weighted by
 1 / propensity are: [a_t = k] / p_t - 1 has the mean 0 given the past, whatever the policy does with
 the past, so the weighted units of every variant stay near the number of all units, or of those for
-which it was eligible. By pairs of
-variants, the units of both stay near each other as they count in their comparison, and that is seen
-without the starved times of one drowning all others.
+which it was eligible. In a pair of variants, the sums of the weights with which their units are
+compared stay near each other. That test keeps its power when one variant has had little traffic for
+a time, in which weights of 1 / propensity are so large that they hide all other units.
 """
 
 from __future__ import annotations
@@ -154,7 +154,7 @@ def under_moving_weights(assigned: Assigned, units: ArrayLike) -> SampleRatio:
     squares = np.maximum(assigned.weight_squared - 2.0 * assigned.weight + total, 0.0)
     # A variant falls short by at most largest - 1 in one unit; where 1 is all, it cannot.
     shortfall = np.maximum(assigned.largest - 1.0, 1.0) + np.zeros_like(excess)
-    # Too many and too few, both at once: of a few numbers each operation costs the same.
+    # Too many and too few in one call: for a few numbers the cost of numpy is that of its calls.
     log_e = log_e_values(
         np.array([excess, -excess]),
         np.array([squares, squares]),
