@@ -66,10 +66,10 @@ def create_topics(settings: KafkaSettings) -> list[str]:
 
 
 def check_topics(required: Sequence[TopicConfig], described: TopicDescriptions) -> None:
-    """Return if the topics that are there can be used; what harms less is logged.
+    """Check that the existing topics can be used; log deviations that lose no events.
 
     Raises:
-        ConfigurationError: they cannot; the message names every setting and the advice.
+        ConfigurationError: one cannot; the message names every setting and its correction.
     """
     found = deviations(required, described)
     refused = [each for each in found if each.is_refused]
@@ -174,10 +174,10 @@ def delete_projections(settings: KafkaSettings) -> int:
                 continue
             if reason.retriable():
                 raise DependencyError("kafka", f"deleting {name}: {reason.str()}") from error
-            message = f"Kafka does not let topic {name} go: {reason.str()}"
+            message = f"Kafka refuses to delete topic {name}: {reason.str()}"
             raise ConfigurationError(message) from error
     for answer in groups.values():
-        # Offsets of a number that is never used again expire by themselves, too.
+        # Kafka expires these offsets anyway: no group has the number of this generation again.
         with suppress(KafkaException):
             answer.result()
     return len(names)

@@ -1,8 +1,8 @@
 """Check that the cluster answers, with one code for each cause of failure, within two seconds.
 
-librdkafka retries forever and reports a wrong password as "Broker transport failure" when its
-caller's patience ends. The causes come by another way, its error callback; what even that does not
-say, a handshake finds out.
+librdkafka retries forever and reports a wrong password as "Broker transport failure" at the time
+limit of its caller. Its error callback reports the cause; where that reports none, a handshake with
+the listener finds it.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ Positions = Mapping[tuple[str, int], int]
 
 
 class GroupPositions:
-    """Asks for the committed offsets of a generation's workers, without being one of them.
+    """A reader of the committed offsets of a generation's workers that does not join their group.
 
     A worker commits an offset when all before it is durable: tables, dead letters, decisions.
 
@@ -75,5 +75,5 @@ class GroupPositions:
         return {(each.topic, each.partition): each.offset for each in answers if each.offset >= 0}
 
     def close(self) -> None:
-        """Let Kafka go."""
+        """Close the connections."""
         self._consumer.close()

@@ -22,7 +22,7 @@ _FIRST_LOOK_S = 0.1
 
 
 class Patience:
-    """Looks at growing distances, of which the last is after the time that running workers need.
+    """Schedule of looks at growing intervals, until running workers must have committed.
 
     Args:
         commit_interval_s: How often workers commit.

@@ -22,7 +22,7 @@ class LogError(EngineError):
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Which offsets of a partition are there.
+    """Range of the offsets that a partition holds.
 
     Attributes:
         begin: Offset of the first record.

@@ -131,10 +131,10 @@ def _of_setting(
             harm = "a worker that was cut off could be overtaken by compaction unseen"
         case "message.timestamp.type":
             is_wrong, is_refused = actual != wanted, False
-            harm = "whose clock gives records their times is not what the engine expects"
+            harm = "the times of records come from another clock than the engine expects"
         case "message.timestamp.after.max.ms":
             is_wrong, is_refused = int(actual) > int(wanted), True
-            harm = "a sender whose clock is ahead would have honest events refused"
+            harm = "a sender whose clock is ahead could have the valid events of others refused"
         case _:
             return None
     return Deviation(topic, name, actual, wanted, harm, is_refused) if is_wrong else None

@@ -45,7 +45,7 @@ def rights_of_worker(settings: KafkaSettings) -> Mapping[str, frozenset[str]]:
     return needed
 
 
-def spared_rights_of_worker(settings: KafkaSettings) -> Mapping[str, frozenset[str]]:
+def optional_rights_of_worker(settings: KafkaSettings) -> Mapping[str, frozenset[str]]:
     """Return the operations that a worker can do without, by full name of the topic.
 
     Without the first no winner is promoted, without the next two archived experiments do not end,
@@ -98,7 +98,7 @@ def log_group(settings: KafkaSettings) -> str:
 
 
 def check_worker(settings: KafkaSettings) -> None:
-    """Return if this process may do what a worker cannot do without.
+    """Check that this process has the rights that a worker needs.
 
     Raises:
         ClusterError: it may not (`KAFKA_ACCESS_DENIED`); the message names each topic and group
@@ -110,7 +110,7 @@ def check_worker(settings: KafkaSettings) -> None:
 
 
 def check_webhooks(settings: KafkaSettings) -> None:
-    """Return if this process may do what that of webhooks does.
+    """Check that this process has the rights that the process of webhooks needs.
 
     Raises:
         ClusterError: it may not, as `check_worker`.
@@ -124,9 +124,9 @@ def check_webhooks(settings: KafkaSettings) -> None:
 
 
 def check_readable(settings: KafkaSettings, topic: str) -> None:
-    """Return if this process may read a topic, by its full name.
+    """Check that this process may read a topic, by its full name.
 
-    An empty topic must be asked: its reader is refused nothing, since it reads nothing.
+    The rights are read, since a read of an empty topic succeeds without them.
 
     Raises:
         ClusterError: it may not (`KAFKA_ACCESS_DENIED`).

@@ -15,7 +15,7 @@ from faust.types import TP
 
 from schemas.catalogue import Topic
 from streams.kafka.requirements import missing_rights
-from streams.kafka.rights import spared_rights_of_worker
+from streams.kafka.rights import optional_rights_of_worker
 from streams.kafka.settings import KafkaSettings
 from streams.kafka.source import KafkaSource
 from streams.kafka.topics import describe
@@ -42,7 +42,7 @@ class TopicIdentities:
         self._settings = settings
         self._topics = topics
         self._ids: dict[str, str] = {}
-        self._spared = spared_rights_of_worker(settings)
+        self._optional = optional_rights_of_worker(settings)
         self.lacking: tuple[str, ...] = ()
 
     def look(self) -> None:
@@ -52,12 +52,12 @@ class TopicIdentities:
             ConfigurationError: a topic has another id than before.
             DependencyError: Kafka does not answer.
         """
-        described = describe(self._settings, {*self._topics, *self._spared})
+        described = describe(self._settings, {*self._topics, *self._optional})
         for name in self._topics:
             topic = described.topics.get(name)
             if topic is not None and topic.topic_id is not None:
                 self.check(name, self._ids.setdefault(name, topic.topic_id), topic.topic_id)
-        lacking = tuple(missing_rights(self._spared, described))
+        lacking = tuple(missing_rights(self._optional, described))
         if lacking and lacking != self.lacking:
             logger.warning(
                 "this worker lacks %s; docs/reference/security.md says what it does without",

@@ -69,7 +69,7 @@ def _is_granted(user: str, topic: str, operation: str) -> bool:
     ("user", "needed"),
     [
         ("worker", rights.rights_of_worker(SETTINGS)),
-        ("worker", rights.spared_rights_of_worker(SETTINGS)),
+        ("worker", rights.optional_rights_of_worker(SETTINGS)),
         ("rebuild", rights.rights_of_worker(SETTINGS.model_copy(update={"generation": 2}))),
         ("api", rights.rights_of_api(SETTINGS)),
         ("operator", rights.rights_of_doctor(SETTINGS)),
