@@ -1,4 +1,4 @@
-"""One child process: its output in a file, its life bound to this process."""
+"""A child process that writes to a log file and ends with this process."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ class Child:
     """A program that this process starts, watches and stops.
 
     The child runs in a separate session, so that Ctrl-C in a terminal reaches only the supervisor,
-    which then stops everything in order. On Linux the kernel kills the child when this process dies
-    in whatever way.
+    which then stops everything in order. On Linux the kernel kills the child when this process
+    ends, also by SIGKILL.
 
     Attributes:
         name: What it is called in messages; also the name of its log file.
@@ -69,7 +69,7 @@ class Child:
         return process.pid if process is not None and process.returncode is None else None
 
     async def start(self) -> None:
-        """Start the program, and wait until `ready` returns.
+        """Start the program; `ready` waits until it answers.
 
         Raises:
             ChildFailedError: the program cannot be executed.

@@ -66,15 +66,15 @@ class Plan:
 
     @property
     def local_url(self) -> str:
-        """The same, as reached from this machine when the API listens on every address."""
+        """URL of the API, as reached from this machine when it listens on every address."""
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104 - compared, not bound
         return f"http://{_bracketed(host)}:{self.port}"
 
     def check_port(self) -> None:
-        """Return if the API can listen where it should.
+        """Check that the API can listen at its address.
 
         Raises:
-            ConfigurationError: another process listens there, or the address is not ours.
+            ConfigurationError: another process listens there, or the address is not this machine's.
         """
         family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
         with socket.socket(family) as probe:
@@ -126,7 +126,7 @@ class Plan:
         Args:
             kafka_url: Broker addresses, now known.
             redis_url: Redis, now known.
-            environment: That of this process; what it says of partitions and keys stands.
+            environment: That of this process; its partitions and keys take precedence.
         """
         names = {
             "KAFKA_URL": kafka_url,
@@ -168,7 +168,7 @@ class Plan:
 
 
 def journal_of(directory: Path) -> Path:
-    """Return where the log of the stack of a directory is kept."""
+    """Return the path of the journal of a stack, given its data directory."""
     return directory / "journal.sqlite3"
 
 
@@ -178,7 +178,7 @@ def generated_receipt_keys(directory: Path) -> Path:
 
 
 def generated_webhook_keys(directory: Path) -> Path:
-    """Return the file of keys of webhooks of `directory`, likewise."""
+    """Return the file of webhook keys of `directory`, made with one key and mode 0600 if absent."""
     key = base64.urlsafe_b64encode(secrets.token_bytes(WEBHOOK_KEY_BYTES)).decode()
     return _generated(directory / "webhook-keys", key)
 

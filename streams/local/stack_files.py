@@ -1,7 +1,7 @@
-"""Which stacks run on this machine, so that commands that know an API's port find the rest.
+"""Registry of the stacks of this machine, so that commands that know an API's port find the rest.
 
-One file a stack, `stacks/{port}.json` in the user's state folder, readable by the user alone. It
-names the receipt key only by its file.
+One file per stack, `stacks/{port}.json` in the user's state folder, readable by the user alone. It
+has the path of the receipt keys, not the keys.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def find_stack(port: int) -> RunningStack | None:
     path = stack_directory() / f"{port}.json"
     try:
         stack = RunningStack(**json.loads(path.read_text()))
-    except (OSError, ValueError, TypeError):  # absent, half gone, or of another release
+    except (OSError, ValueError, TypeError):  # absent, incomplete, or of another release
         return None
     return stack if stack.runs() else None
 

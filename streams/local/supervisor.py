@@ -1,10 +1,10 @@
 """Start the stack in order, restart what dies, stop it in reverse.
 
 Order: broker, Valkey, topics, journal, workers, API and webhooks, dashboard. All but the broker
-are restarted with a growing pause. The embedded broker has its log in memory, the log is the truth,
-and a stack that continued from an empty one would answer with counts its users never saw. So its
-death stops the stack, and the supervisor says what is lost: nothing that is in the journal, from
-which the next start continues, or all of an ephemeral stack.
+are restarted with a growing pause. The embedded broker has its log in memory, and the log is the
+source of truth: a stack that continued from an empty one would report counts that contradict the
+earlier ones. So the end of the broker stops the stack, and the supervisor reports what is lost:
+nothing that is in the journal, from which the next start continues, or all of an ephemeral stack.
 """
 
 from __future__ import annotations
@@ -63,18 +63,17 @@ class LogLostError(Exception):
 
 
 class Supervisor:
-    """One stack, from its first process to its last."""
+    """Starts, restarts and stops the processes of one stack.
+
+    Args:
+        plan: The stack.
+        environment: Variables that children inherit besides the settings of the plan.
+        report: Receives lines for the operator, one per call.
+    """
 
     def __init__(
         self, plan: Plan, environment: Mapping[str, str], report: Callable[[str], None]
     ) -> None:
-        """Take a plan.
-
-        Args:
-            plan: What to run.
-            environment: What children inherit besides the settings of the plan.
-            report: Receives one line for whatever a person should know.
-        """
         self._plan = plan
         self._environment = dict(environment)
         self._report = report

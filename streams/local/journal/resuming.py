@@ -33,7 +33,7 @@ class Resumption:
 
     Attributes:
         settings: The stack, with its broker and its Redis.
-        report: Receives one line for whatever a person should know.
+        report: Receives lines for the operator, one per call.
         stopping: Set to have the methods end early.
     """
 
