@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from streams.model.ids import MAX_VARIANTS, experiment_id, variant_id
+from streams.model.times import LAST_MS
 from streams.warehouse.tables import ColumnType
 
 PHASES = ("trial", "promoted", "rolled_back")
@@ -18,8 +19,9 @@ PHASES = ("trial", "promoted", "rolled_back")
 OTHER_PHASE = "other"
 """Phase of an index beyond: of a receipt that a newer release has signed."""
 
-FIRST_MS, LAST_MS = -62_135_596_800_000, 253_402_300_799_999
-"""The years 1 to 9999: a time beyond, as any sender may state it, is kept as the nearest end."""
+FIRST_MS = -62_135_596_800_000
+"""Begin of the year 1, the first of a calendar. A time before it or after `LAST_MS`, as any sender
+may state it, is kept as the nearest of the two."""
 
 _NUL, _SHOWN_NUL = "\x00", "\ufffd"
 

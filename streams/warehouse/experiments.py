@@ -26,10 +26,11 @@ from streams.model.events import CONCLUSION
 from streams.model.ids import experiment_id
 from streams.model.partitioning import Partition
 from streams.model.quantities import ALLOCATION_TOTAL, MICRO
+from streams.model.times import LAST_MS
 from streams.replay.partitions import Reading
 from streams.stats.kinds import MetricKind
 from streams.tallies.plan import PLAIN, Plan
-from streams.warehouse.columns import FIRST_MS, LAST_MS
+from streams.warehouse.columns import FIRST_MS
 from streams.warehouse.tables import (
     EXPERIMENTS,
     METRICS,

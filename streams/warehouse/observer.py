@@ -7,10 +7,10 @@ class ExportObserver:
     """Observer of an export's progress; the base class ignores it."""
 
     def begin(self, offsets: int) -> None:
-        """Take note that so many offsets are to be exported."""
+        """Receive the number of offsets to be exported."""
 
     def advance(self, offsets: int) -> None:
-        """Take note that so many offsets were passed."""
+        """Receive the number of further offsets passed."""
 
     def committed(self, rows: int) -> None:
-        """Take note that so many more rows are in the target permanently."""
+        """Receive the number of further rows that the target has committed."""

@@ -47,13 +47,14 @@ _CONNECTION: dict[str, Any] = {
     "keepalives_interval": 10,
     "keepalives_count": 3,
 }
-"""Parameters that an address need not have. A host that is gone without a word is noticed within a
-minute."""
+"""Parameters for an address that does not set them, by which a host that has disappeared is noticed
+within a minute."""
 
 _SESSION = """
 SET tcp_keepalives_idle = 30; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3
 """
-"""The same of the server, which else would keep the lock of an export whose host is gone."""
+"""The same for the server, which otherwise would keep the lock of an export whose host has
+disappeared."""
 
 _PASSING = ("08", "25006", "25P03", "25P04", "40", "53", "55", "57", "58")
 """Beginnings of SQLSTATEs under which the same commit may succeed later: connection, transaction
