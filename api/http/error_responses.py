@@ -99,7 +99,7 @@ def error_response(error: Exception) -> tuple[int, bytes, Headers, str]:
         error = EngineError(error.code, str(error))
     if not isinstance(error, EngineError):
         _log.error("a request failed", exc_info=error)
-        error = EngineError("INTERNAL", "the API made a mistake; its log says which")
+        error = EngineError("INTERNAL", "the API failed; its log has the error")
     elif isinstance(error, DependencyError):
         _log.warning("answered %d: %s: %s", status_of(error.code), error.dependency, error)
     body = error_json(error)

@@ -45,7 +45,7 @@ def _answer(error: Exception, key: str) -> tuple[int, dict[str, str]]:
         status = HTTPStatus.TOO_MANY_REQUESTS if is_busy else HTTPStatus.INTERNAL_SERVER_ERROR
         return status, {"errorDetails": public_message(error)}
     if not _is_of_sender(error):
-        return HTTPStatus.INTERNAL_SERVER_ERROR, {"errorDetails": "the API made a mistake"}
+        return HTTPStatus.INTERNAL_SERVER_ERROR, {"errorDetails": "the API failed"}
     assert isinstance(error, EngineError)  # noqa: S101 - all errors of senders are
     is_unknown = isinstance(error, ExperimentNotFoundError)
     named = {"key": key} if key else {}
