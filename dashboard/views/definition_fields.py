@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from dashboard.views.text import SPACE
 from streams.policies.registry import POLICIES
 from streams.stats.kinds import MetricKind
 
 _DAY_S = 86_400
 _HUNDRED = 100.0
+
+_GROUPED = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d*)?")
+"""A number with separators of thousands."""
+
+_EITHER = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")
+"""A number with one separator of thousands, or with a decimal comma."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,9 +285,13 @@ def value_of(kind: str, text: str) -> Any:
 
 
 def _number(text: str) -> float | int:
-    plain = text.replace(SPACE, "").replace(",", ".") if text.count(",") == 1 else text
+    plain = "".join(text.split()).removesuffix("%")
+    if _EITHER.fullmatch(plain):
+        either = f"{plain.replace(',', '')} or {plain.replace(',', '.')}"
+        raise FieldValueError(f"Enter {either}: with the comma it may be either.")
+    is_grouped = _GROUPED.fullmatch(plain) is not None
     try:
-        value = float(plain.strip().removesuffix("%"))
+        value = float(plain.replace(",", "" if is_grouped else "."))
     except ValueError:
         raise FieldValueError("Enter a number.") from None
     if not math.isfinite(value):
@@ -290,7 +300,9 @@ def _number(text: str) -> float | int:
 
 
 def _integer(text: str) -> int:
-    value = _number(text.replace(",", ""))
+    plain = "".join(text.split())
+    # Of a whole number, a comma before three digits can only separate thousands.
+    value = _number(plain.replace(",", "") if _GROUPED.fullmatch(plain) else plain)
     if not isinstance(value, int):
         raise FieldValueError("Enter a whole number.")
     return value

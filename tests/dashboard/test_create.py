@@ -212,7 +212,9 @@ def test_a_path_of_the_api_is_a_field_of_the_form(path, name):
         ("number", "many"),
         ("number", "nan"),
         ("number", "inf"),
+        ("number", "1,000"),
         ("integer", "1.5"),
+        ("integer", "1,5"),
         ("percent", "%"),
         ("days", "a week"),
         ("time", "tomorrow"),
@@ -223,6 +225,27 @@ def test_a_path_of_the_api_is_a_field_of_the_form(path, name):
 def test_a_text_of_another_kind_is_told_beside_its_field(kind, text):
     with pytest.raises(FieldValueError):
         value_of(kind, text)
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "value"),
+    [
+        ("number", "0,125", 0.125),
+        ("number", "12,5", 12.5),
+        ("number", "1,234.5", 1_234.5),
+        ("number", "-1,234,567", -1_234_567),
+        ("number", " 1 000 ", 1_000),
+        ("percent", "12,5 %", 0.125),
+        ("integer", "31,234", 31_234),
+    ],
+)
+def test_a_comma_is_that_of_a_decimal_or_of_thousands(kind, text, value):
+    assert value_of(kind, text) == value
+
+
+def test_a_comma_that_may_be_of_a_decimal_or_of_thousands_is_refused_with_both():
+    with pytest.raises(FieldValueError, match=r"Enter 1500 or 1\.500: "):
+        value_of("number", "1,500")
 
 
 def test_rows_are_added_and_removed():
@@ -426,7 +449,7 @@ def test_a_refusal_of_no_field_and_a_busy_api_are_said(manager):
     error = {"code": "OPERATION_BUSY", "message": "busy", "path": ""}
     manager.api.answers["POST /plan"] = (503, {"error": error})
 
-    assert "Others are asking already." in asked(manager)[1]
+    assert "Kafka is being read for others." in asked(manager)[1]
 
 
 def test_too_few_planned_units_are_named_and_enough_are_not_offered(manager):
