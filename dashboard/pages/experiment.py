@@ -22,6 +22,7 @@ from dashboard.views.facts import Facts
 from dashboard.views.history import HistoryRow, history
 from dashboard.views.metrics import slices
 from dashboard.views.series import SeriesView, series_view
+from dashboard.views.variants import counted_units
 from experiment_streams_client import AsyncExperimentClient
 
 PING_S = 15
@@ -166,7 +167,7 @@ async def table(request: Request) -> Response:
         )
         writer.writerow(
             (
-                _inert(variant.name), variant.id, stats.assignments, stats.mean, stats.lower,
+                _inert(variant.name), variant.id, counted_units(stats), stats.mean, stats.lower,
                 stats.upper, stats.probability_best, stats.allocation, *ends,
             )
         )  # fmt: skip

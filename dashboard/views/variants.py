@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from dashboard.views.facts import Facts
 from dashboard.views.text import count, percent, probability, signed_percent
 from streams.experiments.statistics.variant_report import AgainstControl
+from streams.experiments.stats_response import VariantStats
 
 COLORS = 8
 """Variants with a distinct color, the control among them; further ones are gray."""
@@ -55,6 +56,11 @@ def variant_rows(facts: Facts) -> list[VariantRow]:
     return [_row(facts, index) for index in range(len(facts.stats.variants))]
 
 
+def counted_units(stats: VariantStats) -> int:
+    """Return the units of a variant that count: exposed ones where exposures count."""
+    return stats.assignments if stats.exposures is None else stats.exposures
+
+
 def color_of(index: int) -> str:
     """Return the class that colors what is of a variant."""
     return f"v{index}" if index < COLORS else "vx"
@@ -82,14 +88,13 @@ def _row(facts: Facts, index: int) -> VariantRow:
     stats = variant.stats
     report = stats.metrics.get(facts.metric)
     width = None if stats.lower is None or stats.upper is None else stats.upper - stats.lower
-    units = stats.assignments if stats.exposures is None else stats.exposures
     row = {
         "index": index,
         "id": variant.id,
         "name": variant.name,
         "is_control": variant.is_control,
         "is_active": variant.is_active,
-        "units": count(units),
+        "units": count(counted_units(stats)),
         "mean": scale.value(stats.mean, width),
         "mean_range": (
             "no values yet"

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import csv
+import io
 import re
 
 import pytest
@@ -223,6 +225,15 @@ def test_the_table_is_csv_that_is_no_formula(manager):
 
     assert len(lines) == 4
     assert lines[2].startswith("'=HYPERLINK")
+
+
+def test_the_units_of_the_table_are_those_that_count(manager):
+    exposed = {f"variants.{index}.stats.exposures": 90 + index for index in range(3)}
+    manager.api.answers[f"GET {API}/stats"] = (200, changed(stats_json(), exposed))
+
+    rows = [*csv.DictReader(io.StringIO(manager.get(f"{PAGE}/variants.csv").text))]
+
+    assert [row["units"] for row in rows] == ["90", "91", "92"]
 
 
 def test_files_are_kept_by_browsers_until_they_change(manager):
