@@ -96,8 +96,6 @@ async def ask(request: Request) -> Response:
     """Return the page that states what sending letters again does."""
     places = [*dict.fromkeys(request.query_params.getlist("place"))]
     places = places or _places(await draft_of(request))
-    if not places:
-        return redirect(request, LIST)
     return await _confirmation(request, places, "")
 
 

@@ -303,8 +303,11 @@ def test_without_an_answer_it_matters_whether_there_was_a_connection(
     assert ("may have been sent" in answer.text) is is_uncertain
 
 
-def test_who_has_chosen_nothing_is_led_back(manager):
-    assert manager.get(RESEND).url.path == LETTERS
+def test_who_has_chosen_nothing_is_asked_to_choose(manager):
+    text = manager.get(RESEND).text
+
+    assert "No dead letter is chosen." in text
+    assert "<button" not in text.partition("<main")[2]
     assert manager.submit(RESEND, csrf=manager.token("/")).url.path == LETTERS
 
 
