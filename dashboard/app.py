@@ -187,9 +187,12 @@ async def _http_error(request: Request, error: Exception) -> Response:
 
 
 async def _fault(request: Request, _: Exception) -> Response:
-    return _error(
-        request, 500, "The dashboard made a mistake.", "Its log says which. Nothing was changed."
-    )
+    text = "Its log has the error."
+    if request.method == "GET":
+        text += " Nothing was changed."
+    else:
+        text += " Whether what you sent has taken effect is not known: look before you repeat it."
+    return _error(request, 500, "The dashboard failed.", text)
 
 
 def _error(request: Request, status: int, title: str, text: str) -> Response:

@@ -1,4 +1,4 @@
-"""Attempts to give a command: what a refusal says, and key and version of the next attempt."""
+"""Attempts to give a command: sentences for refusals, and key and version of the next attempt."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def status_of(error: ApiError) -> int:
 
 
 def message_of(error: ApiError) -> str:
-    """Return what a page says of a refusal."""
+    """Return the sentence with which a page shows a refusal."""
     if error.code in _REFUSALS:
         return _REFUSALS[error.code]
     return f"{error.message[:1].upper()}{error.message[1:]} ({error.code})"
@@ -78,5 +78,5 @@ def next_version(fields: Mapping[str, str], status: int, newest: int) -> int:
 
 
 def _is_open(status: int) -> bool:
-    """Return whether a page of this status is that of an attempt which no answer has ended."""
+    """Return whether the attempt of a page of this status has had no answer yet."""
     return status == HTTPStatus.OK or status >= HTTPStatus.INTERNAL_SERVER_ERROR

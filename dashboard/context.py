@@ -189,7 +189,7 @@ async def page(
 
 
 def _state_of(draft: Mapping[str, str]) -> str:
-    """Return what became of the form whose fields a page shows again; empty without one."""
+    """Return the state of the form whose fields a page shows again; empty without one."""
     if not draft:
         return ""
     return "unanswered" if KEY_FIELD in draft else "unsent"
@@ -202,7 +202,7 @@ def render(request: Request, template: str, context: dict[str, Any]) -> str:
 
 
 def redirect(request: Request, place: str) -> Response:
-    """Return the way to a page, after a form."""
+    """Return a redirect to a page, as an answer to a form."""
     return keep_session(request, RedirectResponse(place, 303))
 
 

@@ -11,7 +11,7 @@ from experiment_streams_client import ApiError
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A failure as a page says it.
+    """A failure in the words of a page.
 
     Attributes:
         status: Status of the page.
@@ -27,19 +27,19 @@ class Failure:
 _KNOWN = {
     "OPERATION_BUSY": Failure(
         503,
-        "Others are asking already.",
-        "The API looks into Kafka for one at a time, and several wait. Try again in a moment.",
+        "Kafka is being read for others.",
+        "The API reads Kafka for one caller at a time, and several wait. Try again in a moment.",
     ),
     "OPERATION_TIMED_OUT": Failure(
         503,
         "This took too long.",
-        "The API gave up after a minute: Kafka is slow, or there is very much to read.",
+        "The API stopped after a minute: Kafka is slow, or it has too many records to read.",
     ),
 }
 
 
 def failure_of(error: ApiError) -> Failure:
-    """Return how a page says a failure of a call."""
+    """Return a failure of a call in the words of a page."""
     if error.code in _KNOWN:
         return _KNOWN[error.code]
     if error.code == "KAFKA_ACCESS_DENIED":
@@ -59,12 +59,12 @@ def failure_of(error: ApiError) -> Failure:
         return Failure(
             503,
             "The engine does not answer.",
-            "The API cannot be reached or is not ready. Assignments may go on all the same. This "
-            "page tries again when you load it.",
+            "The API cannot be reached or is not ready. Ad servers may get assignments all the "
+            "same. Load this page again to try again.",
         )
     return Failure(error.status, "The API refused this.", f"{error.message} ({error.code})")
 
 
 def is_unanswered(failure: Failure) -> bool:
-    """Return whether a call failed for the engine's sake, and not for what was asked."""
+    """Return whether the engine failed, so that the same call may succeed later."""
     return failure.status >= HTTPStatus.INTERNAL_SERVER_ERROR

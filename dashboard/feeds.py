@@ -24,10 +24,10 @@ class FeedState:
     """The last known state of an experiment.
 
     Attributes:
-        number: Counts the moments of a feed, from 1.
-        experiment, stats: The experiment; None before anything was heard.
-        is_live: Whether the API is connected; if not, this may be old.
-        error: Why there will be no other moment; None while there may be.
+        number: Number of the state within its feed, from 1; 0 before the first.
+        experiment, stats: The experiment and its statistics; None before the first event.
+        is_live: Whether the API is connected; if not, the state may be old.
+        error: Refusal that has ended the feed; None while it continues.
         has_ended: Whether the experiment was archived, so that nothing changes any more.
     """
 
@@ -40,7 +40,7 @@ class FeedState:
 
     @property
     def is_last(self) -> bool:
-        """Whether there will be no other moment."""
+        """Whether the feed has ended with this state."""
         return self.has_ended or self.error is not None
 
 
@@ -58,7 +58,7 @@ class Feeds:
     async def follow(
         self, api_key: str | None, experiment_id: str
     ) -> AsyncGenerator[FeedState, None]:
-        """Yield an experiment as it is, and whenever it or the connection has changed."""
+        """Yield the state of an experiment, and each change of it or of the connection."""
         key = (api_key, experiment_id)
         feed = self._feeds.get(key)
         if feed is None:

@@ -1,4 +1,4 @@
-"""Commands: a page that states the effect of each, and what happens when it is confirmed."""
+"""Commands: for each a page that states its effect, and the call that a confirmation makes."""
 
 from __future__ import annotations
 

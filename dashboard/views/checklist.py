@@ -137,15 +137,15 @@ def _contradicted(facts: Facts) -> str:
 _CONDITIONS: dict[str, tuple[str, Callable[[Facts], str]]] = {
     "NOT_RUNNING": ("it is running", lambda _: "it is paused"),
     "SAMPLE_RATIO_MISMATCH": (
-        "user counts match the split",
-        lambda _: "user counts are wrong",
+        "counts match the split",
+        lambda _: "counts do not match the split",
     ),
     "DEDUPLICATION_FULL": (
         "no event was lost to a full memory",
         lambda _: "events were not counted: the memory for duplicates was full",
     ),
     "UNITS_IN_SEVERAL_VARIANTS": (
-        "no user has several variants",
+        "no unit has several variants",
         lambda facts: f"too many {facts.units} have several variants",
     ),
     "KIND_CONTRADICTED": ("metrics have values of their kind", _contradicted),

@@ -27,7 +27,7 @@ class ExperimentView:
         day: Day of the experiment, from 1; None before there are events.
         total: Units assigned so far.
         dimensions: Names of the dimensions.
-        The rest: sections of the page; None where there is nothing to show.
+        headline, actions, ...: Sections of the page; None where there is nothing to show.
     """
 
     id: str

@@ -22,15 +22,15 @@ class Facts:
     """An experiment and its statistics, with names that may stand within a sentence.
 
     Attributes:
-        experiment: Its definition and where it is in its life.
-        stats: What is known of it.
+        experiment: Its definition and lifecycle.
+        stats: Its statistics.
     """
 
     experiment: Experiment
     stats: Stats
 
     def __post_init__(self) -> None:
-        """Isolate the names, which people gave."""
+        """Isolate the direction of the names, which may be in any script."""
         object.__setattr__(self, "experiment", isolated_experiment(self.experiment))
         object.__setattr__(self, "stats", isolated_stats(self.stats))
 
@@ -56,7 +56,7 @@ class Facts:
 
     @property
     def known(self) -> StatsEvidence:
-        """The same where there is some.
+        """Evidence of an experiment whose reason code implies that it has been evaluated.
 
         Raises:
             ValueError: the evidence is missing, which contradicts the reason code.

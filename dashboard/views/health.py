@@ -172,7 +172,7 @@ def _worse(harm: float | None) -> str:
 
 
 def notes(facts: Facts) -> list[str]:
-    """Return what a person should know of the data, besides the headline."""
+    """Return notes about the data, besides the headline."""
     found = []
     evidence = facts.evidence
     maturity = None if evidence is None else evidence.maturity

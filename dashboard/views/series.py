@@ -8,7 +8,7 @@ from typing import Any
 
 from dashboard.views.facts import Facts
 from dashboard.views.history import HistoryRow
-from dashboard.views.text import DAY_MS, Scale, moment, percent
+from dashboard.views.text import DAY_MS, Scale, forecast, percent
 from experiment_streams_client import Timeseries
 
 TABLE_ROWS = 20
@@ -186,7 +186,7 @@ def _planned_at(facts: Facts, series: Timeseries) -> tuple[float | None, str]:
     if left_ms > _NEAR_MS:
         return None, "in more than ten years, at last week's pace"
     at_ms = round(series.points[-1].at + left_ms)
-    return at_ms, f"about {moment(at_ms)}, at last week's pace (dashed)"
+    return at_ms, f"about {forecast(at_ms, left_ms)}, at last week's pace (dashed)"
 
 
 def _planned_in(facts: Facts, series: Timeseries) -> float | None:

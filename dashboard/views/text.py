@@ -278,6 +278,23 @@ def moment(ms: int | None) -> str:
     return f"{ms} ms" if at is None else f"{at.day} {at:%b %Y, %H:%M:%S} {ZONE}"
 
 
+def forecast(ms: int, ahead_ms: float) -> str:
+    """Return a time that is expected, as exactly as a pace can say it.
+
+    Args:
+        ms: The time, which a calendar has.
+        ahead_ms: How far ahead it is.
+
+    >>> forecast(1795978407049, 90_000), forecast(1795978407049, 5 * DAY_MS)
+    ('29 Nov 2026, 18:53 UTC', '29 Nov 2026')
+    """
+    at = calendar_time(ms)
+    if at is None:
+        return moment(ms)
+    day = f"{at.day} {at:%b %Y}"
+    return f"{day}, {at:%H:%M} {ZONE}" if ahead_ms < DAY_MS else day
+
+
 def iso(ms: int | None) -> str:
     """Return a time for machines; empty for none, and for one that no calendar has."""
     at = calendar_time(ms) if ms else None

@@ -99,7 +99,7 @@ def test_what_is_not_known_is_not_called_zero():
 @pytest.mark.parametrize(
     ("code", "title"),
     [
-        ("OPERATION_BUSY", "Others are asking already."),
+        ("OPERATION_BUSY", "Kafka is being read for others."),
         ("OPERATION_TIMED_OUT", "This took too long."),
         ("KAFKA_ACCESS_DENIED", "The API may not do this in Kafka."),
         ("DEPENDENCY_UNAVAILABLE", "The engine does not answer."),
