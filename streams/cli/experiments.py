@@ -319,7 +319,7 @@ def as_object(experiment: Experiment) -> dict[str, Any]:
 
 
 def status_line(experiment: Experiment) -> str:
-    """Return where an experiment is in its life, for a person."""
+    """Return the status of an experiment, and the variant that it serves, as a sentence."""
     served = experiment.served
     names = {each.id: each.name for each in experiment.variants}
     ending = "" if served is None else f" and serves {names[served.variant_id]} to everybody"

@@ -23,7 +23,7 @@ OPEN = "open"
 """Author of a command to an API without keys."""
 
 SCHEDULE = "schedule"
-"""Author of what an experiment's schedule does."""
+"""Author of the commands that the schedule of an experiment gives."""
 
 PROMOTION = "promotion"
 """Author of automatic promotions and of their roll-backs."""

@@ -91,7 +91,7 @@ class EngineError(Exception):
         return f"{self.code}{place}: {self.message}"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Let it cross to another process; its arguments are not those of its class."""
+        """Pickle the attributes: the arguments of the exception are not those of its class."""
         return _restored, (type(self), self.args, self.__dict__)
 
 
@@ -114,7 +114,7 @@ class InputError(EngineError):
 
 
 class EventError(InputError):
-    """One event cannot be used. Agents put it with the dead letters and continue."""
+    """One event cannot be used. It goes to the dead letters, and its record continues."""
 
 
 class ReceiptError(EventError):

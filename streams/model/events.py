@@ -139,7 +139,8 @@ class ObservationBatch:
     """Observations of one record.
 
     Attributes:
-        observations: The good ones, or the error that makes one unusable in its place.
+        observations: In the order of the record: an observation, or the error for which it is not
+            used.
         incarnation: As in `ImpressionBatch`; None when the sender keeps no sequence.
         sequence: As in `ImpressionBatch`; None when the sender keeps no sequence.
     """
@@ -305,7 +306,7 @@ class DeadLetter:
 
     @property
     def is_whole(self) -> bool:
-        """Whether `key` and `value` are all of the record's bytes."""
+        """Whether `key` and `value` hold all bytes of the record's key and value."""
         has_key = self.key_bytes is None or self.key_bytes == len(self.key or b"")
         if self.value is None:
             return False

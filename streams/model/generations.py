@@ -14,7 +14,7 @@ FIRST = 1
 
 
 class ChangeKind(StrEnum):
-    """A step in the life of a generation."""
+    """Kind of a change of a generation."""
 
     STARTED = "started"
     SERVED = "served"
@@ -46,7 +46,7 @@ class Generations:
             grows, so of two statements about the active generation, the one with the larger epoch
             is current.
         known: Those that were ever started or active, and the first.
-        dropped: Those that are gone. Their numbers are never used again.
+        dropped: Those that were deleted. Their numbers are never used again.
     """
 
     active: int = FIRST
@@ -56,19 +56,19 @@ class Generations:
 
     @property
     def next(self) -> int:
-        """A number that was never used."""
+        """Smallest number above all that were ever used."""
         return max(self.known) + 1
 
     @property
     def kept(self) -> list[int]:
-        """Those that are there, in order."""
+        """Numbers of the generations that are not dropped, ascending."""
         return sorted(self.known - self.dropped)
 
     def after(self, offset: int, change: GenerationChange) -> Generations:
-        """Return what they are after the change at `offset`.
+        """Return the state after the change at `offset`.
 
-        An impossible change has no effect: a dropped generation is never served,
-        and the active one never dropped. So two operators at once do no harm.
+        An impossible change has no effect: a dropped generation is never served, and the active one
+        never dropped. So two operators at once cannot contradict each other.
         """
         number = change.generation
         if number in self.dropped:

@@ -47,7 +47,7 @@ def murmur2(key: bytes) -> int:
 
 
 def partition_of(key: bytes, partitions: int) -> int:
-    """Return the partition of a key among so many.
+    """Return the partition of a key in a topic of `partitions` partitions, from 0.
 
     >>> partition_of(b"kafka", 8)
     4
@@ -82,7 +82,13 @@ SOLE_PARTITION = Partition(0, 1)
 def partitions_of_rows(
     keys: NDArray[np.uint8], sizes: NDArray[np.int64], partitions: int
 ) -> NDArray[np.int64]:
-    """Return the partitions of keys, a row of characters each, of which the first `sizes` count."""
+    """Return the partition of each key, from 0.
+
+    Args:
+        keys: One key per row, padded at the end; shape (n, longest).
+        sizes: Length of each key; shape (n,).
+        partitions: Number of partitions, > 0.
+    """
     if not len(keys):
         return np.empty(0, np.int64)
     if (sizes == sizes[0]).all():
@@ -104,7 +110,7 @@ def _partitions_of_size(keys: NDArray[np.uint8], partitions: int) -> NDArray[np.
 
 
 def partitions_of(keys: Sequence[bytes], partitions: int) -> list[int]:
-    """Return the partitions of keys of any lengths."""
+    """Return the partition of each key, from 0; the keys may differ in length."""
     if len(keys) < _COLUMNS_FROM:
         return [partition_of(key, partitions) for key in keys]
     by_length: defaultdict[int, list[int]] = defaultdict(list)

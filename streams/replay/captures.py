@@ -45,7 +45,7 @@ def capture(
     Args:
         folding: How its records are folded.
         partition: The partition.
-        batches: All its records from the first on, cut anyhow.
+        batches: All its records from the first on, in batches of any size.
         wanted: Experiments by the offset at which their cells are wanted.
         advance: Called for every batch.
     """

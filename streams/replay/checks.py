@@ -25,7 +25,7 @@ from streams.wire.decisions import encode_decision
 
 
 class Checks:
-    """Compares one kind of live values after the other, and keeps the first difference.
+    """A comparison of all live values with replayed ones, which keeps the first difference.
 
     Args:
         live: What is live.

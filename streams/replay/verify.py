@@ -20,10 +20,10 @@ class ReplayObserver:
     """Observer of a replay's progress; the base class ignores it."""
 
     def begin(self, offsets: int) -> None:
-        """Take note that so many offsets are to be folded."""
+        """Receive the number of offsets to be folded."""
 
     def advance(self, offsets: int, events: int) -> None:
-        """Take note that more offsets were passed, and the events in them folded."""
+        """Receive the numbers of further offsets passed, and of events folded in them."""
 
 
 def verify(

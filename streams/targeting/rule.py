@@ -55,7 +55,7 @@ class TargetingRule:
         return hash(repr(self.source))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Let it cross to another process, which compiles it again."""
+        """Pickle the rule as it was written; the process that reads it compiles it again."""
         return parse_rule, (self.source,)
 
 

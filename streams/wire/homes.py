@@ -15,7 +15,7 @@ MISPLACED = "MISPLACED"
 
 
 def home_of(experiment: int, partitions: int) -> int:
-    """Return the partition of an experiment among so many."""
+    """Return the partition of an experiment in a topic of `partitions` partitions, from 0."""
     return partition_of(experiment_id(experiment).encode(), partitions)
 
 

@@ -30,8 +30,8 @@ class ExperimentCalls:
             config: Name, type, primary metric and the rest, with the JSON names of the HTTP API.
                 With a `key`, every call that takes an experiment id takes the key too.
             variants: At least two; exactly one with `isControl`.
-            idempotency_key: The same key gives the same experiment again, for a day at least.
-                Without one the client draws a new key, so its own retries are safe too.
+            idempotency_key: The same key gives the same experiment at any later time. Without
+                one the client draws a new key, so its own retries are safe too.
             reason: Why, for `get_experiment_history`: at most 500 characters. Every command takes
                 one.
 

@@ -80,7 +80,7 @@ class OperationCalls:
     @Method
     @staticmethod
     def health() -> Call[Health]:
-        """Return that the API is alive."""
+        """Return the status of the API process: `ok` whenever it answers."""
         return Call("GET", "/health", Health.model_validate)
 
     @Method

@@ -124,7 +124,7 @@ class Delivery:
         self._thread = Thread(target=self._run, name="impressions", daemon=True)
 
     def start(self) -> None:
-        """Begin."""
+        """Start the thread that delivers."""
         self._thread.start()
 
     def stop(self, timeout_s: float) -> bool:
