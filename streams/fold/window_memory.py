@@ -134,11 +134,15 @@ class WindowMemory:
     def take(self, last_offset: int) -> tuple[list[Segment], list[str]]:
         """Return what changed since the last `take`, as segments, and the keys no longer needed.
 
+        The segments are in order of their deadlines: that of the buckets depends on how many
+        records were folded together.
+
         Args:
             last_offset: Offset up to which events were remembered.
         """
         segments: list[Segment] = []
-        for deadline, bucket in (*self._buckets.items(), (_MARKS, self._marks)):
+        by_deadline = [(deadline, self._buckets[deadline]) for deadline in sorted(self._buckets)]
+        for deadline, bucket in (*by_deadline, (_MARKS, self._marks)):
             new, replaced = bucket.take(self._experiment, deadline, self.horizon, last_offset)
             segments += new
             self._obsolete += replaced

@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -189,6 +191,21 @@ def test_what_lack_of_room_has_forgotten_is_known_as_such_also_after_a_restart()
         with pytest.raises(WindowFullError) as caught:
             each.observe(2 * HOUR_MS, DAY_S, 1, 1, 1, FAR)
         assert caught.value.code == "DEDUPLICATION_WINDOW_PASSED"
+
+
+def test_segments_are_in_order_of_their_deadlines():
+    """The order in which buckets are opened depends on how many records are folded together."""
+    hours = (0, 6, 12)
+    taken = []
+    for order in itertools.permutations(hours):
+        window = DeduplicationWindow(1, 100)
+        for hour in order:
+            observe(window, hour * HOUR_MS, unit=hour + 1)
+        window.mark(7, 1)
+        taken.append([segment.key for segment in window.take(1)[0]])
+
+    assert len(taken[0]) == len(hours) + 1
+    assert all(keys == taken[0] for keys in taken)
 
 
 def test_what_time_has_forgotten_is_no_lack_of_room():
