@@ -1,12 +1,13 @@
 """Cost of folding one event, without Kafka: `python -m benchmarks.fold`.
 
 Every observation has its own receipt and event id, as the clicks of an ads pipeline have;
-impressions come in the batches of the API. After each batch the changes are taken, as the worker
-does before they are written. With a cap and by period they are counted one by one. Of two variants
-under moving weights sums by pair are kept; of ten, receipts and batches carry all weights as well.
-With features there are three in use of a vector of eight, as under a contextual policy; with
-covariates each of two variants has a number that no other unit has. Prints the median and the best
-of the rounds, in microseconds of processor time per event. `--profile` adds where it goes.
+impressions come in the batches of the API, large and small. After each batch the changes are
+taken, as the worker does before they are written. With a cap and by period they are counted one by
+one. Of two variants under moving weights sums by pair are kept; of ten, receipts and batches carry
+all weights as well. With features there are three in use of a vector of eight, as under a
+contextual policy; with covariates each of two variants has a number that no other unit has. Prints
+the median and the best of the rounds, in microseconds of processor time per event. `--profile` adds
+where it goes.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ PARTITIONS = 4
 EXPERIMENTS = 100
 VARIANTS = 4
 IMPRESSIONS = 500
+FEW_IMPRESSIONS = 24  # of a turn of the API's event loop with 32 callers who assign one by one
 EXPERIMENTS_OF_BATCH = 10
 PROPENSITIES = tuple(PROPENSITY_ONE * share // 16 for share in range(1, 9))
 ATTRIBUTION_S = 7 * 86_400
@@ -248,6 +250,12 @@ def main() -> None:
                 len(assigned) * IMPRESSIONS,
                 partial(_fold, assigning, assigned, 20),
             )
+    few = impressions(arguments.events, FEW_IMPRESSIONS)
+    assigning = ImpressionFolding(codec, KEYS, LIMIT, plain)
+    runs["impression, batches of 24"] = (
+        len(few) * FEW_IMPRESSIONS,
+        partial(_fold, assigning, few, 20 * IMPRESSIONS // FEW_IMPRESSIONS),
+    )
     costs = [
         cost
         for name, (events, run) in runs.items()

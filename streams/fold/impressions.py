@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import compress, repeat
+from typing import NamedTuple, TypeVar
 
 from schemas.codec import Codec
 from streams.fold.cohorts import add_to_cohorts, counted
@@ -36,6 +37,8 @@ MAX_VARIANT = (1 << 16) - 1
 """Largest index of a variant that a receipt can carry."""
 
 _NEVER = 1 << 63
+
+T = TypeVar("T")
 
 Listener = Callable[[int, int, ImpressionGroup, Sequence[bool]], None]
 """Called with the offset of a record, the place of a group's first impression in it, the group, and
@@ -123,18 +126,18 @@ class ImpressionFold(PartitionFold):
         self, offset: int, group: ImpressionGroup, latest_ms: int = _NEVER, index: int = 0
     ) -> None:
         self._check_going_on(group.experiment)
-        units = counted(_chances(group))
         ledger = self._ledger(group.experiment)
-        _check(group, units, 0 if ledger.plan is None else ledger.plan.n_variants)
-        vectors = _vectors(group)
-        times: Sequence[int] = group.assigned_at_ms
-        refused: EventError | None = None
-        variants: Sequence[int] = group.variants
-        seen: Iterable[tuple[Chance, Vector]] = zip(_chances(group), vectors, strict=False)
-        builder = ledger.builder
+        builder, plan = ledger.builder, ledger.plan
+        n_variants = 0 if plan is None else plan.n_variants
+        _check_columns(group)
+        weights: Iterable[bytes] = group.weights or repeat(b"")
+        chances = [*zip(group.variants, group.propensities, weights, strict=False)]
+        units = counted(chances)
+        _check_chances(units, n_variants)
+        rows = _Rows(chances, group.assigned_at_ms, _vectors(group), group.dimensions)
         is_new: Sequence[bool] = [True] * len(group.units)
+        refused: EventError | None = None
         if group.repeatable:
-            n_variants = 0 if ledger.plan is None else ledger.plan.n_variants
             admitted = _admit(ledger.window, group, MAX_VARIANTS if n_variants else MAX_VARIANT + 1)
             is_new, refused = admitted.is_new, admitted.refused
             if offset > builder.folded:
@@ -142,94 +145,105 @@ class ImpressionFold(PartitionFold):
                     builder.add_crossed(offset, admitted.crossed)
                 if admitted.unremembered:
                     builder.add_unremembered(offset, admitted.unremembered)
-            units = counted(compress(_chances(group), is_new))
-            times = list(compress(group.assigned_at_ms, is_new))
-            variants = list(compress(variants, is_new))
-            seen = compress(seen, is_new)
+            if not all(is_new):
+                rows = rows.only(is_new)
+                units = counted(rows.chances)
         if units and offset > builder.folded:
-            first_ms, last_ms = min(times), min(max(times), latest_ms)
-            moments = min(first_ms, last_ms), last_ms
-            if ledger.plan is not None and ledger.plan.by_exposure:
-                values = compress(_values(group), is_new)
-                _add_assigned(builder, ledger.plan, offset, variants, values)
-                for at_ms in moments:
-                    builder.add_event(offset, at_ms)
-            else:
-                builder.add_units(offset, units, *moments)
-                builder.sums.add_contexts(seen)
-                if ledger.plan is not None:
-                    rows = compress(_rows(group, vectors, ledger.plan), is_new)
-                    values = compress(_values(group), is_new)
-                    _add_as_planned(builder, ledger.plan, list(rows), values)
+            _add(builder, plan, offset, rows, units, latest_ms)
             if self._listener is not None:
                 self._listener(offset, index, group, is_new)
         if refused is not None:
             raise refused
 
 
-def _rows(
-    group: ImpressionGroup, vectors: Sequence[Vector], plan: Plan
-) -> Iterable[tuple[Chance, int, Vector | None]]:
-    """Return chance, time and features of every impression; features only as covariates."""
-    known: Iterable[Vector | None] = vectors if plan.has_covariates and vectors else repeat(None)
-    return zip(_chances(group), group.assigned_at_ms, known, strict=False)
+class _Rows(NamedTuple):
+    """Impressions of a group that count, by column.
+
+    Attributes:
+        chances: Their chances.
+        times_ms: Times of the assignments.
+        vectors: Features; empty if no unit has any.
+        values: Values in the dimensions, packed; empty if no unit has any.
+    """
+
+    chances: Sequence[Chance]
+    times_ms: Sequence[int]
+    vectors: Sequence[Vector]
+    values: Sequence[bytes]
+
+    def only(self, chosen: Sequence[bool]) -> _Rows:
+        """Return the chosen rows; columns without any entries stay empty."""
+        return _Rows._make([*compress(column, chosen)] for column in self)
 
 
-def _add_assigned(
+def _add(
     builder: CellBuilder,
-    plan: Plan,
+    plan: Plan | None,
     offset: int,
-    variants: Sequence[int],
-    values: Iterable[bytes],
+    rows: _Rows,
+    units: Mapping[Chance, int],
+    latest_ms: int,
 ) -> None:
+    """Add units of the record at `offset` to the cell of their experiment."""
+    first_ms, last_ms = min(rows.times_ms), min(max(rows.times_ms), latest_ms)
+    moments = min(first_ms, last_ms), last_ms
+    if plan is not None and plan.by_exposure:
+        _add_assigned(builder, plan, offset, rows)
+        for at_ms in moments:
+            builder.add_event(offset, at_ms)
+        return
+    builder.add_units(offset, units, *moments)
+    if rows.vectors:
+        builder.sums.add_contexts(zip(rows.chances, rows.vectors, strict=True))
+    if plan is not None:
+        _add_as_planned(builder, plan, rows)
+
+
+def _add_assigned(builder: CellBuilder, plan: Plan, offset: int, rows: _Rows) -> None:
     """Add units that count once they are exposed, by variant and by slice."""
+    variants = [variant for variant, _, _ in rows.chances]
     builder.add_assigned_units(offset, counted(variants))
     if plan.slices is not None:
-        add_assigned_to_slices(builder, zip(variants, values, strict=True))
+        add_assigned_to_slices(builder, _with_values(variants, rows))
 
 
-def _add_as_planned(
-    builder: CellBuilder,
-    plan: Plan,
-    rows: Sequence[tuple[Chance, int, Vector | None]],
-    values: Iterable[bytes],
-) -> None:
+def _add_as_planned(builder: CellBuilder, plan: Plan, rows: _Rows) -> None:
     """Add units to the slices, the periods and the cohorts that a plan has of them."""
     if plan.slices is not None:
-        chances = (chance for chance, _, _ in rows)
-        add_to_slices(builder, zip(chances, values, strict=True))
+        add_to_slices(builder, _with_values(rows.chances, rows))
     periods = plan.by_period
     if periods is not None:
-        counts = counted((chance[0], tick_of(at_ms)) for chance, at_ms, _ in rows)
+        ticks = map(tick_of, rows.times_ms)
+        variants = [variant for variant, _, _ in rows.chances]
+        counts = counted(zip(variants, ticks, strict=True))
         by_tick = {key: n for key, n in counts.items() if key[0] < periods.n_variants}
         builder.sums.add_assigned(by_tick)
-    for window_s in sorted(set(plan.windows.values())):
-        add_to_cohorts(builder, window_s, rows)
+    if plan.windows:
+        # Features are covariates only where the plan says so.
+        vectors = rows.vectors if plan.has_covariates and rows.vectors else repeat(None)
+        units = [*zip(rows.chances, rows.times_ms, vectors, strict=False)]
+        for window_s in sorted(set(plan.windows.values())):
+            add_to_cohorts(builder, window_s, units)
 
 
-def _chances(group: ImpressionGroup) -> Iterable[Chance]:
-    """Return the chance of every impression of a group."""
-    weights: Iterable[bytes] = group.weights or repeat(b"")
-    return zip(group.variants, group.propensities, weights, strict=False)
+def _with_values(column: Iterable[T], rows: _Rows) -> Iterable[tuple[T, bytes]]:
+    """Return the entries of a column, each with the dimension values of its impression."""
+    return zip(column, rows.values or repeat(b""), strict=False)
 
 
-def _values(group: ImpressionGroup) -> Iterable[bytes]:
-    """Return the dimension values of every impression of a group."""
-    return group.dimensions or repeat(b"", len(group.units))
-
-
-def _check(group: ImpressionGroup, units: Mapping[Chance, int], n_variants: int) -> None:
+def _check_columns(group: ImpressionGroup) -> None:
+    size = len(group.units)
     if not (
-        len(group.variants)
-        == len(group.propensities)
-        == len(group.assigned_at_ms)
-        == len(group.units)
-    ) or not {len(group.features), len(group.weights), len(group.dimensions)} <= {
-        0,
-        len(group.units),
-    }:
+        len(group.variants) == len(group.propensities) == len(group.assigned_at_ms) == size
+        and len(group.features) in {0, size}
+        and len(group.weights) in {0, size}
+        and len(group.dimensions) in {0, size}
+    ):
         raise EventError("COLUMNS_DIFFER", "the columns of a group differ in length", "groups")
-    for variant, propensity, weights in units:
+
+
+def _check_chances(chances: Iterable[Chance], n_variants: int) -> None:
+    for variant, propensity, weights in chances:
         if not 0 <= variant <= MAX_VARIANT:
             raise EventError(
                 "VARIANT_OUT_OF_RANGE",
@@ -255,6 +269,8 @@ def _check(group: ImpressionGroup, units: Mapping[Chance, int], n_variants: int)
 
 def _vectors(group: ImpressionGroup) -> Sequence[Vector]:
     """Return the features of each unit; empty if no unit has any."""
+    if not group.features:
+        return ()
     known = {packed: unpack(packed) for packed in set(group.features)}
     return [known[packed] for packed in group.features]
 

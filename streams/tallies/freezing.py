@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Hashable, Mapping, Sequence
 from typing import TypeVar
 
-from streams.model.quantities import MICRO
+from streams.model.quantities import MICRO, PROPENSITY_ONE
 from streams.model.variant_weights import added_variants, excluded_variants
 from streams.tallies.bins import BIN_FIELDS, BinTally, ByBin, filled
 from streams.tallies.cell import (
@@ -95,6 +95,8 @@ def excluded_units(units: Mapping[Chance, int], n_variants: int) -> tuple[int, .
     """
     found: list[int] = []
     for (variant, propensity, packed), count in units.items():
+        if not packed and propensity != PROPENSITY_ONE:
+            continue  # most of them: no variant is known to be excluded
         for other in excluded_variants(variant, propensity, packed, n_variants):
             found += [0] * (other + 1 - len(found))
             found[other] += count

@@ -363,12 +363,9 @@ class VariantSums:
         )
         products = product_tallies(self._products, known, plan)
         bins = bin_tallies(self._bins, known, plan)
-        periods = self._periods.freeze({variant: old.periods for variant, old in known.items()})
-        moved = {
-            variant
-            for variant, old in known.items()
-            if old.periods and periods[variant] != old.periods
-        }
+        before = {variant: old.periods for variant, old in known.items()}
+        periods = self._periods.freeze(before)
+        moved = {variant for variant, each in before.items() if each and periods[variant] != each}
         variants = dict(known)
         for variant in units.keys() | metrics.keys() | moved | self._assigned.keys():
             old = known.get(variant, _NOBODY)
@@ -376,7 +373,9 @@ class VariantSums:
                 *(units.get(variant) or VARIANT_FIELDS.values(old)),
                 vectors.grams.get(variant, old.gram),
                 *vectors.covariates.get(variant, (old.overlap_features, old.overlap_gram)),
-                dict(sorted({**old.metrics, **metrics.get(variant, {})}.items())),
+                dict(sorted({**old.metrics, **metrics[variant]}.items()))
+                if variant in metrics
+                else old.metrics,
                 products.get(variant, old.products),
                 periods.get(variant, old.periods),
                 bins.get(variant, old.bins),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from array import array
 from collections.abc import Iterator, Sequence
-from itertools import chain
+from itertools import chain, compress
 
 from schemas.codec import Codec, Record
 from streams.model.errors import EventError, InvalidParameterError, quoted
@@ -124,12 +124,15 @@ def _groups(record: Record) -> Iterator[ImpressionGroup]:
     start = first_context = first_features = first_weights = first_place = first_dimensions = 0
     for name, repeatable, has_contexts, has_features, size, n_weights, has_dimensions in runs:
         rows = slice(start, start + size)
-        weights = record["weights"][first_weights : first_weights + n_weights]
-        n_places = size if n_weights else 0
-        places = record["weight_places"][first_place : first_place + n_places]
         n_contexts = size if has_contexts else 0
         n_features = size if has_features else 0
         n_dimensions = size if has_dimensions else 0
+        n_places = size if n_weights else 0
+        weights: list[bytes] = []
+        if n_weights:
+            known = record["weights"][first_weights : first_weights + n_weights]
+            places = record["weight_places"][first_place : first_place + n_places]
+            weights = [known[check_range(place, 0, n_weights, "weight_places")] for place in places]
         yield ImpressionGroup(
             experiment_number(name),
             repeatable,
@@ -140,7 +143,7 @@ def _groups(record: Record) -> Iterator[ImpressionGroup]:
             units[rows],
             record["contexts"][first_context : first_context + n_contexts],
             record["features"][first_features : first_features + n_features],
-            [weights[check_range(place, 0, n_weights, "weight_places")] for place in places],
+            weights,
             record["dimensions"][first_dimensions : first_dimensions + n_dimensions],
         )
         first_dimensions += n_dimensions
@@ -187,7 +190,7 @@ def _check_rectangular(group: ImpressionGroup) -> None:
 def _check_lengths(record: Record) -> None:
     sizes = record["sizes"]
     runs = {len(record[name]) for name in _RUNS}
-    if runs != {len(sizes)} or any(size < 0 for size in chain(sizes, record["weight_sizes"])):
+    if runs != {len(sizes)} or min(chain(sizes, record["weight_sizes"]), default=0) < 0:
         raise EventError("UNEQUAL_COLUMNS", "every run needs an experiment and a size", "sizes")
     total = sum(sizes)
     for name in ("variants", "propensities", "allocation_versions", "assigned_at_ms", "units"):
@@ -198,10 +201,9 @@ def _check_lengths(record: Record) -> None:
                 name,
             )
     for name in ("contexts", "features", "dimensions"):
-        runs_with = zip(sizes, record[f"with_{name}"], strict=True)
-        if len(record[name]) != sum(size for size, has_them in runs_with if has_them):
+        if len(record[name]) != sum(compress(sizes, record[f"with_{name}"])):
             raise EventError("UNEQUAL_COLUMNS", f"{name} do not fit their runs", name)
-    weighed = sum(size for size, n in zip(sizes, record["weight_sizes"], strict=True) if n)
+    weighed = sum(compress(sizes, record["weight_sizes"]))
     for name, count in (("weights", sum(record["weight_sizes"])), ("weight_places", weighed)):
         if len(record[name]) != count:
             raise EventError("UNEQUAL_COLUMNS", f"{name} do not fit their runs", name)
