@@ -34,8 +34,10 @@ class Experiment:
         definition: Configuration and variants.
         status: Its status.
         version: Number of commands applied, >= 1.
-        changed_version: `version` right after the newest command that was no `tick`: what is newer
-            shows the same experiment. 0 where it is not known.
+        changed_version: `version` right after the newest command that was no `tick`, in
+            [1, `version`]: what is newer shows the same experiment. Given as 0 where it is not
+            known, as in a record from before it was kept, it is `version`: then a command of an
+            author who saw an earlier one is refused, and none is lost.
         created_at_ms: Time of `create`.
         started_at_ms: Time of `start`; None before.
         started_version: `version` right after `start`; 0 before. Fixed allocations carry it.
@@ -69,6 +71,10 @@ class Experiment:
     served: Served | None = None
     roster: Roster | None = None
     changed_version: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.changed_version:
+            object.__setattr__(self, "changed_version", self.version)
 
     @property
     def id(self) -> str:

@@ -6,6 +6,7 @@ that version refuses to start. A key of a later version is written only if it is
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -122,6 +123,7 @@ def _decoded(body: bytes) -> StoredExperiment:
         )
     definition = entry["definition"]
     promotion, served, roster = entry["promotion"], entry.get("served"), entry.get("roster")
+    entries = entries_of(entry.get("entries", ()))
     return StoredExperiment(
         experiment=Experiment(
             number=number,
@@ -134,7 +136,7 @@ def _decoded(body: bytes) -> StoredExperiment:
             clock_ms=entry["clock"],
             peak_traffic=entry.get("peakTraffic", 0.0),
             lowered_version=entry.get("loweredVersion", 0),
-            changed_version=entry.get("changedVersion", 0),
+            changed_version=entry.get("changedVersion") or _last_change(entries),
             history=tuple(
                 from_avro(ScheduleEvent, each, "history") for each in entry.get("history", ())
             ),
@@ -146,5 +148,13 @@ def _decoded(body: bytes) -> StoredExperiment:
         ),
         archived_at_ms=entry["archivedAt"],
         answers=tuple(Answer(experiment=number, **answer) for answer in entry["answers"]),
-        entries=entries_of(entry.get("entries", ())),
+        entries=entries,
     )
+
+
+def _last_change(entries: Iterable[HistoryEntry]) -> int:
+    """Return the version after the newest command of a history that took effect; 0 without one.
+
+    Ticks are in no history, so this is what an entry from before `changedVersion` would have.
+    """
+    return max((each.version for each in entries if not each.code), default=0)

@@ -94,3 +94,14 @@ def test_a_field_of_the_statistics_that_cannot_be_used_is_named(change, code, pa
         decode_snapshot(Codec().encode("snapshot", record | change))
 
     assert (caught.value.code, caught.value.path) == (code, path)
+
+
+@given(snapshot=snapshots)
+def test_what_is_not_known_to_have_changed_has_changed_at_its_version(snapshot):
+    """A record from before `changed_version` was kept has 0 there."""
+    _, record = Codec().decode(encode_snapshot(snapshot))
+    record["experiment"]["changed_version"] = 0
+
+    found = decode_snapshot(Codec().encode("snapshot", record)).experiment
+
+    assert found.changed_version == found.version
