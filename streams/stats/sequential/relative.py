@@ -65,17 +65,27 @@ class Ratio:
     def _parabola(self, reach: float) -> tuple[float, float, float]:
         """Return a, b, c; a t^2 - 2 b t + c = 0 where variant - t control is at its boundary.
 
+        All three are 0, so that no lift is left out, where the difference has no end.
+
         Args:
-            reach: Distance of the end from the difference; no number without an end.
+            reach: Distance of the end from the difference; not finite without an end.
         """
-        if not math.isfinite(reach):
+        # A lift has no unit, and a power of two changes no digit.
+        control, difference, reach = _scaled(self.control, self.difference, reach)
+        if not math.isfinite(control + difference + reach):
             return 0.0, 0.0, 0.0
-        square, variant = max(reach, 0.0) ** 2, self.control + self.difference
+        square, variant = max(reach, 0.0) ** 2, control + difference
         return (
-            self.control * self.control - self.share * square,
-            self.control * variant,
+            control * control - self.share * square,
+            control * variant,
             variant * variant - (1.0 - self.share) * square,
         )
+
+
+def _scaled(*numbers: float) -> list[float]:
+    """Return numbers over a power of two: none is above 1, so no power of them overflows."""
+    _, exponent = math.frexp(max(map(abs, numbers)))
+    return [math.ldexp(number, -exponent) for number in numbers]
 
 
 def _of_sign(lift: float, end: float) -> float:
@@ -88,11 +98,11 @@ def share_of_control(variant: Sample, control: Sample) -> float:
 
     Either counts one more typical value: a control without conversions is not known exactly.
     """
-    deviations = variant.squared_deviations + control.squared_deviations
-    typical = deviations / max(variant.units_with_value + control.units_with_value, 1.0)
+    deviations = _scaled(variant.squared_deviations, control.squared_deviations)
+    typical = sum(deviations) / max(variant.units_with_value + control.units_with_value, 1.0)
     of_variant, of_control = (
-        (each.squared_deviations + typical) / max(each.units * each.units, 1.0)
-        for each in (variant, control)
+        (own + typical) / max(each.units * each.units, 1.0)
+        for own, each in zip(deviations, (variant, control), strict=True)
     )
     whole = of_variant + of_control
     return of_control / whole if whole > 0.0 else 0.5

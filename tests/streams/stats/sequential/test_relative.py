@@ -67,6 +67,31 @@ def test_no_end_of_the_difference_is_no_end_of_the_lift():
     assert Ratio(0.1, 0.1, 0.5).upper(math.inf) == math.inf
 
 
+@given(means, means, shares, reaches, st.integers(-900, 900))
+def test_a_lift_has_no_unit(variant, control, share, reach, exponent):
+    """Of values a power of two as large, in which no digit changes, it is the same to the bit."""
+    ratio = Ratio(variant - control, control, share)
+    scaled = Ratio(math.ldexp(variant - control, exponent), math.ldexp(control, exponent), share)
+    lower, upper = ratio.difference - reach, ratio.difference + reach
+
+    assert scaled.lower(math.ldexp(lower, exponent)) == ratio.lower(lower)
+    assert scaled.upper(math.ldexp(upper, exponent)) == ratio.upper(upper)
+
+
+def test_ends_that_are_no_numbers_are_no_ends():
+    assert Ratio(1.0, 1.0, 0.5).lower(math.nan) == -math.inf
+    assert Ratio(1e308, 1e308, 0.5).lower(-1e308) == -math.inf
+    assert Ratio(-1e308, 1e308, 0.5).upper(1e308) == math.inf
+
+
+@pytest.mark.parametrize("power", [0, 200, 306])
+def test_a_share_of_any_deviations_is_that_of_their_proportion(power):
+    deviations = 2.0 * 10.0**power
+    variant, control = (Sample(100, 10, 1.0, deviations, 0.0) for _ in range(2))
+
+    assert share_of_control(variant, control) == 0.5
+
+
 def test_nothing_uncertain_about_the_control_leaves_the_difference_over_its_mean():
     ratio = Ratio(0.1, 0.2, 0.0)
 
