@@ -46,8 +46,15 @@ def unwatch_forks(each: OfOneProcess) -> None:
 
 
 def _after_fork() -> None:
+    """Have every object let go, whatever becomes of the others; Python reports what this raises."""
+    failed: list[Exception] = []
     for each in list(_made):
-        each.after_fork()
+        try:
+            each.after_fork()
+        except Exception as error:  # noqa: BLE001 - the others share files with the parent, too
+            failed.append(error)
+    if failed:
+        raise ExceptionGroup("objects that were made before a fork", failed)
 
 
 os.register_at_fork(after_in_child=_after_fork)

@@ -7,10 +7,11 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from experiment_streams_client.forks import ForkedError
+from experiment_streams_client.forks import ForkedError, unwatch_forks, watch_forks
 from experiment_streams_client.impressions import ImpressionPublisher
 from experiment_streams_client.outbox import Outbox
 from experiment_streams_client.publisher import ObservationPublisher
@@ -100,3 +101,37 @@ def test_a_child_publishes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert result_in_child(lambda: observations.publish(receipt(), "click", 1)) == REFUSED
     assert result_in_child(lambda: impressions.publish("k", 0, 0.5)) == REFUSED
     assert result_in_child(observations.flush) == REFUSED
+
+
+class Held:
+    """Something that is shared with a parent, and may fail to let go of it."""
+
+    def __init__(self, *, fails: bool) -> None:
+        self.fails = fails
+        self.has_let_go = False
+
+    def after_fork(self) -> None:
+        self.has_let_go = True
+        if self.fails:
+            raise OSError("it is closed")
+
+
+def test_one_object_that_fails_after_a_fork_keeps_no_other_from_letting_go(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reported: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", reported.append)
+    held = [Held(fails=number % 2 == 0) for number in range(8)]
+    for each in held:
+        watch_forks(each)
+    try:
+
+        def all_have_let_go() -> None:
+            assert all(each.has_let_go for each in held)
+            [each] = reported
+            assert len(each.exc_value.exceptions) == 4
+
+        assert result_in_child(all_have_let_go) == DONE
+    finally:
+        for each in held:
+            unwatch_forks(each)
