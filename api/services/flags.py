@@ -131,7 +131,7 @@ class FlagService:
         """Return all flags. Nothing that counts is logged of it.
 
         A flag that cannot be evaluated for this context, or not ahead of its use, is listed with
-        its error.
+        its error. One that is archived meanwhile is not listed, as one that was before.
 
         Raises:
             EngineError: the request cannot be used, or something the API needs does not answer.
@@ -150,7 +150,8 @@ class FlagService:
         for start in range(0, len(keys), FLAGS_AT_ONCE):
             # Concurrently, so that what must be asked of Redis is asked at once.
             part = keys[start : start + FLAGS_AT_ONCE]
-            flags += await asyncio.gather(*(self._listed(key, context) for key in part))
+            found = await asyncio.gather(*(self._listed(key, context) for key in part))
+            flags += [flag for flag in found if flag is not None]
         receipts = [flag.get("metadata", {}).pop("assignmentId", None) for flag in flags]
         decided = orjson.dumps(flags)
         if not any(receipts):
@@ -161,7 +162,19 @@ class FlagService:
                 flag["metadata"] = {"assignmentId": receipt, **flag["metadata"]}
         return Evaluations(orjson.dumps(flags), ids + decided)
 
-    async def _listed(self, key: str, context: Mapping[str, Any]) -> dict[str, Any]:
+    async def _listed(self, key: str, context: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Return a flag or its error; None if it is archived now."""
+        try:
+            return await self._evaluated(key, context)
+        except ExperimentNotFoundError:
+            return None
+        except DependencyError:
+            raise
+        except EngineError as error:
+            return failure_of(key, error_code_of(error), details_of(error))
+
+    async def _evaluated(self, key: str, context: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a flag, or the error of one that is not evaluated ahead of its use."""
         snapshot = self._experiments.snapshot(key)
         config = snapshot.experiment.definition.config
         counts_exposures = config.exposure is Exposure.EVENT
@@ -169,13 +182,8 @@ class FlagService:
         if is_of_use and snapshot.experiment.is_assigning:
             message = "decided for each impression; ask for this flag alone when it is used"
             return failure_of(key, "GENERAL", message)
-        try:
-            service = self._logged if counts_exposures else self._unlogged
-            evaluation = await self._evaluate(key, context, service.assign)
-        except DependencyError:
-            raise
-        except EngineError as error:
-            return failure_of(key, error_code_of(error), details_of(error))
+        service = self._logged if counts_exposures else self._unlogged
+        evaluation = await self._evaluate(key, context, service.assign)
         if not counts_exposures:
             evaluation["metadata"].pop("assignmentId", None)
         return evaluation

@@ -10,7 +10,9 @@ import httpx
 import pytest
 
 from api.auth import ApiKeyAuth
+from api.services import flags as flags_module
 from streams.api_keys import new_key
+from streams.experiments.snapshot import Snapshot
 from tests.api.http_server import Events, request, served
 from tests.api.memory import Api, definition, memory_api
 
@@ -326,6 +328,29 @@ async def test_all_flags_are_what_each_is_and_nothing_is_logged(api: Api) -> Non
     for key in (KEY, "sticky"):
         assert single[key]["metadata"].pop("assignmentId")
         assert flags[key] == single[key]
+
+
+async def test_a_flag_that_ends_meanwhile_fails_no_other(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not listed, as one that had ended before."""
+    monkeypatch.setattr(flags_module, "FLAGS_AT_ONCE", 1)
+    await api.create({"key": "a-first"})
+    gone = await api.create({"key": "b-gone"})
+    await api.create({"key": "c-last"})
+    snapshot = api.experiments.snapshot
+
+    def ending(name: str) -> Snapshot:
+        if name == "b-gone":
+            api.experiments.drop(gone)
+        return snapshot(name)
+
+    monkeypatch.setattr(api.experiments, "snapshot", ending)
+
+    answer = await api.http.post(FLAGS, json=CONTEXT)
+
+    assert answer.status_code == 200
+    assert [flag["key"] for flag in answer.json()["flags"]] == ["a-first", "c-last"]
 
 
 async def test_all_flags_have_a_validator(api: Api) -> None:
