@@ -28,6 +28,7 @@ from streams.warehouse.tables import SCHEMA as SCHEMA_TABLE
 from streams.warehouse.target import (
     DAMAGED,
     NOT_EMPTY,
+    PART_MISSING,
     Commit,
     PartitionChanges,
     Place,
@@ -46,6 +47,7 @@ _CREATE = """
 CREATE TABLE IF NOT EXISTS version (version INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS counter (commits INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS moves (staged TEXT PRIMARY KEY, place TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS parts (place TEXT PRIMARY KEY, bytes INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS positions (
     source TEXT, source_partition INTEGER, last_offset INTEGER NOT NULL,
     last_record TEXT NOT NULL, sequences BLOB NOT NULL, PRIMARY KEY (source, source_partition)
@@ -88,12 +90,16 @@ class ParquetTarget:
         """Take a commit as one transaction of the manifest; see `Target.commit`."""
         with _usable(self._directory):
             (number,) = self._manifest.execute("SELECT commits FROM counter").fetchone()
-            moves = self._written(number, commit)
+            written = self._written(number, commit)
             with self._manifest:  # the transaction
                 self._manifest.execute("BEGIN IMMEDIATE")
                 self._manifest.execute("UPDATE counter SET commits = commits + 1")
                 self._manifest.execute("DELETE FROM moves")  # of the last commit, and done
-                self._manifest.executemany("INSERT INTO moves VALUES (?, ?)", moves)
+                for staged, file, size in written:
+                    self._manifest.execute("INSERT INTO moves VALUES (?, ?)", (staged, file))
+                    self._manifest.execute(
+                        "INSERT OR REPLACE INTO parts VALUES (?, ?)", (file, size)
+                    )
                 for place, part in commit.parts.items():
                     self._store(place, part)
             self.move()
@@ -110,14 +116,37 @@ class ParquetTarget:
         for parent in places:
             sync_directory(parent)
 
+    def check_parts(self) -> None:
+        """Return if every file that was committed is where readers look, and whole.
+
+        Raises:
+            WarehouseError: one is not (`WAREHOUSE_PART_MISSING`).
+        """
+        found = {
+            f"{table.name}/{each.name}": each.stat().st_size
+            for table in TABLES
+            if (self._directory / table.name).exists()
+            for each in os.scandir(self._directory / table.name)
+        }
+        for place, size in self._manifest.execute("SELECT place, bytes FROM parts ORDER BY place"):
+            if found.get(place) == size:
+                continue
+            what = "is missing" if place not in found else f"has {found[place]} of {size} bytes"
+            raise WarehouseError(
+                PART_MISSING,
+                f"{self._directory / place} {what}, and its rows are not exported again; restore "
+                "it from a backup, or export into an empty directory",
+                place,
+            )
+
     def clear_staging(self) -> None:
         """Delete the files of a commit that was never made."""
         for left in self._staging.iterdir():
             left.unlink()
 
-    def _written(self, number: int, commit: Commit) -> list[tuple[str, str]]:
-        """Write the files of a commit aside, and return where each belongs."""
-        moves = []
+    def _written(self, number: int, commit: Commit) -> list[tuple[str, str, int]]:
+        """Write the files of a commit aside, and return where each belongs, and its bytes."""
+        written = []
         files = [
             (table, rows, f"part-{number:012d}.parquet") for table, rows in commit.added.items()
         ]
@@ -128,9 +157,9 @@ class ParquetTarget:
             parquet.write_table(rows, path, compression="zstd", write_statistics=True)
             with path.open("rb+") as file:
                 os.fsync(file.fileno())
-            moves.append((staged, f"{table.name}/{name}"))
+            written.append((staged, f"{table.name}/{name}", path.stat().st_size))
         sync_directory(self._staging)
-        return moves
+        return written
 
     def _store(self, place: Place, part: PartitionChanges) -> None:
         where = place[0].value, place[1]
@@ -159,7 +188,7 @@ def opened_parquet(directory: Path) -> Iterator[ParquetTarget]:
     Raises:
         ConfigurationError: the directory cannot be used, or another run writes it.
         WarehouseError: it has files with other columns, or of another version, or files that no
-            export has listed, or its manifest is damaged.
+            export has listed, it lacks one that was exported, or its manifest is damaged.
         DependencyError: the disk takes no more.
     """
     state = directory / _STATE
@@ -175,6 +204,7 @@ def opened_parquet(directory: Path) -> Iterator[ParquetTarget]:
             target = ParquetTarget(directory, manifest)
             _begin(directory, manifest)
             target.move()
+            target.check_parts()
             target.clear_staging()
             if not any(directory.glob(f"{SCHEMA_TABLE.name}/*.parquet")):
                 target.commit(_empty())

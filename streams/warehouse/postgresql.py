@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from io import BytesIO
 from typing import Any
 
@@ -17,6 +17,7 @@ from pyarrow import csv
 
 from streams.model.errors import ConfigurationError, DependencyError, EngineError, quoted
 from streams.tallies.cell import Source
+from streams.warehouse.silence import SilenceLimit
 from streams.warehouse.sql import warehouse_sql
 from streams.warehouse.tables import TABLES, VERSION, VERSION_TABLE, Table, columns_of
 from streams.warehouse.target import (
@@ -33,6 +34,9 @@ from streams.warehouse.target import (
 
 LOCK_WAIT_S = 15.0
 """Time that the session of an export that died may take to end."""
+
+ANSWER_S = 120.0
+"""Longest time that the server may take for a statement, or to take 20,000 rows."""
 
 _LOCK_EVERY_S = 0.2
 _LOCK = 0x45585054  # with the hash of the schema's name, the advisory lock of an export
@@ -89,14 +93,16 @@ class PostgresTarget:
 
     Args:
         connection: Of an export alone, with autocommit.
+        silence: Ends it when the server no longer answers.
     """
 
-    def __init__(self, connection: psycopg.Connection) -> None:
+    def __init__(self, connection: psycopg.Connection, silence: SilenceLimit) -> None:
         self._connection = connection
+        self._silence = silence
 
     def states(self) -> Mapping[Place, StoredState]:
         """Return what was stored of every partition."""
-        with _answering(), self._connection.transaction(), self._connection.cursor() as cursor:
+        with self._transaction() as cursor:
             entries: dict[tuple[str, int], dict[str, bytes]] = {}
             cursor.execute("SELECT source, source_partition, entry, body FROM warehouse_state")
             for source, partition, entry, body in cursor:
@@ -111,9 +117,10 @@ class PostgresTarget:
 
     def commit(self, commit: Commit) -> None:
         """Take a commit as one transaction; see `Target.commit`."""
-        with _answering(), self._connection.transaction(), self._connection.cursor() as cursor:
+        heard = self._silence.heard
+        with self._transaction() as cursor:
             for table, rows in commit.added.items():
-                _copy(cursor, table, rows)
+                _copy(cursor, table, rows, heard)
             for table, replaced in commit.replaced.items():
                 changed = list(replaced.changed)
                 name = sql.Identifier(table.name)
@@ -121,9 +128,19 @@ class PostgresTarget:
                     sql.SQL("DELETE FROM {} WHERE experiment_id = ANY(%s)").format(name), [changed]
                 )
                 of_changed = pc.is_in(replaced.rows["experiment_id"], pa.array(changed))
-                _copy(cursor, table, replaced.rows.filter(of_changed))
+                _copy(cursor, table, replaced.rows.filter(of_changed), heard)
             for place, part in commit.parts.items():
                 _store(cursor, place, part)
+                heard()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[psycopg.Cursor]:
+        with (
+            _answering(self._silence),
+            self._connection.transaction(),
+            self._connection.cursor() as cursor,
+        ):
+            yield cursor
 
 
 @contextmanager
@@ -142,13 +159,15 @@ def opened_postgres(url: str) -> Iterator[PostgresTarget]:
     parameters = {**_CONNECTION, **_parameters(url)}
     with _answering():
         connection = psycopg.connect(autocommit=True, **parameters)
+    silence = SilenceLimit(connection.fileno(), ANSWER_S)
     try:
-        with _answering():
-            connection.execute(_SESSION)
-            _lock(connection)
-            with connection.transaction(), connection.cursor() as cursor:
-                _prepare(cursor)
-        yield PostgresTarget(connection)
+        with silence.watched():
+            with _answering(silence):
+                connection.execute(_SESSION)
+                _lock(connection, silence.heard)
+                with connection.transaction(), connection.cursor() as cursor:
+                    _prepare(cursor)
+            yield PostgresTarget(connection, silence)
     finally:
         connection.close()
 
@@ -176,7 +195,7 @@ def _parameters(url: str) -> dict[str, Any]:
     return found
 
 
-def _lock(connection: psycopg.Connection) -> None:
+def _lock(connection: psycopg.Connection, heard: Callable[[], None]) -> None:
     """Hold the schema until the connection ends."""
     schema = connection.execute("SELECT current_schema()").fetchone()
     if schema is None or schema[0] is None:
@@ -185,6 +204,7 @@ def _lock(connection: psycopg.Connection) -> None:
     statement = "SELECT pg_try_advisory_lock(%s, hashtext(current_schema()))"
     while (taken := connection.execute(statement, [_LOCK]).fetchone()) != (True,):
         del taken
+        heard()
         if time.monotonic() > until:
             raise WarehouseError(
                 BUSY, f"another export writes the schema {quoted(schema[0])}", "--to"
@@ -231,7 +251,7 @@ def _check_columns(cursor: psycopg.Cursor) -> None:
                 raise mismatch(table.name, column, f"{kind} NOT NULL", None)
 
 
-def _copy(cursor: psycopg.Cursor, table: Table, rows: pa.Table) -> None:
+def _copy(cursor: psycopg.Cursor, table: Table, rows: pa.Table, heard: Callable[[], None]) -> None:
     columns = sql.SQL(", ").join(sql.Identifier(each.name) for each in table.columns)
     statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT csv)").format(
         sql.Identifier(table.name), columns
@@ -241,6 +261,8 @@ def _copy(cursor: psycopg.Cursor, table: Table, rows: pa.Table) -> None:
             buffer = BytesIO()
             csv.write_csv(batch, buffer, _CSV)
             copy.write(buffer.getbuffer())
+            heard()
+    heard()
 
 
 def _store(cursor: psycopg.Cursor, place: Place, part: PartitionChanges) -> None:
@@ -263,11 +285,15 @@ def _store(cursor: psycopg.Cursor, place: Place, part: PartitionChanges) -> None
 
 
 @contextmanager
-def _answering() -> Iterator[None]:
+def _answering(silence: SilenceLimit | None = None) -> Iterator[None]:
     """Turn what PostgreSQL says into errors of the engine; passwords are in none of them."""
     try:
-        yield
+        with nullcontext() if silence is None else silence.waiting():
+            yield
     except psycopg.Error as error:
+        if silence is not None and silence.is_exceeded:
+            message = f"PostgreSQL has not answered for {ANSWER_S:g} s"
+            raise DependencyError("postgresql", message) from error
         raise _engine_error(error) from error
 
 

@@ -97,6 +97,19 @@ class Server:
             self._process.wait()
             self._process = None
 
+    @contextmanager
+    def stopped(self, session: int) -> Iterator[None]:
+        """Stop it and one of its sessions while the block runs: neither answers nor ends."""
+        assert self._process is not None
+        processes = self._process.pid, session
+        for each in processes:
+            os.kill(each, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for each in processes:
+                os.kill(each, signal.SIGCONT)
+
 
 @contextmanager
 def started_server() -> Iterator[Server]:

@@ -24,7 +24,7 @@ from streams.warehouse.tables import LOG_TABLES, OBSERVATIONS
 from streams.warehouse.target import WarehouseError
 from streams.wire.experiment_ends import encode_experiment_end
 from tests.streams.replay.memory import KEYRING, NOW_MS, PARTITIONS
-from tests.streams.warehouse.runs import export
+from tests.streams.warehouse.runs import FEW_ROWS, export
 from tests.streams.warehouse.worlds import world
 
 
@@ -228,6 +228,30 @@ def test_with_a_manifest_that_is_damaged_nothing_is_exported(tmp_path, damage, c
 
     assert refused.value.code == code
     assert logged(tmp_path) == before
+
+
+def removed(part):
+    part.unlink()
+
+
+def cut(part):
+    part.write_bytes(part.read_bytes()[:-1])
+
+
+@pytest.mark.parametrize(("harm", "index"), [(removed, 0), (removed, -1), (cut, 0)])
+def test_a_part_that_is_not_there_any_more_is_named_and_nothing_is_exported(tmp_path, harm, index):
+    made = world(1)
+    export(made.log, f"parquet:{tmp_path}", commit_rows=FEW_ROWS)
+    parts = sorted(tmp_path.glob("experiment_observations/part-*.parquet"))
+    harm(parts[index])
+    before = {each: each.read_bytes() for each in tmp_path.glob("*/*.parquet")}
+
+    with pytest.raises(WarehouseError) as refused:
+        export(made.log, f"parquet:{tmp_path}")
+
+    assert refused.value.code == "WAREHOUSE_PART_MISSING"
+    assert refused.value.path == f"experiment_observations/{parts[index].name}"
+    assert {each: each.read_bytes() for each in tmp_path.glob("*/*.parquet")} == before
 
 
 def test_what_fails_beside_the_files_is_no_failure_of_the_disk(tmp_path):

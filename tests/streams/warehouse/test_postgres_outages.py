@@ -14,7 +14,7 @@ from streams.kafka.records import LogSource, Span, StoredRecord
 from streams.local.children import free_port
 from streams.model.errors import ConfigurationError, DependencyError
 from streams.tallies.cell import Source
-from streams.warehouse import following
+from streams.warehouse import following, postgresql
 from streams.warehouse.following import Export
 from streams.warehouse.opening import opened
 from streams.warehouse.tables import TABLES
@@ -150,6 +150,12 @@ def gone(server: Server, target: Target, commit: Commit) -> None:
         server.start()
 
 
+def frozen(server: Server, target: Target, commit: Commit) -> None:
+    """Stop the server and the session of the export until the export has given up."""
+    with server.stopped(own(target).info.backend_pid):
+        target.commit(commit)
+
+
 def read_only(_server: Server, target: Target, _commit: Commit) -> None:
     own(target).execute("SET default_transaction_read_only = on")
 
@@ -198,6 +204,25 @@ def test_an_outage_is_waited_out_and_each_row_is_there_once(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
+    follow_through(server, fault, says, monkeypatch, caplog)
+
+
+def test_a_server_that_is_frozen_is_given_up_and_each_row_is_there_once(
+    server: Server, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(postgresql, "ANSWER_S", 2.0)
+
+    follow_through(server, frozen, "PostgreSQL has not answered for 2 s", monkeypatch, caplog)
+
+
+def follow_through(
+    server: Server,
+    fault: Fault,
+    says: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Follow a log through a fault, and compare what is there afterwards with the log."""
     made, address, stop = world(11, 60, piece=5), schema_of(server.address, "following"), Event()
     faults = [None, fault]
 
