@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from typing import NamedTuple
 
@@ -18,6 +18,7 @@ from streams.wire.cells import encode_cell
 from streams.wire.records import SINGLE_OBJECT
 from streams.worker.outbox import Outgoing, deliver
 from streams.worker.pacing import GRID_S, TimeBudget, follow
+from streams.worker.pending import Pending
 
 OWN_INTERVAL_S = 0.5
 """Shortest time between two emissions of a cell of which this worker has the experiment. Its record
@@ -92,9 +93,9 @@ class CellEmitter:
         )
         self._own: set[Place] = set()
         self._timeout = timeout_s
-        self._unsent: dict[Place, WrittenCell] = {}
+        self._unsent: Pending[Place, WrittenCell] = Pending()
         self._held: set[Place] = set()  # large cells that wait for the time budget
-        self._removed: dict[Place, None] = {}
+        self._removed: Pending[Place, None] = Pending()
         self._changed = asyncio.Event()
         self._share = TimeBudget(LARGE_CELL_SHARE, LARGE_CELL_BURST_S)
 
@@ -147,18 +148,19 @@ class CellEmitter:
 
     async def _send(self) -> None:
         due = chain.from_iterable(cadence.due(places) for cadence, places in self._paced())
-        cells = {place: self._unsent.pop(place) for place in [*due]}
-        removed, self._removed = self._removed, {}
+        sent: dict[Place, WrittenCell] = {}
+        removed = dict(self._removed)
         self._held.clear()
-        records = chain(self._records(cells), map(self._tombstone, removed))
+        left = (place for place in removed if place in self._removed)
+        records = chain(self._records([*due], sent), map(self._tombstone, left))
         try:
             await deliver(self._topic, records, self._timeout)
         except BaseException:
-            self._unsent = cells | self._unsent
-            self._cadence.failed(cells)
-            self._own_cadence.failed(cells)
-            self._removed = removed | self._removed
+            self._cadence.failed(sent)
+            self._own_cadence.failed(sent)
             raise
+        self._unsent.confirm(sent)
+        self._removed.confirm(removed)
 
     def _tombstone(self, place: Place) -> Outgoing:
         number, source, partition = place
@@ -169,21 +171,27 @@ class CellEmitter:
             partition=self._partition_of(name.encode()),
         )
 
-    def _records(self, cells: Mapping[Place, WrittenCell]) -> Iterator[Outgoing]:
-        """Yield the records of cells; log a cell that cannot be encoded, and skip it.
+    def _records(
+        self, places: Iterable[Place], sent: dict[Place, WrittenCell]
+    ) -> Iterator[Outgoing]:
+        """Yield the records of the newest cells, and note them in `sent`.
 
-        A large cell waits while the time budget of large cells is used up. It is then sent before
-        the large cells sent meanwhile, as the newest cell of its place.
+        Cells that were dropped since the records before were sent are skipped. One that cannot be
+        encoded is logged. A large cell waits while the time budget of large cells is used up; it is
+        then sent before the large cells sent meanwhile.
         """
-        for place, written in cells.items():
+        for place in places:
+            written = self._unsent.get(place)
+            if written is None:
+                continue
             size = len(written.body)
             if size >= LARGE_CELL_BYTES:
                 if not self._share.is_left:
-                    self._unsent.setdefault(place, written)
                     self._held.add(place)
                     continue
                 self._share.charge(size * COST_S_PER_BYTE)
             (self._own_cadence if place in self._own else self._cadence).handled(place)
+            sent[place] = written
             try:
                 record = self._record(written)
             except Exception:

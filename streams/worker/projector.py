@@ -11,6 +11,7 @@ from streams.model.events import Answer
 from streams.projection.writer import HistoryRecord, ProjectionWriter, SnapshotRecord
 from streams.worker import metrics
 from streams.worker.pacing import follow
+from streams.worker.pending import Pending
 
 HEARTBEAT_INTERVAL_S = 1.0
 """Interval of heartbeats, and of checks that Redis still holds the snapshots."""
@@ -45,12 +46,12 @@ class Projector:
         self.writer = writer
         self._worker_id = worker_id
         self._newest: dict[str, SnapshotRecord] = {}
-        self._unwritten: dict[str, SnapshotRecord] = {}
-        self._removed: dict[str, None] = {}
+        self._unwritten: Pending[str, SnapshotRecord] = Pending()
+        self._removed: Pending[str, None] = Pending()
         self._conclusions: dict[str, bytes] = {}
-        self._unwritten_conclusions: dict[str, bytes] = {}
+        self._unwritten_conclusions: Pending[str, bytes] = Pending()
         self._histories: dict[str, HistoryRecord] = {}
-        self._unwritten_histories: dict[str, HistoryRecord] = {}
+        self._unwritten_histories: Pending[str, HistoryRecord] = Pending()
         self._answers: list[Answer] = []
         self._identity: str | None = None
         self.on_lost: Callable[[], None] = _nothing
@@ -125,9 +126,10 @@ class Projector:
             else:
                 if self._identity not in {None, identity}:
                     logger.warning("Redis is another or was emptied: writing all again")
-                    self._unwritten = dict(self._newest)
-                    self._unwritten_conclusions = dict(self._conclusions)
-                    self._unwritten_histories = dict(self._histories)
+                    # As new objects: a write under way may be the last into the former Redis.
+                    self._unwritten = Pending(self._newest)
+                    self._unwritten_conclusions = Pending(self._conclusions)
+                    self._unwritten_histories = Pending(self._histories)
                     self._changed.set()
                     self.on_lost()
                 self._identity = identity
@@ -142,32 +144,32 @@ class Projector:
             logger.info("%s", error)
 
     async def _write(self) -> None:
-        records, self._unwritten = self._unwritten, {}
-        conclusions, self._unwritten_conclusions = self._unwritten_conclusions, {}
-        histories, self._unwritten_histories = self._unwritten_histories, {}
+        records, conclusions = self._unwritten, self._unwritten_conclusions
+        histories, removed = self._unwritten_histories, self._removed
         answers, self._answers = self._answers, []
-        removed, self._removed = self._removed, {}
+        n_records = 0
         try:
-            if records:
-                await self.writer.write_snapshots(list(records.values()))
-            if conclusions:
-                await self.writer.write_conclusions(conclusions)
-            if histories:
-                await self.writer.write_histories(list(histories.values()))
+            if snapshots := dict(records):
+                await self.writer.write_snapshots(list(snapshots.values()))
+                records.confirm(snapshots)
+                n_records = len(snapshots)
+            if reports := dict(conclusions):
+                await self.writer.write_conclusions(reports)
+                conclusions.confirm(reports)
+            if newest := dict(histories):
+                await self.writer.write_histories(list(newest.values()))
+                histories.confirm(newest)
             if answers:
                 await self.writer.write_answers(answers)
-            if removed:
-                await self.writer.remove(list(removed))
+            if ended := dict(removed):
+                await self.writer.remove(list(ended))
+                removed.confirm(ended)
         except BaseException:
             metrics.PROJECTION_FAILURES.inc()
-            self._unwritten = records | self._unwritten
-            self._unwritten_conclusions = conclusions | self._unwritten_conclusions
-            self._unwritten_histories = histories | self._unwritten_histories
             self._answers = answers + self._answers
-            self._removed = removed | self._removed
             raise
         else:
-            metrics.PROJECTIONS.inc(len(records) + len(answers))
+            metrics.PROJECTIONS.inc(n_records + len(answers))
             metrics.LAST_PROJECTION.set_to_current_time()
         finally:
             metrics.PROJECTIONS_PENDING.set(len(self._unwritten) + len(self._answers))

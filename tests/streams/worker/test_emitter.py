@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from streams.model.ids import experiment_id
 from streams.process.cadence import Cadence
 from streams.tallies.cell import Cell, Source
 from streams.wire.cells import decode_cell, encode_cell
@@ -159,6 +160,42 @@ async def test_cells_that_were_not_sent_are_sent_later_the_newest_of_each(
     await emitter._send()
 
     assert sorted((each.partition, each.last_offset) for each in sent) == [(0, 2), (1, 1)]
+
+
+@pytest.mark.parametrize("experiment", [SMALL, LARGE])
+async def test_what_moves_or_ends_during_a_delivery_that_fails_is_not_sent_again(
+    emitter, monkeypatch, experiment
+):
+    """Another worker may have written newer cells of the place, or the end of the experiment."""
+    delivered: list[tuple[bytes, bool]] = []
+
+    async def fails(_topic: Any, records: Any, _timeout: float) -> None:
+        next(records)
+        emitter.forget(Source.OBSERVATIONS, 0)
+        emitter.remove(experiment, Source.OBSERVATIONS, 1)
+        list(records)
+        raise TimeoutError
+
+    async def succeeds(_topic: Any, records: Any, _timeout: float) -> None:
+        delivered.extend((each.key, each.value is None) for each in records)
+
+    emitter.remove(2, Source.OBSERVATIONS, 0)
+    for partition in range(3):
+        emitter.offer(cell(experiment, 1, partition))
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "deliver", fails)
+        with pytest.raises(TimeoutError):
+            await emitter._send()
+    monkeypatch.setattr(module, "deliver", succeeds)
+    emitter.now_s[0] += 1_000.0
+    await emitter._send()
+
+    name = experiment_id(experiment)
+    assert delivered == [
+        (f"{name}/observations/2".encode(), False),
+        (f"{name}/observations/1".encode(), True),
+    ]
+    assert emitter._wait_s() is None
 
 
 async def test_every_cell_is_taken_early_also_those_that_a_newer_one_replaces(emitter):

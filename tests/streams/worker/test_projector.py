@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import cast
 
 import pytest
 
+from streams.model.errors import DependencyError
 from streams.model.generations import FIRST
 from streams.projection.writer import ProjectionWriter, SnapshotRecord
 from streams.worker.projector import Projector
@@ -71,6 +72,51 @@ async def test_what_has_ended_is_removed_and_not_written_again() -> None:
     await case.run_until(lambda: bool(case.written()))
 
     assert case.written() == ["goes-on"]
+
+
+async def test_what_moves_during_a_write_that_fails_is_not_written_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    case = Case("mine", "lost")
+    await case.projector.writer.heartbeat("w", 5)
+    case.projector.is_known.set()
+
+    async def fails(_: object) -> int:
+        case.projector.forget(["lost"])
+        raise DependencyError("redis", "it does not answer")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(case.projector.writer, "write_snapshots", fails)
+        with pytest.raises(DependencyError):
+            await case.projector._write()
+    await case.projector._write()
+
+    assert case.written() == ["mine"]
+
+
+async def test_a_redis_that_is_emptied_during_a_write_gets_all_of_it_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    case = Case("mine")
+    await case.run_until(lambda: case.written() == ["mine"])
+    write = case.projector.writer.write_snapshots
+
+    async def emptied_afterwards(records: Sequence[SnapshotRecord]) -> int:
+        found = await write(records)
+        case.redis.flush()
+        sending = asyncio.create_task(case.projector.send_heartbeats())
+        await until_true(case.projector._changed.is_set)
+        sending.cancel()
+        return found
+
+    case.projector.offer(SnapshotRecord("mine", 4, b""))
+    case.projector._changed.clear()
+    with monkeypatch.context() as patched:
+        patched.setattr(case.projector.writer, "write_snapshots", emptied_afterwards)
+        await case.projector._write()
+    await case.projector._write()
+
+    assert case.written() == ["mine"]
 
 
 async def test_nothing_is_written_before_the_first_heartbeat_could_tell_that_it_was_lost() -> None:
