@@ -196,22 +196,28 @@ class WebhookDispatcher:
         self.is_changed = True
 
     async def _read_on(self, decisions: Decisions) -> None:
-        """Read events from the log while there are any, and room for them."""
+        """Read events from the log while there are any, and room for them.
+
+        While some can be sent, a piece is read at once: with room for one after each delivery,
+        every event of a long absence would cost a request.
+        """
+        least = READ_TOGETHER if self.progress.due(now_ms()) else 1
         for partition, begin in decisions.bounded(self.progress.positions).items():
             position = begin
-            while self.progress.room:
+            while self.progress.room >= least:
                 limit = min(READ_TOGETHER, self.progress.room)
                 records, end = await decisions.read(partition, position, limit)
                 for offset, event in records:
                     if event is not None and event.is_for(self.webhook.definition):
                         self.progress.enqueue((partition, offset), now_ms())
                         self.is_changed = True
+                # With the events, before the progress may be written.
+                if self.progress.positions.get(partition) != end:
+                    self.progress.positions[partition] = end
+                    self.has_moved = True
                 if end == position:
                     break
                 position = end
-            if self.progress.positions.get(partition) != position:
-                self.progress.positions[partition] = position
-                self.has_moved = True
 
     def _send_due(self, decisions: Decisions) -> None:
         for place in self.progress.due(now_ms()):

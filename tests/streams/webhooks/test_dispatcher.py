@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import orjson
+import pytest
 from standardwebhooks.webhooks import Webhook as Verifier
+from standardwebhooks.webhooks import WebhookVerificationError
 
 from streams.webhooks import dispatcher as module
 from streams.webhooks.addresses import AddressPolicy, networks
@@ -15,7 +18,7 @@ from streams.webhooks.definition import Format, WebhookDefinition
 from streams.webhooks.dispatcher import DELIVERIES_AT_ONCE, Rules, WebhookDispatcher
 from streams.webhooks.event_types import EventType
 from streams.webhooks.events import Event
-from streams.webhooks.progress import Progress
+from streams.webhooks.progress import MAX_WAITING, Place, Progress
 from streams.webhooks.sealing import Confidential
 from streams.webhooks.sender import Sender
 from streams.webhooks.signing import new_secret
@@ -47,6 +50,16 @@ class Decisions:
 
     async def positions_at(self, at_ms):
         return {0: at_ms}
+
+
+class Counted(Decisions):
+    """The same, with the number of times that they were read."""
+
+    n_reads = 0
+
+    async def read(self, _partition, begin, limit):
+        self.n_reads += 1
+        return await super().read(_partition, begin, limit)
 
 
 def event(offset: int) -> Event:
@@ -108,6 +121,64 @@ async def test_a_failed_event_is_sent_again_under_the_same_id(monkeypatch):
 
     assert set(receiver.ids()) == {"msg_0"}
     assert dispatcher.status == "active"
+
+
+@pytest.mark.parametrize(("old_until_ms", "signing"), [(2**60, ("new", "old")), (1, ("new",))])
+async def test_a_retry_is_signed_by_the_secrets_of_its_time(monkeypatch, old_until_ms, signing):
+    """An attempt that failed before its secret was replaced, and the next one after that."""
+    secrets = {"old": SECRET, "new": new_secret()}
+    with faster(monkeypatch):
+        async with receiving() as receiver, Sender(POLICY, PATIENCE_S) as sender:
+            receiver.answers["/"] = FAILED
+            dispatcher = dispatcher_of(receiver.url(), sender, retries_s=(1,) * 100)
+            async with delivering(dispatcher, Decisions(1)):
+                await until_true(lambda: bool(receiver.received))
+                replaced = Confidential(
+                    receiver.url(), (secrets["new"], secrets["old"]), old_until_ms
+                )
+                dispatcher.update(dispatcher.webhook, replaced)
+                del receiver.answers["/"]
+                await until_true(lambda: dispatcher.progress.state.delivered == 1)
+
+    _, first, body = receiver.received[0]
+    assert verifying(secrets, first, body) == ("old",)
+    _, last, body = receiver.received[-1]
+    assert verifying(secrets, last, body) == signing
+    assert set(receiver.ids()) == {"msg_0"}
+
+
+def verifying(secrets: Mapping[str, str], headers: Any, body: bytes) -> tuple[str, ...]:
+    """Return the names of the secrets by which a receiver accepts a message."""
+    found = []
+    for name, secret in sorted(secrets.items()):
+        with contextlib.suppress(WebhookVerificationError):
+            Verifier(secret).verify(body, headers)
+            found.append(name)
+    return tuple(found)
+
+
+async def test_thousands_of_events_after_an_absence_are_sent_in_order_a_few_at_once(monkeypatch):
+    """Those that wait are bounded, and the log is read in pieces, not for each of them."""
+    n_events = 2_000
+    async with receiving() as receiver, Sender(POLICY, PATIENCE_S) as sender:
+        dispatcher, decisions = dispatcher_of(receiver.url(), sender), Counted(n_events)
+        waiting = []
+        enqueue = dispatcher.progress.enqueue
+
+        def counting(place: Place, at_ms: int) -> None:
+            enqueue(place, at_ms)
+            waiting.append(len(dispatcher.progress.waiting))
+
+        monkeypatch.setattr(Progress, "enqueue", lambda _, *args: counting(*args))
+        async with delivering(dispatcher, decisions):
+            await until_true(lambda: dispatcher.progress.state.delivered == n_events)
+
+    places = [int(each.removeprefix("msg_")) for each in receiver.ids()]
+    assert sorted(places) == list(range(n_events))
+    late = max(place - index for index, place in enumerate(places))
+    assert late < DELIVERIES_AT_ONCE  # each is at most as far ahead as others are under way
+    assert max(waiting) <= MAX_WAITING
+    assert decisions.n_reads <= n_events / 10
 
 
 async def test_one_that_never_answers_is_disabled_and_goes_on_when_it_is_enabled(monkeypatch):
