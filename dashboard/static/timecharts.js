@@ -68,9 +68,21 @@
       ctx.stroke();
       return x;
     };
+    // With an outline, since it stands on the colors of the variants.
+    const label = (text, x) => {
+      const y = bbox.top + 12 * devicePixelRatio;
+      ctx.save();
+      ctx.setLineDash([]);
+      ctx.strokeStyle = color("card");
+      ctx.lineWidth = 4 * devicePixelRatio;
+      ctx.lineJoin = "round";
+      ctx.strokeText(text, x, y);
+      ctx.restore();
+      ctx.fillText(text, x, y);
+    };
     data.marks.forEach((at, index) => {
       const x = vertical(at, [2, 3]);
-      if (x !== null) ctx.fillText(String(index + 1), x, bbox.top + 12 * devicePixelRatio);
+      if (x !== null) label(String(index + 1), x);
     });
     if (hasZero && data.planned !== null) vertical(data.planned, [6, 4]);
     if (hasZero) {

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from dashboard.views.facts import Facts
 from dashboard.views.scales import Axis, axis_of
-from dashboard.views.text import axis_marks, signed_percent
+from dashboard.views.text import axis_marks, lift
 
 ROW_HEIGHT = 46
 """Height of the row of a variant, in CSS pixels."""
@@ -141,7 +141,7 @@ def forest(facts: Facts) -> Forest | None:
                     else "too early to decide"
                 ),
                 relative=(
-                    signed_percent(each.relative)
+                    lift(each)
                     if each.relative is not None
                     else "not defined: the control may be 0 or less"
                 ),

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from dashboard.views.facts import Facts
 from dashboard.views.scales import axis_of
-from dashboard.views.text import chance_of, count, number, percent, signed_percent
+from dashboard.views.text import SPACE, axis_marks, chance_of, count, number, percent
 from streams.experiments.statistics.evidence import Guardrail
+from streams.experiments.statistics.maturity import Caution
 
 ROW_HEIGHT = 34
 AXIS_HEIGHT = 36
@@ -75,6 +76,7 @@ def sample_ratio(facts: Facts) -> Dots | None:
     known = [ratio for ratio in found.ratios if ratio is not None]
     reach = max(0.02, *(abs(ratio - 1.0) for ratio in known))
     axis = axis_of([1.0 - reach, 1.0 + reach])
+    marks = axis.marks()
     rows: list[Dot] = []
     for index, (name, ratio) in enumerate(zip(facts.names, found.ratios, strict=True)):
         units = evidence.units[index]
@@ -102,7 +104,7 @@ def sample_ratio(facts: Facts) -> Dots | None:
         rows=tuple(rows),
         height=len(rows) * ROW_HEIGHT + AXIS_HEIGHT,
         reference=axis.at(1.0),
-        marks=tuple((axis.at(mark), number(mark)) for mark in axis.marks()),
+        marks=tuple(zip(map(axis.at, marks), axis_marks(marks), strict=True)),
         label=f"Units over the expected number. {summary} "
         + ". ".join(f"{row.name}: {row.extra} of {row.limit_text}, {row.text}" for row in rows)
         + ".",
@@ -128,6 +130,8 @@ def _harms(facts: Facts, found: Sequence[Guardrail]) -> Dots | None:
     axis = axis_of(
         [0.0, 0.01, -0.01, *(each.harm for each in found), *(each.tolerated_harm for each in found)]
     )
+    marks = axis.marks()
+    texts = axis_marks([100.0 * mark for mark in marks], is_signed=True)
     rows: list[Dot] = []
     for each in found:
         proven = {None: "", True: "harm of the margin is ruled out", False: "margin not ruled out"}
@@ -153,7 +157,8 @@ def _harms(facts: Facts, found: Sequence[Guardrail]) -> Dots | None:
         height=len(rows) * ROW_HEIGHT + AXIS_HEIGHT,
         reference=axis.at(0.0),
         marks=tuple(
-            (axis.at(mark), signed_percent(mark) if mark else "0") for mark in axis.marks()
+            (axis.at(mark), f"{text}{SPACE}%" if mark else text)
+            for mark, text in zip(marks, texts, strict=True)
         ),
         label=f"Harm to guardrails, as a share of the control's mean. {summary} "
         + ". ".join(f"{row.name}: {row.text}, tolerated {row.limit_text}" for row in rows)
@@ -178,7 +183,7 @@ def notes(facts: Facts) -> list[str]:
     maturity = None if evidence is None else evidence.maturity
     is_archived = facts.stats.status == "archived"
     if maturity is not None and maturity.warning is not None and not is_archived:
-        found.append(_sentence(maturity.warning.message))
+        found.append(_of_maturity(facts, maturity.warning))
     if evidence is not None and evidence.miscounts.is_heavy:
         units = evidence.miscounts.heavy_units
         found.append(
@@ -200,6 +205,16 @@ def notes(facts: Facts) -> list[str]:
         for finding in dimension.findings
     )
     return found
+
+
+def _of_maturity(facts: Facts, warning: Caution) -> str:
+    if warning.code != "NO_CONVERSION_WINDOW":
+        return _sentence(warning.message)
+    return (
+        f"All {facts.units} are compared from their assignment on: if those of one variant only "
+        "convert sooner, it looks better for a while. Experiments with a conversion window wait "
+        "for it."
+    )
 
 
 def _sentence(text: str) -> str:

@@ -9,8 +9,10 @@ from typing import Any
 
 from api.http.models.history import HistoryChange
 from dashboard.views.isolation import isolated
+from dashboard.views.text import percent
 from dashboard.views.undo import UndoView, undo_view
 from experiment_streams_client import Experiment, HistoryItem
+from streams.experiments.statistics.recommendation import ReasonCode
 
 _RECOMMENDATION = "recommendation"
 
@@ -53,6 +55,20 @@ _VALUES = {
     "stop_guardrail": "stop a harmful variant",
     "investigate": "do not use the results",
 }
+
+_ENDED = frozenset(
+    {
+        ReasonCode.PROMOTED,
+        ReasonCode.ROLLED_BACK,
+        ReasonCode.CONCLUDED,
+        ReasonCode.CONCLUDED_WITHOUT_WINNER,
+        ReasonCode.ARCHIVED_UNSTARTED,
+    }
+)
+"""Reasons of recommendations after the end, when "keep it running" would be wrong."""
+
+_SHARES = frozenset({"promotion.controlShare"})
+"""Paths that are shown in words, and whose values are shares."""
 
 _MAX_VALUE = 80
 
@@ -101,6 +117,8 @@ def history_since(
 
 
 def _happening(item: HistoryItem, names: Mapping[str, str]) -> HistoryRow:
+    if item.reason_code in _ENDED:
+        names = {**names, "continue": "nothing to do"}
     what = _WHAT.get(item.kind, item.kind.replace("_", " ").capitalize())
     code = item.reason_code.replace("_", " ").lower()
     changes = () if item.kind == "create" else item.changes
@@ -133,7 +151,7 @@ def change_texts(
         + (
             "not kept"
             if each.is_omitted
-            else f"{_short(each.before, words)} → {_short(each.after, words)}"
+            else " → ".join(_short(each.path, value, words) for value in (each.before, each.after))
         )
         for each in changes
     ]
@@ -153,9 +171,11 @@ def author(text: str) -> str:
     return name
 
 
-def _short(value: Any, words: Mapping[str, str]) -> str:
+def _short(path: str, value: Any, words: Mapping[str, str]) -> str:
     if value is None:
         return "none"
+    if path in _SHARES and isinstance(value, float | int):
+        return percent(value)
     text = (
         words.get(value, value) if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     )

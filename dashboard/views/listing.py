@@ -168,9 +168,10 @@ def _winner(one: _Summed) -> tuple[str, str, str]:
 def _few(one: _Summed) -> tuple[str, str, str]:
     if one.value is None or one.limit is None:
         return "Keep it running.", "There are too few units.", WAIT
+    value, limit = count(int(one.value)), count(int(one.limit))
     return (
         "Keep it running.",
-        f"{one.named} has {count(int(one.value))} of {count(int(one.limit))} {one.units}.",
+        f"{one.named} has {value} of the {limit} {one.units} it needs.",
         WAIT,
     )
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from dashboard.views.facts import Facts
 from dashboard.views.isolation import isolated
-from dashboard.views.text import count, duration, number, percent, scale_of, signed_percent
+from dashboard.views.text import count, duration, lift, number, percent, scale_of
 from streams.experiments.statistics.dimension_report import DimensionReport
 
 _ROLES = {
@@ -149,7 +149,7 @@ def _cell(facts: Facts, name: str, index: int) -> Cell:
         mean,
         scale.difference(against.difference, spread),
         scale.interval(against.difference_lower, against.difference_upper),
-        signed_percent(against.relative),
+        lift(against),
         p_value(against.p_value),
     )
 

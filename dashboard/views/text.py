@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Protocol
 
 from streams.model.decimals import significant_decimals, without_zeros, written
 from streams.model.times import calendar_time
@@ -97,6 +98,22 @@ class Scale:
         low = "no lower end" if lower is None else self.bare_difference(lower, width)
         high = "no upper end" if upper is None else self.bare_difference(upper, width)
         return f"{low} to {high}{SPACE}points" if self.is_rate else f"{low} to {high}"
+
+
+class Lift(Protocol):
+    """A relative difference with the ends of its interval; None where they are not defined."""
+
+    @property
+    def relative(self) -> float | None:
+        """The difference, as a share of the control's mean."""
+
+    @property
+    def relative_lower(self) -> float | None:
+        """Lower end of its interval."""
+
+    @property
+    def relative_upper(self) -> float | None:
+        """Upper end of its interval."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,15 +208,30 @@ def probability(value: float) -> str:
     return percent(value, 0 if abs(value - 0.5) <= _PLAIN else 1)
 
 
-def signed_percent(share: float | None) -> str:
+def signed_percent(share: float | None, width: float | None = None) -> str:
     """Return a relative difference; what rounds to zero has no sign.
+
+    Args:
+        share: The difference; None where it is not defined.
+        width: Width of its interval, which its digits follow; None where it has none.
 
     >>> [signed_percent(each).replace(SPACE, " ") for each in (0.123, -1e-7, math.inf)]
     ['+12.3 %', '0.000 %', '+∞ %']
+    >>> signed_percent(0.2104, 1.5).replace(SPACE, " ")
+    '+21 %'
     """
     if share is None or math.isnan(share):
         return "–"
-    return f"{signed(share * 100.0, max(abs(share * 100.0), 0.1))}{SPACE}%"
+    if width is None:
+        width = max(abs(share), 0.001)
+    return f"{signed(share * 100.0, width * 100.0)}{SPACE}%"
+
+
+def lift(against: Lift) -> str:
+    """Return the relative difference to the control, with the digits that its interval leaves."""
+    lower, upper = against.relative_lower, against.relative_upper
+    width = None if lower is None or upper is None else upper - lower
+    return signed_percent(against.relative, width)
 
 
 def percent_field(share: float) -> str:

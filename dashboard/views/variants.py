@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dashboard.views.facts import Facts
-from dashboard.views.text import count, percent, probability, signed_percent
+from dashboard.views.text import count, lift, percent, probability
 from streams.experiments.statistics.variant_report import AgainstControl
 from streams.experiments.stats_response import VariantStats
 
@@ -114,7 +114,7 @@ def _row(facts: Facts, index: int) -> VariantRow:
     return VariantRow(
         **row,  # type: ignore[arg-type]
         difference=scale.difference(against.difference, spread),
-        relative="" if against.relative is None else signed_percent(against.relative),
+        relative="" if against.relative is None else lift(against),
         credible=scale.interval(against.difference_lower, against.difference_upper),
         sequence=(
             scale.interval(against.sequence_lower, against.sequence_upper)

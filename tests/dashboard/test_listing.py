@@ -33,7 +33,12 @@ def row(summary: dict[str, Any], experiment: dict[str, Any] | None = None) -> An
             ALARM,
         ),
         ("WINNER", 0.003, "Ship Blue. It beats all others by at least 0.300 points.", GO),
-        ("MIN_SAMPLE_SIZE", 900, "Keep it running. Blue has 900 of 5,000 users.", WAIT),
+        (
+            "MIN_SAMPLE_SIZE",
+            900,
+            "Keep it running. Blue has 900 of the 5,000 users it needs.",
+            WAIT,
+        ),
         (
             "LEAD_UNCERTAIN",
             -0.003,

@@ -352,5 +352,27 @@ def test_an_archived_experiment_has_no_note_on_what_to_declare():
     found = facts()
     archived = facts({"status": "archived"})
 
-    assert any("conversionWindow" in each for each in health.notes(found))
-    assert not any("conversionWindow" in each for each in health.notes(archived))
+    assert any("conversion window" in each for each in health.notes(found))
+    assert not any("conversion window" in each for each in health.notes(archived))
+
+
+def test_a_share_and_the_action_after_the_end_are_told_in_words():
+    changes = (
+        {"path": "promotion.controlShare", "before": None, "after": 0.10000610},
+        {"path": "recommendedAction", "before": "conclude_winner", "after": "continue"},
+    )
+    item = HistoryItem.model_validate(
+        {
+            **history_json()[0],
+            "kind": "recommendation",
+            "reasonCode": "PROMOTED",
+            "changes": [*changes],
+        }
+    )
+
+    [row] = history([item], facts().experiment)
+
+    assert [each.replace(SPACE, " ") for each in row.changes] == [
+        "control keeps: none → 10 %",
+        "action: ship the winner → nothing to do",
+    ]
