@@ -157,13 +157,16 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
+_LEAST_MESSAGE = 24
+
+
 def letters_table(found: list[FoundLetter]) -> Table:
     """Return one line a letter."""
     table = table_of("written", "place", "code", ">events")
-    for column in table.columns[1:3]:  # they are copied from here, so nothing of them may be cut
-        column.no_wrap, column.overflow = False, "fold"
-    # Shortened to the available width: `show` prints all of it.
-    table.add_column("message", no_wrap=True, overflow="ellipsis", ratio=1)
+    # Shortened to the width that is left, if that says something: `show` prints all of it.
+    table.add_column(
+        "message", no_wrap=True, overflow="ellipsis", ratio=1, min_width=_LEAST_MESSAGE
+    )
     table.expand = True
     for each in found:
         table.add_row(

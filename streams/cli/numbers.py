@@ -8,6 +8,8 @@ from streams.model.decimals import SMALLEST, significant_decimals, without_zeros
 
 SMALLEST_P_VALUE = 1e-4
 
+_ALMOST_CERTAIN = 0.9995
+
 
 def number(value: float, digits: int = 3, *, is_signed: bool = False) -> str:
     """Return a number with so many significant digits, or all digits before its point.
@@ -42,6 +44,19 @@ def loss(value: float) -> str:
     ('0.00123', '<0.000001', '<0.000001')
     """
     return _bounded(value, 3, SMALLEST)
+
+
+def probability(value: float) -> str:
+    """Return a probability in per cent; one that rounds to certainty is not shown as certain.
+
+    >>> probability(0.9996), probability(0.22), probability(1e-9), probability(0.0)
+    ('>99.9%', '22.0%', '<0.1%', '0.0%')
+    """
+    if value > _ALMOST_CERTAIN:
+        return ">99.9%"
+    if 0.0 < value < 1.0 - _ALMOST_CERTAIN:
+        return "<0.1%"
+    return f"{value:.1%}"
 
 
 def change(share: float) -> str:

@@ -10,7 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from experiment_streams_client import ListedExperiment
-from streams.cli.numbers import change, loss, number, p_value
+from streams.cli.fitting_table import LEAST_WIDTH, FittingTable
+from streams.cli.numbers import change, loss, number, p_value, probability
 from streams.experiments.statistics.miscounts import Miscounts
 from streams.experiments.statistics.variant_report import AgainstControl, MetricReport
 from streams.experiments.stats_response import Stats, VariantResult
@@ -86,7 +87,7 @@ def stats_view(stats: Stats) -> RenderableType:
     parts.append(
         Text.assemble(
             (stats.recommended_action, "bold"),
-            f"{winner}; confidence {stats.confidence:.1%}. {stats.reason}",
+            f"{winner}; confidence {probability(stats.confidence)}. {stats.reason}",
             (f"\n{' '.join(_how_to_read(stats, is_compared=is_compared))}", "dim"),
         )
     )
@@ -122,7 +123,7 @@ def variants_table(stats: Stats) -> Table:
             *((f"{variant.stats.exposures or 0:,}",) if has_exposures else ()),
             f"{primary.observations if primary else 0:,}",
             interval(variant.stats.mean, variant.stats.lower, variant.stats.upper),
-            f"{variant.stats.probability_best:.1%}",
+            probability(variant.stats.probability_best),
             loss(variant.stats.expected_loss),
             share(variant.stats.allocation),
         )
@@ -155,7 +156,7 @@ def lifts_table(stats: Stats, names: Iterable[str]) -> Table:
                     name,
                     role,
                     _name(variant),
-                    f"{against.probability_better:.1%}",
+                    probability(against.probability_better),
                     lift(against, is_chosen=stats.winner is not None),
                     loss(against.expected_loss),
                     p_value(against.p_value),
@@ -234,14 +235,14 @@ def moment(at_ms: int | None) -> str:
 
 def table_of(*columns: str) -> Table:
     """Return an empty table; a column whose title begins with `>` is aligned to the right."""
-    table = Table(box=None, header_style="bold", padding=(0, 1, 0, 0))
+    table = FittingTable(box=None, header_style="bold", padding=(0, 1, 0, 0))
     for title in columns:
         side: JustifyMethod = "right" if title.startswith(">") else "left"
         # As text: what stands in brackets would be taken for a style.
         name = Text(title.removeprefix(">"))
         may_wrap = title in _MAY_WRAP
         table.add_column(
-            name, justify=side, no_wrap=not may_wrap, min_width=8 if may_wrap else None
+            name, justify=side, no_wrap=not may_wrap, min_width=LEAST_WIDTH if may_wrap else None
         )
     return table
 

@@ -12,7 +12,7 @@ from rich.console import RenderableType
 
 from streams.cli import terminal
 from streams.cli.log_options import until_of
-from streams.cli.numbers import number
+from streams.cli.numbers import number, probability
 from streams.cli.tables import interval, moment, share, table_of
 from streams.cli.terminal import API_DEFAULT, Api, ApiKey, AsJson, ExperimentId
 from streams.experiments.timeseries_response import SeriesVariant, Timeseries
@@ -95,7 +95,7 @@ def _table(series: Timeseries) -> RenderableType:
                 variant.id + (" (control)" if variant.id == series.control_id else ""),
                 f"{variant.assignments if variant.exposures is None else variant.exposures:,}",
                 share(variant.allocation),
-                f"{variant.probability_best:.1%}",
+                probability(variant.probability_best),
                 interval(variant.mean, variant.lower, variant.upper),
                 ""
                 if against is None

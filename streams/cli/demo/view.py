@@ -12,7 +12,7 @@ from rich.text import Text
 from experiment_streams_client import Stats
 from streams.cli.demo.ledger import ASSIGNMENTS, EXPOSURES, Count, Line
 from streams.cli.demo.scenario import Trial
-from streams.cli.numbers import number
+from streams.cli.numbers import number, probability
 from streams.cli.tables import INTERVALS, exact, interval, share, table_of
 
 WIDTHS = (-15, 5, 24, 6, -15, 7)
@@ -94,7 +94,7 @@ def _variants(stats: Stats, trial: Trial) -> Table:
             Text(interval(found.mean, found.lower, found.upper)),
             f"{found.assignments:,}",
             share(found.allocation),
-            f"{found.probability_best:.1%}",
+            probability(found.probability_best),
         )
     return grid
 
