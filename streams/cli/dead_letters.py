@@ -83,7 +83,7 @@ def show(
     """Show a dead letter with the record it was read from."""
     settings = terminal.settings_of(api)
     [found] = letters_of(settings, [Place.parse(place)])
-    original = originals_of(settings, [found])[found.place.record]
+    original = originals_of(settings, [found])[found.place]
     if raw is not None:
         _write(raw, original)
     if as_json:

@@ -46,7 +46,7 @@ async def prepared(
     async with framing(settings.schema_registry_url) as frames:
         await frames.prepare(whole)
         for each in reversed(found):
-            original = originals[each.place.record]
+            original = originals[each.place]
             if isinstance(original, InputError):
                 refused.append(original)
                 continue

@@ -1,8 +1,12 @@
-"""The records that dead letters are of: from a letter, or from their topic by their place."""
+"""The records that dead letters are of: from a letter, or from their topic by their place.
+
+The letters of one record share its bytes, which the first of them holds. A letter of an observation
+in the wrong partition (`MISPLACED`) shares nothing: it holds that observation alone.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
 
@@ -11,19 +15,21 @@ from streams.kafka.settings import KafkaSettings
 from streams.kafka.source import KafkaSource
 from streams.model.errors import InputError
 from streams.model.events import DeadLetter
+from streams.ops.dead_letters.place import Place
 from streams.ops.dead_letters.reading import FoundLetter, Record, letters
+from streams.wire.homes import MISPLACED
 
 
 @dataclass(frozen=True, slots=True)
 class Original:
-    """Key and value of a record, unchanged."""
+    """Key and value of a record, unchanged; or of an observation that a letter holds alone."""
 
     key: bytes | None
     value: bytes
 
 
-Originals = Mapping[Record, Original | InputError]
-"""The records that can be had, and why the others cannot."""
+Originals = Mapping[Place, Original | InputError]
+"""Content to send again for each letter, by its place; or the reason that it is missing."""
 
 ReadPlace = Callable[[Record], StoredRecord | None]
 """Returns what a topic holds at a place; None when it is no longer there."""
@@ -35,17 +41,38 @@ def originals_of(settings: KafkaSettings, found: Collection[FoundLetter]) -> Ori
     Raises:
         DependencyError: Kafka does not answer, or does not have the topic.
     """
-    wanted = {each.place.record: each.letter for each in found}
-    held: dict[Record, DeadLetter] = {}
-    for letter, _ in letters(settings):
-        record = letter.topic, letter.partition, letter.offset
-        if record in wanted and letter.value is not None:
-            held[record] = letter
     source = KafkaSource(settings, prefix="")  # the name in a letter is the full one
+    holders = holders_of(found, (letter for letter, _ in letters(settings)))
     return {
-        record: original_of(held.get(record, letter), lambda place: _stored(source, place))
-        for record, letter in wanted.items()
+        place: original_of(letter, lambda place: _stored(source, place))
+        for place, letter in holders.items()
     }
+
+
+def holders_of(
+    found: Collection[FoundLetter], written: Iterable[DeadLetter]
+) -> Mapping[Place, DeadLetter]:
+    """Return the letter that holds the bytes for each of some letters, by the place of these.
+
+    It is the letter as it was found if none holds them.
+
+    Args:
+        found: Letters without their bytes.
+        written: All letters, as they were written.
+    """
+    wanted = {_holder(each.letter) for each in found}
+    held = {
+        _holder(letter): letter
+        for letter in written
+        if letter.value is not None and _holder(letter) in wanted
+    }
+    return {each.place: held.get(_holder(each.letter), each.letter) for each in found}
+
+
+def _holder(letter: DeadLetter) -> Place | Record:
+    """Return what the letters have in common that share bytes."""
+    place = Place.of(letter)
+    return place if letter.code == MISPLACED else place.record
 
 
 def original_of(letter: DeadLetter, read: ReadPlace) -> Original | InputError:

@@ -9,6 +9,7 @@ from streams.model.errors import InputError, quoted
 from streams.model.events import DeadLetter
 
 _NUMBERS = 3
+_DIGITS = len(str(2**63 - 1))
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -45,11 +46,7 @@ class Place:
         topic, *numbers = text.split(":")
         if len(numbers) == _NUMBERS - 1:
             numbers.append("0")
-        if (
-            not topic
-            or len(numbers) != _NUMBERS
-            or not all(each.isascii() and each.isdecimal() for each in numbers)
-        ):
+        if not topic or len(numbers) != _NUMBERS or not all(map(_is_number, numbers)):
             raise InputError(
                 "INVALID_PLACE",
                 f"{quoted(text)} is no place like observations:3:17 or observations:3:17:2",
@@ -65,3 +62,8 @@ class Place:
     def __str__(self) -> str:
         """Return `topic:partition:offset:index`."""
         return f"{self.topic}:{self.partition}:{self.offset}:{self.index}"
+
+
+def _is_number(text: str) -> bool:
+    """Return whether a text is a number that Kafka can have."""
+    return text.isascii() and text.isdecimal() and len(text) <= _DIGITS

@@ -191,7 +191,19 @@ def test_any_other_record_goes_to_the_partition_it_was_read_from():
 
 
 @pytest.mark.parametrize(
-    "text", ["", "a", "a:1", "a:1:2:3:4", "a:1:x", "a:-1:2", ":1:2", "a:1:2:", "a:¹:2"]
+    "text",
+    [
+        "",
+        "a",
+        "a:1",
+        "a:1:2:3:4",
+        "a:1:x",
+        "a:-1:2",
+        ":1:2",
+        "a:1:2:",
+        "a:¹:2",
+        "a:1:" + "9" * 5_000,
+    ],
 )
 def test_what_is_no_place_is_refused(text):
     with pytest.raises(InputError) as caught:
