@@ -142,15 +142,17 @@ def copies_of(
     since_ms = coverage.since_ms
     if since_ms is None:
         return []
-    recent = [each for each in records if each.timestamp >= since_ms]
     covering = {number: found for number, found in coverage.observing().items() if found}
-    if not recent or not covering:
+    if not records or not covering:
         return []
-    read = read_records(recent, codec, keyring, partition)
+    read = read_records(records, codec, keyring, partition)
     columns = read.columns
     receipts, _ = open_receipts(keyring, columns.receipts, columns.receipt_sizes)
     wanted = np.fromiter(covering, np.uint64, len(covering))
-    rows = np.flatnonzero(receipts.valid & np.isin(receipts.experiment, wanted))
+    # The time that an observation states counts, whatever the timestamp of its record says.
+    written_ms = np.array(read.timestamps_ms, np.int64)[columns.records]
+    is_recent = np.maximum(written_ms, columns.observed_at_ms) >= since_ms
+    rows = np.flatnonzero(receipts.valid & is_recent & np.isin(receipts.experiment, wanted))
     copies: list[Observation] = []
     for row in rows.tolist():
         experiment, unit = int(receipts.experiment[row]), int(receipts.unit[row])

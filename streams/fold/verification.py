@@ -32,7 +32,8 @@ class VerifiedObservations:
         offsets: Offset of the record.
         timestamps_ms: Kafka timestamp of the record.
         observed_at_ms: Time of the observation; a future time is clipped to the latest one that
-            clock skew allows, so that it does not advance the clock.
+            clock skew allows, so that it does not advance the clock. A record is no older than its
+            assignment, whatever its timestamp says, as of a producer that states seconds.
         keys: Key of the unit and the metric in the memory of the partition.
         events: Hash of the event id; 0 when the sender gave none.
         void_reasons: Reason by index of the metric, of the metrics that void assignments.
@@ -137,7 +138,7 @@ def verify(
         is_attributable,
         np.array(offsets, np.int64)[read.records],
         timestamps,
-        np.minimum(observed, timestamps + CLOCK_SKEW_MS),
+        np.minimum(observed, np.maximum(timestamps, receipts.assigned_at_ms) + CLOCK_SKEW_MS),
         (receipts.identity ^ metric_hashes[read.metrics]) & np.uint64(KEY_MASK),
         hashes_of(read.event_ids),
         void_reasons,

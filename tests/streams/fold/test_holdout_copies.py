@@ -18,6 +18,7 @@ from streams.experiments.measurement_plan import plan_of
 from streams.fold.experiment_state import ExperimentState
 from streams.fold.holdout_copies import Coverage, copies_of
 from streams.fold.observations import ObservationFolding
+from streams.model.attribution import CLOCK_SKEW_MS
 from streams.model.events import EXPOSED, EXPOSURE, Command, CommandKind, Observation
 from streams.model.partitioning import SOLE_PARTITION
 from streams.model.quantities import MICRO
@@ -234,3 +235,21 @@ def test_every_metric_is_compared_as_a_primary_one():
     spent: Any = other["spent"].against_control
     assert spent.sequence_lower > 0.0
     assert [found.metrics[name].role for name in ("click", "spent")] == ["primary", "secondary"]
+
+
+def test_an_observation_is_copied_whatever_its_record_says_of_its_time():
+    """As it counts for its experiment: else groups would differ by what their producers do."""
+    assigned_ms = NOW_MS - 2 * CLOCK_SKEW_MS  # before there was a holdout
+    text = KEYRING.sign(Receipt(EXPERIMENTS[0], 0, 1 << 31, 3, assigned_ms, UNITS[0], 0))
+    clicks = [Observation(text, "click", MICRO, f"e{n}", NOW_MS + 5) for n in range(3)]
+    early = Observation(text, "click", MICRO, "early", NOW_MS - CLOCK_SKEW_MS - 1)
+    log = [
+        Record(offset, encode_observation(each), at_ms)
+        for offset, (each, at_ms) in enumerate(
+            zip([*clicks, early], [0, NOW_MS // 1_000, NOW_MS + 5, 0], strict=True)
+        )
+    ]
+
+    copies = copies_of(log, 0, SINGLE_OBJECT, KEYRING, coverage())
+
+    assert [each.event_id for each in copies] == ["e0", "e1", "e2"]
