@@ -46,7 +46,9 @@ from dashboard.security import Guard
 from dashboard.sessions import SessionStore
 from dashboard.static_files import StaticAssets
 from dashboard.submitted_forms import SubmittedForms
+from dashboard.views.text import sentence
 from experiment_streams_client import ApiError
+from streams.model.errors import InputError
 from streams.process.outages import outage
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
@@ -116,6 +118,7 @@ def dashboard_app(
             NotSignedInError: _to_sign_in,
             ForgedFormError: _forged,
             ApiError: _api_error,
+            InputError: _unsendable,
             HTTPException: _http_error,
             Exception: _fault,
         },
@@ -146,12 +149,18 @@ def _sign_in(place: str) -> str:
     return "/sign-in" if place in {"", "/"} else f"/sign-in?next={quote(place)}"
 
 
-async def _forged(request: Request, _: Exception) -> Response:
+async def _keep_typed(request: Request) -> bool:
+    """Keep what was typed into a form for the next page at its address; return whether any was."""
     typed = await typed_into(request)
     if typed:
         session = await session_of(request)
         dashboard_of(request).drafts.keep(session.id, request.url.path, typed)
-    what_next = "What you typed is in it when" if typed else "Repeat what you did when"
+    return bool(typed)
+
+
+async def _forged(request: Request, _: Exception) -> Response:
+    is_kept = await _keep_typed(request)
+    what_next = "What you typed is in it when" if is_kept else "Repeat what you did when"
     return _error(
         request,
         403,
@@ -159,6 +168,15 @@ async def _forged(request: Request, _: Exception) -> Response:
         "The dashboard was restarted, or you signed in anew in another tab. Nothing was changed. "
         f"{what_next} you load this page again.",
     )
+
+
+async def _unsendable(request: Request, error: Exception) -> Response:
+    """Answer a form that the client refuses to send; pages show what the API refuses."""
+    assert isinstance(error, InputError)  # noqa: S101 - as registered
+    text = f"{sentence(error.message)} ({error.code}) Nothing was changed."
+    if await _keep_typed(request):
+        text += " What you typed is in the page when you load it again."
+    return _error(request, 422, "This cannot be sent.", text)
 
 
 async def _api_error(request: Request, error: Exception) -> Response:

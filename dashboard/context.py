@@ -11,6 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
+from api.http.models.idempotency import checked_key
 from dashboard import csrf
 from dashboard.attempts import KEY_FIELD
 from dashboard.csrf import CsrfTokens, is_cross_site
@@ -24,6 +25,7 @@ from dashboard.views import text
 from dashboard.views.isolation import isolated
 from dashboard.views.variants import color_of
 from experiment_streams_client import AsyncExperimentClient
+from streams.model.errors import InputError
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -124,6 +126,10 @@ async def form_of(request: Request) -> dict[str, str]:
     token = fields.pop(csrf.FIELD, request.headers.get(csrf.HEADER, ""))
     if is_cross_site(request.headers) or not dashboard_of(request).tokens.holds(token, session.id):
         raise ForgedFormError
+    try:
+        checked_key(fields.get(KEY_FIELD))
+    except InputError as error:  # every key is drawn by a page
+        raise ForgedFormError from error
     request.state.form = fields
     return fields
 

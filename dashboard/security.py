@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Collection
 
 from starlette.datastructures import MutableHeaders
@@ -24,6 +25,12 @@ HEADERS = {
 MAX_BODY_BYTES = 1 << 20
 """Largest form: as much as the API takes."""
 
+FORM_TYPE = b"application/x-www-form-urlencoded"
+"""The type of every form; one in parts could be in any encoding that Python has."""
+
+_IS_HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~%!$&'()*+,;=-]*)(:[0-9]*)?").fullmatch
+"""A host with or without a port (RFC 9110, 7.2): all that an address can be made of."""
+
 
 class Guard:
     """Headers of every answer, the names that this server answers to, and the size of forms.
@@ -43,10 +50,17 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers = {name: value for name, value in scope["headers"]}  # noqa: C416 - names the pair
+        headers = {name: value for name, value in reversed(scope["headers"])}  # noqa: C416 - names the pair; the first counts, as for Starlette
         guarded = _with_headers(send)
-        if self._hosts is not None and _host(headers.get(b"host", b"")) not in self._hosts:
+        named = headers.get(b"host", b"")
+        is_ours = self._hosts is None or _host(named) in self._hosts
+        if not (is_ours and _IS_HOST(named)):
             refusal = PlainTextResponse("This is not the address of this dashboard.", 421)
+            await refusal(scope, receive, guarded)
+            return
+        kind = headers.get(b"content-type", FORM_TYPE)
+        if kind.partition(b";")[0].strip().lower() != FORM_TYPE:
+            refusal = PlainTextResponse("A form is sent as " + FORM_TYPE.decode() + ".", 415)
             await refusal(scope, receive, guarded)
             return
         length = headers.get(b"content-length", b"0")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
+
+import orjson
 
 from streams.policies.registry import POLICIES
 from streams.stats.kinds import MetricKind
@@ -294,9 +295,14 @@ def _number(text: str) -> float | int:
         value = float(plain.replace(",", "" if is_grouped else "."))
     except ValueError:
         raise FieldValueError("Enter a number.") from None
+    value = _finite(value)
+    return int(value) if value.is_integer() and abs(value) < 1e15 else value  # noqa: PLR2004
+
+
+def _finite(value: float) -> float:
     if not math.isfinite(value):
         raise FieldValueError("Enter a finite number.")
-    return int(value) if value.is_integer() and abs(value) < 1e15 else value  # noqa: PLR2004
+    return value
 
 
 def _integer(text: str) -> int:
@@ -313,7 +319,7 @@ def _percent(text: str) -> float:
 
 
 def _days(text: str) -> int:
-    return round(_number(text) * _DAY_S)
+    return round(_finite(_number(text) * _DAY_S))
 
 
 def _time(text: str) -> int:
@@ -327,9 +333,11 @@ def _time(text: str) -> int:
 
 def _json(text: str) -> Any:
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
+        value = orjson.loads(text)
+        orjson.dumps(value)  # so deeply nested that it could not be sent
+    except (orjson.JSONDecodeError, orjson.JSONEncodeError) as error:
         raise FieldValueError(f"This is not JSON: {error}.") from None
+    return value
 
 
 def _lines(text: str) -> list[str]:

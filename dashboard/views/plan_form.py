@@ -110,7 +110,7 @@ def plan_question(given: Mapping[str, str], found: Definition) -> PlanQuestion |
     daily, share = values.get(DAILY.name), config.get("trafficAllocation", _EVERYBODY)
     if daily is not None and share < _EVERYBODY:
         notes.append(f"Of {count(daily)} a day, {percent(share)} take part.")
-        daily = max(int(daily * share), 1)
+        daily = int(max(daily * share, 1.0))
     return PlanQuestion(
         baseline=baseline,
         lift=lift,

@@ -12,6 +12,9 @@ from dashboard.csrf import CsrfTokens, is_cross_site
 from dashboard.feeds import FeedState
 from dashboard.pages.experiment import _events
 from dashboard.sessions import SessionStore
+from dashboard.views.definition_form import INITIAL
+from experiment_streams_client import AsyncExperimentClient
+from streams.model.errors import InputError
 
 PAGE = "/experiments/checkout-button"
 PAUSE = f"{PAGE}/commands/pause"
@@ -161,6 +164,85 @@ def test_a_name_that_leads_here_is_not_ours(browser):
     answer = browser.get("/sign-in", headers={"host": "rebound.example:8090"})
 
     assert answer.status_code == 421
+
+
+@pytest.mark.parametrize("host", ["[::1", "127.0.0.1:80:90", "localhost/x", "localhost:http", "[]"])
+def test_a_name_that_no_address_has_is_not_ours(browser, host):
+    for path in ("/", "/sign-in"):
+        assert browser.get(path, headers={"host": host}).status_code == 421
+
+
+@pytest.mark.parametrize("host", ["[", "a[b", "a@b", "caf\xe9", 'a"b', "a b"])
+def test_where_any_name_may_lead_here_it_is_a_name(browser_of, host):
+    browser = browser_of(host="0.0.0.0")
+    browser.sign_in("reads")
+
+    assert browser.get("/", headers={"host": host.encode("latin-1")}).status_code == 421
+    assert browser.get("/", headers={"host": "any-name.example:8090"}).status_code == 200
+
+
+def test_a_form_in_parts_is_refused(browser):
+    """It could be in any encoding of Python, and text come out that no page can hold."""
+    kind = "multipart/form-data; boundary=b; charset=unicode_escape"
+    body = b'--b\r\nContent-Disposition: form-data; name="key"\r\n\r\n\\ud800\r\n--b--\r\n'
+    answer = browser.http.post("/sign-in", content=body, headers={"content-type": kind})
+
+    assert answer.status_code == 415
+
+
+FORMS = (
+    PAUSE,
+    f"{PAGE}/commands/ship",
+    f"{PAGE}/restore/{'0' * 32}",
+    "/experiments/new",
+    "/experiments/new/preview",
+    "/experiments/new/plan",
+    "/system/dead-letters/resend",
+    "/sign-out",
+)
+
+
+def test_every_form_is_among_those_that_are_tried(browser):
+    posted = {
+        route.path
+        for route in browser.http.app.routes
+        if "POST" in (getattr(route, "methods", ()) or ())
+    }
+    patterns = {re.sub(r"\{\w+\}", "[^/]+", path) for path in posted - {"/sign-in"}}
+    assert all(any(re.fullmatch(each, path) for path in FORMS) for each in patterns)
+
+
+@pytest.mark.parametrize("key", ["", "x" * 257, "a\nb", "\N{SNOWMAN}", "\x00"])
+@pytest.mark.parametrize("path", FORMS)
+def test_a_key_that_no_page_has_drawn_is_a_form_that_is_out_of_date(browser, path, key):
+    browser.sign_in("manages")
+    token = browser.token()
+
+    answer = browser.http.post(path, data={"csrf": token, "reason": "typed", "idempotencyKey": key})
+
+    assert answer.status_code == 403
+    assert "This form is out of date." in answer.text
+    assert not browser.api.commands()
+
+
+@pytest.mark.parametrize("path", [PAUSE, "/experiments/new"])
+def test_what_the_client_does_not_send_is_a_page_with_its_code(browser, monkeypatch, path):
+    """Every field is checked where it is read; this is what is left if one is forgotten."""
+
+    async def refuse(*_: object, **__: object) -> None:
+        raise InputError("TOO_DEEP", "the body is nested too deeply")
+
+    browser.sign_in("manages")
+    token = browser.token()
+    for name in ("pause_experiment", "create_experiment"):
+        monkeypatch.setattr(AsyncExperimentClient, name, refuse)
+    fields = {**INITIAL, "config.name": "n", "variants.1.name": "b", "metrics.0.name": "m"}
+
+    answer = browser.http.post(path, data={"csrf": token, "reason": "because", **fields})
+
+    assert answer.status_code == 422
+    assert "The body is nested too deeply. (TOO_DEEP) Nothing was changed." in answer.text
+    assert "because" in browser.get(path).text or path != PAUSE
 
 
 def test_a_form_is_at_most_a_mebibyte(browser):

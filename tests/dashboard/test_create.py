@@ -17,8 +17,11 @@ from dashboard.views.definition_form import (
     curl,
     definition,
     field_of,
+    pretty,
     rows_of,
 )
+from dashboard.views.plan_form import FIELDS, plan_question
+from experiment_streams_client.calls.bodies import json_body
 from streams.experiments.config import ExperimentConfig
 from streams.experiments.definition import parse_definition
 from streams.experiments.exposure import Exposure
@@ -217,9 +220,14 @@ def test_a_path_of_the_api_is_a_field_of_the_form(path, name):
         ("integer", "1,5"),
         ("percent", "%"),
         ("days", "a week"),
+        ("days", "1e307"),
         ("time", "tomorrow"),
         ("json", "{"),
         ("json", "[" * 10_000),
+        ("json", "[" * 800 + "]" * 800),
+        ("json", '{"x": NaN}'),
+        ("json", "[1e999, -Infinity]"),
+        ("json", r'"\ud800"'),
     ],
 )
 def test_a_text_of_another_kind_is_told_beside_its_field(kind, text):
@@ -264,14 +272,33 @@ def test_the_call_is_quoted_for_the_shell():
     assert """'"'"'""" in curl("http://api", body)
 
 
+NUMBERS = st.floats().map(repr) | st.sampled_from(["1e308", "-1e308", "1e306", "9" * 400, "1e-320"])
+JSON = st.sampled_from(
+    [
+        "[" * 200 + "]" * 200,
+        '{"a":' * 250 + "1" + "}" * 250,
+        "NaN",
+        "1e999",
+        r'{"\udfff":1}',
+        "9" * 99,
+    ]
+)
+
+
 @given(
     st.dictionaries(
-        st.one_of(st.sampled_from(sorted(WHOLE)), st.text(max_size=20)), st.text(max_size=30)
+        st.one_of(st.sampled_from(sorted({*WHOLE, *FIELDS})), st.text(max_size=20)),
+        st.text(max_size=30) | NUMBERS | JSON,
     )
 )
 def test_no_form_is_a_fault_of_the_page(fields):
-    found = definition({**SMALL, **fields})
+    given = {**SMALL, **fields}
+    found = definition(given)
 
+    if not found.faults:
+        json_body(found.body)
+    pretty(found.body).encode()
+    plan_question(given, found)
     for path in ("config.name", "variants[0].weight", "config.metrics.purchase.cap"):
         assert isinstance(field_of(path, fields, found), str)
 

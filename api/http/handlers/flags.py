@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Iterable
 
+import orjson
 from fastapi import Request, Response
 
 from api.http.dependencies import Services, ServicesDep, event_stream
@@ -35,7 +36,7 @@ async def evaluate_flags(services: ServicesDep, request: Request) -> Response:
     headers = {"ETag": etag, "Cache-Control": "no-cache"}
     if _matches(request.headers.getlist("if-none-match"), etag):
         return Response(None, 304, headers)
-    streams = b'[{"type":"sse","url":"%b"}]' % url.encode()
+    streams = orjson.dumps([{"type": "sse", "url": url}])  # of any text that named the host
     body = b'{"flags":%b,"eventStreams":%b}' % (evaluations.flags, streams)
     return Response(body, 200, headers, media_type="application/json")
 

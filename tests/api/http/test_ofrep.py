@@ -384,6 +384,15 @@ async def test_the_stream_has_the_address_that_clients_use(tmp_path: Path) -> No
     assert public == [{"type": "sse", "url": "https://api.example/ofrep/v1/events"}]
 
 
+@pytest.mark.parametrize("host", [b'a","x":"b', b"caf\xe9", b"a\\", b"\x7f", b"<script>"])
+async def test_the_answer_is_json_whatever_host_was_asked_for(tmp_path: Path, host: bytes) -> None:
+    async with memory_api(tmp_path) as api:
+        answer = await api.http.post(FLAGS, json=CONTEXT, headers=[(b"host", host)])
+
+    [stream] = json.loads(answer.content)["eventStreams"]
+    assert stream["url"] == f"http://{host.decode('latin-1')}/ofrep/v1/events"
+
+
 async def test_pages_of_named_origins_may_evaluate(tmp_path: Path) -> None:
     origin = {"Origin": "https://shop.example"}
     asked = "authorization, content-type, x-api-key, if-none-match"
