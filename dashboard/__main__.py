@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 
-from streams.process.reload import ignore_hangups
+from streams.process.starting import prepare_to_import
 
 
 def main() -> int:
     """Serve, and return the exit code."""
-    ignore_hangups()
+    prepare_to_import()
     from dashboard.process import main as serve  # noqa: PLC0415 - takes a second
 
     return serve()

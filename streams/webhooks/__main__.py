@@ -2,62 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import signal
 import sys
 
-from streams.model.errors import ConfigurationError, DependencyError
-from streams.process.exits import EXIT_CONFIGURATION, die
-from streams.process.logs import configure_logging
-from streams.process.metrics_server import start_metrics_server
-from streams.process.reload import ignore_hangups
-from streams.settings import ENVIRONMENT_PREFIX, Settings, load_settings
-from streams.webhooks.configuration import policy_of, retries_of
-from streams.webhooks.delivery import Delivery
-from streams.webhooks.dispatcher import Rules
-from streams.webhooks.sealing import seals_of
-from streams.webhooks.sender import Sender
-from streams.wire.framing import decoding
+from streams.process.starting import prepare_to_import
 
 
 def main() -> int:
     """Deliver, and return the exit code."""
-    ignore_hangups()
-    try:
-        settings = load_settings()
-        configure_logging(settings.log_level)
-        asyncio.run(_run(settings))
-    except ConfigurationError as error:
-        sys.stderr.write(f"{error}\n")
-        return EXIT_CONFIGURATION
-    except DependencyError as error:
-        die(str(error))
-    return 0
+    prepare_to_import()
+    from streams.webhooks.process import main as deliver  # noqa: PLC0415 - takes a second
 
-
-async def _run(settings: Settings) -> None:
-    policy = policy_of(settings)
-    seals = seals_of(settings)
-    if settings.webhooks_metrics_port:
-        start_metrics_server(
-            settings.webhooks_metrics_host,
-            settings.webhooks_metrics_port,
-            f"{ENVIRONMENT_PREFIX}WEBHOOKS_METRICS_PORT",
-        )
-    async with (
-        decoding(settings.schema_registry_url) as frames,
-        Sender(policy, settings.webhook_timeout_s) as sender,
-    ):
-        rules = Rules(policy, retries_of(settings.webhook_retries_s))
-        delivering = asyncio.create_task(
-            Delivery(settings, seals, frames, sender, rules).run(), name="webhooks"
-        )
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, delivering.cancel)
-        with contextlib.suppress(asyncio.CancelledError):
-            await delivering
+    return deliver()
 
 
 if __name__ == "__main__":

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from streams.process.reload import ignore_hangups
+from streams.process.starting import prepare_to_import
 
 
 def main() -> None:
     """Run a worker, and exit."""
-    ignore_hangups()
+    prepare_to_import()
     from streams.worker.main import main as work  # noqa: PLC0415 - takes seconds
 
     work()
