@@ -38,8 +38,9 @@ Numbered = tuple[int, Event | None]
 
 @dataclass(slots=True)
 class _RecentRecords:
-    """Newest records of a partition: all in [begin, end)."""
+    """Newest records of a partition: all in [begin, end), of those that are there from `first`."""
 
+    first: int
     begin: int
     end: int
     events: deque[Numbered] = field(default_factory=deque)
@@ -81,7 +82,7 @@ class DecisionLog:
         await self._learn()
         spans = await asyncio.to_thread(self._source.spans, DECISIONS.name)
         self._recent = {
-            number: _RecentRecords(span.end, span.end) for number, span in spans.items()
+            number: _RecentRecords(span.begin, span.end, span.end) for number, span in spans.items()
         }
         consumer = Consumer(
             self._settings.confluent_config()
@@ -192,12 +193,13 @@ class DecisionLog:
         return await asyncio.to_thread(first_since, self._source, DECISIONS.name, begins, at_ms)
 
     def bounded(self, positions: Mapping[int, int]) -> dict[int, int]:
-        """Return the offsets to continue from, at most the end of each partition.
+        """Return the offsets to continue from, between beginning and end of each partition.
 
-        A log that has lost its end, as an embedded one may, has new records at old offsets.
+        A log that has lost its end, as an embedded one may, has new records at old offsets. Of one
+        that has lost its beginning, what is left is sent.
         """
         return {
-            number: min(positions.get(number, 0), recent.end)
+            number: max(recent.first, min(positions.get(number, 0), recent.end))
             for number, recent in self._recent.items()
         }
 

@@ -310,7 +310,19 @@ class WebhookDispatcher:
         self.is_changed = True
 
     async def _post(self, event: Event) -> Outcome:
-        """Send an event once."""
+        """Send an event once; a fault of this program fails the attempt, as one of a receiver."""
+        try:
+            outcome = await self._attempt(event)
+        except Exception:
+            logger.exception(
+                "webhook %s, %s: not expected", self.webhook.webhook_id, event.message_id
+            )
+            outcome = Outcome(None, Failure.INTERNAL_ERROR)
+        metrics.DELIVERIES.labels(outcome.failure or metrics.DELIVERED).inc()
+        metrics.SECONDS.observe(outcome.seconds)
+        return outcome
+
+    async def _attempt(self, event: Event) -> Outcome:
         from streams.webhooks.slack import slack_body  # noqa: PLC0415 - takes a second
 
         confidential = self._confidential
@@ -321,13 +333,9 @@ class WebhookDispatcher:
         try:
             target = target_of(confidential.url, self._rules.policy)
         except AddressError:
-            outcome = Outcome(None, Failure.ADDRESS_NOT_ALLOWED)
-        else:
-            headers = _headers(event.message_id, confidential, body)
-            outcome = await self._sender.post(target, headers, body)
-        metrics.DELIVERIES.labels(outcome.failure or metrics.DELIVERED).inc()
-        metrics.SECONDS.observe(outcome.seconds)
-        return outcome
+            return Outcome(None, Failure.ADDRESS_NOT_ALLOWED)
+        headers = _headers(event.message_id, confidential, body)
+        return await self._sender.post(target, headers, body)
 
 
 def _headers(message_id: str, confidential: Confidential, body: bytes) -> Mapping[str, str]:

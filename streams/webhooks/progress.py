@@ -76,8 +76,11 @@ class State(InputModel):
     test: TestResult | None = None
 
 
+_Number = Annotated[str, Field(pattern=r"^[0-9]{1,9}$")]
+
+
 class _Stored(InputModel):
-    positions: dict[str, int] = Field(default_factory=dict)
+    positions: dict[_Number, int] = Field(default_factory=dict)
     waiting: Annotated[
         tuple[Annotated[tuple[int, int, int, int, int], Field(strict=False)], ...],
         JsonList(),

@@ -51,6 +51,8 @@ class Failure(StrEnum):
     REFUSED = "REFUSED"
     """An answer 4xx other than 410."""
     SERVER_ERROR = "SERVER_ERROR"
+    INTERNAL_ERROR = "INTERNAL_ERROR"
+    """Not sent because of a fault of this program, which its log has."""
 
 
 @dataclass(frozen=True, slots=True)

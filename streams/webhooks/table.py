@@ -80,6 +80,9 @@ class WebhookTable:
         except EngineError as error:
             logger.warning("a record of the webhook %s cannot be read: %s", name, error)
             return None
+        except Exception:
+            logger.exception("a record of the webhook %s cannot be read: not expected", name)
+            return None
         return name
 
     def copy(self) -> WebhookTable:

@@ -6,7 +6,15 @@ from schemas.catalogue import STATE_BYTES
 from schemas.codec import Codec
 from streams.model.events import Decision
 from streams.model.ids import experiment_id, experiment_number
-from streams.wire.records import SINGLE_OBJECT, event_errors, json_object, json_text, read
+from streams.wire.records import (
+    LONG_LIMIT,
+    SINGLE_OBJECT,
+    check_range,
+    event_errors,
+    json_object,
+    json_text,
+    read,
+)
 
 
 def encode_decision(decision: Decision, codec: Codec = SINGLE_OBJECT) -> bytes:
@@ -33,7 +41,7 @@ def decode_decision(value: bytes | None, codec: Codec = SINGLE_OBJECT) -> Decisi
         return Decision(
             experiment=experiment_number(record["experiment_id"]),
             kind=record["kind"],
-            at_ms=record["at_ms"],
+            at_ms=check_range(record["at_ms"], 0, LONG_LIMIT, "at_ms"),
             version=record["version"],
             evidence=json_object(record["evidence"], "evidence"),
             snapshot=record["snapshot"] or b"",

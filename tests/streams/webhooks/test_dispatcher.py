@@ -273,3 +273,28 @@ async def test_a_url_that_is_not_allowed_any_more_is_not_sent_to():
         assert dispatcher.progress.state.attempt_error == "ADDRESS_NOT_ALLOWED"
         assert isinstance(receiver, Receiver)
         assert receiver.received == []
+
+
+async def test_an_event_that_cannot_be_sent_is_given_up_like_one_that_is_refused(monkeypatch):
+    """It is neither tried without a pause, nor does it keep the others waiting."""
+
+    class Unspeakable(Event):
+        bodies = 0
+
+        def body(self) -> bytes:
+            Unspeakable.bodies += 1
+            raise OverflowError("no calendar has this time")
+
+    with faster(monkeypatch):
+        async with receiving() as receiver, Sender(POLICY, PATIENCE_S) as sender:
+            decisions = Decisions(20)
+            good = decisions.events[3]
+            decisions.events[3] = Unspeakable("msg_3", good.type, 0, 1, good.data)
+            dispatcher = dispatcher_of(receiver.url(), sender, retries_s=(1, 1))
+            async with delivering(dispatcher, decisions):
+                await until_true(lambda: dispatcher.progress.state.given_up == 1)
+                await until_true(lambda: dispatcher.progress.state.delivered == 19)
+
+    assert Unspeakable.bodies == 3
+    assert dispatcher.progress.state.failed == 3
+    assert not dispatcher.progress.waiting

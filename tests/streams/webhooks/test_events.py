@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from streams.experiments.statistics.recommendation import RecommendedAction
 from streams.kafka.records import StoredRecord
+from streams.model.errors import EventError
 from streams.model.events import CONCLUSION, Command, CommandKind, Decision
 from streams.model.ids import experiment_id
 from streams.model.partitioning import SOLE_PARTITION
@@ -20,6 +21,7 @@ from streams.webhooks.events import Event, event_of, message_id
 from streams.webhooks.experiments import ExperimentDirectory
 from streams.webhooks.slack import slack_body
 from streams.wire.commands import encode_command
+from streams.wire.decisions import decode_decision, encode_decision
 from streams.wire.records import SINGLE_OBJECT
 
 NUMBER = 7
@@ -269,3 +271,43 @@ def test_slack_is_told_the_name_of_an_action_of_a_newer_engine(name):
 
     assert event is not None
     assert orjson.loads(slack_body(event))["text"].endswith(f"another recommendation. {name}.")
+
+
+LONGS = st.sampled_from([-(2**63), -1, 0, 1, 2**48 - 1, 2**48, 2**62, 2**63 - 1])
+ANY = st.recursive(
+    st.none() | st.booleans() | st.integers(-300, 300) | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=5,
+)
+FIELDS = (
+    *("commandId", "accepted", "code", "status", "author", "reason", "because", "winner"),
+    *("confidence", "probabilityBest", "expectedLoss", "assignments", "reasonCode", "generation"),
+)
+EVIDENCE = st.fixed_dictionaries(
+    {},
+    optional={
+        **dict.fromkeys(FIELDS, ANY),
+        "command": ANY | st.sampled_from([*CommandKind]),
+    },
+)
+
+
+@given(
+    kind=st.sampled_from(["command", CONCLUSION, *RecommendedAction]) | st.text(max_size=5),
+    at_ms=LONGS,
+    version=LONGS,
+    evidence=EVIDENCE,
+)
+def test_whatever_decision_is_in_the_log_can_be_sent_or_is_no_event(kind, at_ms, version, evidence):
+    record = encode_decision(Decision(NUMBER, kind, at_ms, version, evidence))
+    try:
+        decision = decode_decision(record)
+    except EventError:
+        assert at_ms < 0
+        return
+
+    event = event_of(decision, directory(CREATE, START), at_ms)
+
+    if event is not None:
+        assert orjson.loads(event.body())["timestamp"]
+        assert orjson.loads(slack_body(event))["text"]
