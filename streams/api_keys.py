@@ -21,12 +21,16 @@ from streams.model.authors import MAX_KEY_NAME
 from streams.model.errors import ConfigurationError, InputError
 from streams.model.text import has_controls
 from streams.model.validation import InputModel, JsonList, parse, problem
+from streams.process.whole_files import MIB, read_rest, read_whole
 from streams.settings import ENVIRONMENT_PREFIX
 
 DIGEST_BYTES = 32
 KEY_BYTES = 32
 
 VARIABLE = f"{ENVIRONMENT_PREFIX}API_KEYS_FILE"
+
+MAX_BYTES = 16 * MIB
+"""Largest file of keys."""
 
 MODE = 0o644
 """Permissions of a new file: the API often runs as another user, and hashes open nothing."""
@@ -79,7 +83,7 @@ def read_keys(file: Path) -> tuple[ApiKey, ...]:
         ConfigurationError: it cannot be read, or does not hold keys.
     """
     try:
-        return _parsed(file.read_bytes(), file)
+        return _parsed(read_whole(file, MAX_BYTES), file)
     except PermissionError as error:
         raise ConfigurationError(
             f"the API keys in {file}: user id {os.geteuid()}, as which this process runs, may not "
@@ -105,7 +109,7 @@ def add_key(file: Path, name: str, scopes: Iterable[Scope]) -> str:
         descriptor = os.open(file, os.O_RDWR | os.O_CREAT, MODE)
         with os.fdopen(descriptor, "r+b") as opened:
             fcntl.flock(opened, fcntl.LOCK_EX)
-            present = opened.read()
+            present = read_rest(opened, str(file), MAX_BYTES)
             kept = _parsed(present, file) if present.strip() else ()
             content = ApiKeyFile(keys=(*kept, entry)).model_dump_json(indent=2)
             opened.seek(0)

@@ -16,6 +16,7 @@ from pydantic import Field, SecretStr, ValidationError
 from schemas.catalogue import APP
 from streams.kafka.settings import ENVIRONMENT_PREFIX, KafkaSettings, url_of
 from streams.model.errors import ConfigurationError
+from streams.process.whole_files import read_whole
 
 __all__ = ["ENVIRONMENT_PREFIX", "Settings", "load_settings", "variables"]
 
@@ -405,7 +406,7 @@ def _secret(name: str, value: SecretStr | None, file: Path | None) -> str | None
     if given:
         raise ConfigurationError(f"{variable} and {variable}_FILE are set, must be one", variable)
     try:
-        return file.read_text()
+        return read_whole(file).decode()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{file} cannot be read: {error}", f"{variable}_FILE") from error
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,7 +14,7 @@ import typer
 from experiment_streams_client import Accepted, ApiError, ExperimentClient
 from experiment_streams_client.calls.base import Call
 from streams.cli import terminal
-from streams.cli.input_files import read_bytes
+from streams.cli.input_files import lines_of
 from streams.cli.progress import counting
 from streams.model.errors import EventError, InputError
 from streams.ops.unit_observations import POSTED_TOGETHER, RefusedObservation, decoded
@@ -51,27 +52,24 @@ class Member:
     fields: Any
 
 
-def members_of_file(file: Path, fields: Mapping[str, Any] | None = None) -> list[Member]:
-    """Return the members that the lines of a file are; `-` is standard input.
+def members_of_file(file: Path, fields: Mapping[str, Any] | None = None) -> Iterator[Member]:
+    """Yield the members that the lines of a file are, as they come; `-` is standard input.
 
     Args:
         file: Each line is JSON; with `fields`, also the bare id of an assignment.
         fields: Fields of a member that has none of these names.
 
     Raises:
-        InputError: the file cannot be read.
+        InputError: as `lines_of`.
     """
-    lines = enumerate(read_bytes(file).split(b"\n"), start=1)
-    return [
-        Member({"line": number}, _fields_of(line.strip(), fields))
-        for number, line in lines
-        if line.strip()
-    ]
+    for number, line in enumerate(lines_of(file), start=1):
+        if text := line.strip():
+            yield Member({"line": number}, _fields_of(text, fields))
 
 
 def members_of_assignments(
     ids: Sequence[str] | None, file: Path | None, fields: Mapping[str, Any]
-) -> list[Member]:
+) -> Iterable[Member]:
     """Return the members that assignment ids, as arguments or as lines of a file, stand for.
 
     Args:
@@ -80,18 +78,18 @@ def members_of_assignments(
         fields: Further fields of each.
 
     Raises:
-        InputError: neither ids nor a file are given, or the file cannot be read.
+        InputError: neither ids nor a file are given; while they are read, as `lines_of`.
     """
     if not ids and file is None:
         raise InputError("MISSING_FIELD", "give assignment ids, or a file with --file", "--file")
     members = [Member({ASSIGNMENT_ID: each}, {ASSIGNMENT_ID: each, **fields}) for each in ids or ()]
-    return members + ([] if file is None else members_of_file(file, fields))
+    return members if file is None else chain(members, members_of_file(file, fields))
 
 
 def post_members(
     client: ExperimentClient,
     path: str,
-    members: Sequence[Member],
+    members: Iterable[Member],
     *,
     as_json: bool,
 ) -> None:
@@ -106,22 +104,26 @@ def post_members(
     Raises:
         ApiError: some may not have been taken, for a reason that has nothing to do with them. How
             many were taken before is printed first.
+        InputError: the members after some cannot be read; likewise.
         Exit: with the code 1, some were refused.
     """
     n_refused = 0
     done = 0
+    place: Mapping[str, Any] = {}
     try:
-        with counting(path.rpartition("/")[2], len(members)) as advance:
-            while some := members[done : done + POSTED_TOGETHER]:
+        with counting(path.rpartition("/")[2]) as advance:
+            for some in _posted_together(members):
+                place = some[0].place
                 for each in post_with(client, path, [member.fields for member in some]):
                     n_refused += 1
                     _print_refused(some[each.index].place, each, as_json=as_json)
                 done += len(some)
+                place = {}
                 advance(len(some))
-    except ApiError:
+    except (ApiError, InputError):
         if done:
-            place = " ".join(f"{name} {value}" for name, value in members[done].place.items())
-            terminal.echo(f"{done - n_refused} taken, {n_refused} refused before {place}", err=True)
+            before = f" before {_named(place)}" if place else ""
+            terminal.echo(f"{done - n_refused} taken, {n_refused} refused{before}", err=True)
         raise
     if as_json:
         terminal.print_json({"accepted": done - n_refused, "rejectedCount": n_refused})
@@ -129,6 +131,23 @@ def post_members(
         terminal.echo(f"{done - n_refused:,} taken, {n_refused:,} refused")
     if n_refused:
         raise typer.Exit(1)
+
+
+def _posted_together(members: Iterable[Member]) -> Iterator[list[Member]]:
+    """Yield the members of each call; those before one that cannot be read, too."""
+    some: list[Member] = []
+    try:
+        for each in members:
+            some.append(each)
+            if len(some) == POSTED_TOGETHER:
+                yield some
+                some = []
+    except InputError:
+        if some:
+            yield some
+        raise
+    if some:
+        yield some
 
 
 def post_with(
@@ -182,6 +201,10 @@ def _print_refused(place: Mapping[str, Any], refused: RefusedObservation, *, as_
         described = {"code": refused.code, "path": refused.path, "message": refused.message}
         terminal.print_json({**place, **described})
         return
-    named = " ".join(f"{name} {value}" for name, value in place.items())
+    named = _named(place)
     at = f" at {refused.path}" if refused.path else ""
     terminal.echo(f"{named}: {refused.code}{at}: {refused.message}")
+
+
+def _named(place: Mapping[str, Any]) -> str:
+    return " ".join(f"{name} {value}" for name, value in place.items())

@@ -37,8 +37,13 @@ def bars(*columns: ProgressColumn, transient: bool = True) -> Progress:
 
 
 @contextmanager
-def counting(description: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Show one bar while the block runs, and yield the function that advances it."""
+def counting(description: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
+    """Show one bar while the block runs, and yield the function that advances it.
+
+    Args:
+        description: Name of what is counted.
+        total: Where it ends; None if that is unknown.
+    """
     with bars(MofNCompleteColumn()) as progress:
         task = progress.add_task(description, total=total)
         yield lambda done: progress.advance(task, done)

@@ -17,7 +17,10 @@ from streams.cli import terminal
 from streams.local.children import free_port
 from streams.local.plan import Plan
 from streams.local.supervisor import LogLostError, Supervisor
+from streams.model.errors import ConfigurationError, quoted
 from streams.settings import load_settings
+
+LAST_PORT = 65_535
 
 EXIT_LOG_LOST = 70  # sysexits.h: an internal fault; the state is gone
 
@@ -33,7 +36,9 @@ def up(
     ] = None,
     port: Annotated[
         int | None,
-        typer.Option(help="Port of the API; 0 takes a free one.", show_default="8080"),
+        typer.Option(
+            min=0, max=LAST_PORT, help="Port of the API; 0 takes a free one.", show_default="8080"
+        ),
     ] = None,
     workers: Annotated[int, typer.Option(min=1, max=64, help="Worker processes.")] = 1,
     api_processes: Annotated[
@@ -61,6 +66,8 @@ def up(
     dashboard_port: Annotated[
         int | None,
         typer.Option(
+            min=0,
+            max=LAST_PORT,
             help="Port of the dashboard; 0 takes a free one.",
             show_default="8090, or a free one if that is in use",
         ),
@@ -110,18 +117,19 @@ def planned(
     """Return the plan of a stack; what is None comes from the settings.
 
     Raises:
-        ConfigurationError: the environment holds a value outside its domain.
+        ConfigurationError: the environment holds a value outside its domain, or the host is not an
+            address of this machine.
     """
     settings = load_settings()
     host = host or settings.api_host
     port = settings.api_port if port is None else port
-    port = port or free_port(host)
+    port = port or _free_port(host)
     if not has_dashboard:
         dashboard_port = None
     elif dashboard_port is None:
         dashboard_port = _free_or(settings.dashboard_port, host)
     else:
-        dashboard_port = dashboard_port or free_port(host)
+        dashboard_port = dashboard_port or _free_port(host)
     # With an external or an ephemeral Kafka, the spool belongs to another log.
     kind = "ephemeral" if is_ephemeral else "stack" if kafka is None else "external"
     return Plan(
@@ -140,11 +148,18 @@ def planned(
 def _free_or(port: int, host: str) -> int:
     """Return the port, or a free one if it is 0 or in use."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as probe, suppress(OSError):
+    with socket.socket(family) as probe, suppress(OSError, UnicodeError):
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         probe.bind((host, port))
         return int(probe.getsockname()[1])
-    return free_port(host)
+    return _free_port(host)
+
+
+def _free_port(host: str) -> int:
+    try:
+        return free_port(host)
+    except (OSError, UnicodeError) as error:  # UnicodeError: a label of more than 63 characters
+        raise ConfigurationError(f"no port of {quoted(host)} can be used: {error}") from error
 
 
 async def _run_until_signal(plan: Plan) -> None:

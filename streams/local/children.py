@@ -170,9 +170,13 @@ def free_port(host: str = "127.0.0.1") -> int:
     server that names the port may listen on it all the same, since servers set SO_REUSEADDR, while
     the kernel gives it to no socket that asks for any free port. A port that was only bound and
     closed could be given to another process before its server, which takes seconds, has started.
+
+    Raises:
+        OSError, UnicodeError: the host is not an address of this machine.
     """
-    with socket.create_server((host, 0)) as server:
-        with socket.create_connection(server.getsockname()):
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.create_server((host, 0), family=family) as server:
+        with socket.create_connection(server.getsockname()[:2]):
             server.accept()[0].close()
         return int(server.getsockname()[1])
 

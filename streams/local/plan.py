@@ -81,11 +81,12 @@ class Plan:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind((self.host, self.port))
-            except OSError as error:
+            except (OSError, UnicodeError) as error:  # UnicodeError: of a label that is too long
+                is_used = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
                 reason = (
                     "is already in use; is another stack running?"
-                    if error.errno == errno.EADDRINUSE
-                    else f"cannot be used: {error.strerror or error}"
+                    if is_used
+                    else f"cannot be used: {getattr(error, 'strerror', None) or error}"
                 )
                 raise ConfigurationError(f"port {self.port} of {self.host} {reason}") from error
 

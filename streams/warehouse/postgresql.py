@@ -186,7 +186,9 @@ def _parameters(url: str) -> dict[str, Any]:
         fault = _one_line(_QUOTED.sub("...", str(error)))
         raise ConfigurationError(f"not an address of a PostgreSQL: {fault}", "--to") from None
     ports = [port for port in str(found.get("port", "")).split(",") if port]
-    if any(not (port.isascii() and port.isdigit() and 1 <= int(port) <= _PORTS) for port in ports):
+    if any(
+        not (port.isascii() and port.isdigit() and 1 <= int(port[:6]) <= _PORTS) for port in ports
+    ):
         raise ConfigurationError(
             f"not an address of a PostgreSQL: the port must be a number in 1..{_PORTS}; "
             "in a user or a password @ : / ? # and % are percent-encoded",

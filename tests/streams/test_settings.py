@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from pydantic import SecretStr, ValidationError
 
@@ -150,6 +152,14 @@ def test_the_spool_lies_in_the_data_directory_unless_told(tmp_path):
 def test_receipt_keys_that_are_missing_are_named():
     with pytest.raises(ConfigurationError, match="EXPERIMENT_RECEIPT_KEYS"):
         _ = Settings().signing_keys
+
+
+@pytest.mark.parametrize("read", ["receipt_keys", "webhook_keys"])
+def test_a_file_of_secrets_without_an_end_is_refused(read):
+    settings = Settings(**{f"{read}_file": Path("/dev/zero")})
+    with pytest.raises(ConfigurationError, match="it has more than 1,048,576 bytes") as caught:
+        _ = settings.signing_keys if read == "receipt_keys" else settings.sealing_keys
+    assert caught.value.path == f"EXPERIMENT_{read.upper()}_FILE"
 
 
 def test_receipt_keys_come_from_a_file_and_not_from_two_places(tmp_path, monkeypatch):

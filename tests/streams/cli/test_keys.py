@@ -77,10 +77,10 @@ def test_a_file_of_something_else_stays_as_it_is(tmp_path, content):
 
 
 def test_a_file_that_may_not_be_read_names_the_user_and_both_remedies(tmp_path, monkeypatch):
-    def refuse(_: object) -> bytes:
+    def refuse(*_: object) -> bytes:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr(Path, "open", refuse)
     monkeypatch.setattr(os, "geteuid", lambda: 10001)
 
     with pytest.raises(ConfigurationError) as caught:
@@ -106,3 +106,12 @@ def test_a_cluster_id_is_sixteen_bytes_and_no_option():
         assert len(urlsafe_b64decode(f"{drawn}==")) == 16
         assert len(drawn) == 22
         assert not drawn.startswith("-")
+
+
+def test_a_file_without_an_end_is_refused():
+    for words in (("add", "ads", "assign"), ("list",)):
+        result = CliRunner().invoke(app, ["keys", *words, "--file", "/dev/zero"])
+
+        assert result.exit_code == 2
+        assert "/dev/zero" in result.stderr
+        assert "bytes" in result.stderr

@@ -28,6 +28,38 @@ def test_up_on_a_taken_port_says_so_and_exits_2(tmp_path):
     assert result.stdout == ""
 
 
+@pytest.mark.parametrize("option", ["--port", "--dashboard-port"])
+@pytest.mark.parametrize("port", ["-1", "65536", "99999999999999999999", "nan", "8080.5", ""])
+def test_up_on_a_port_that_no_machine_has_exits_2(tmp_path, option, port):
+    result = CliRunner().invoke(app, ["up", option, port, "--data-dir", str(tmp_path)])
+
+    assert result.exit_code == 2, result.output
+    assert option in result.stderr
+    assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize("host", ["nowhere.invalid", "192.0.2.1", "a" * 64, "a..b", "::g", "1:2"])
+@pytest.mark.parametrize("port", ["0", "18182"])
+def test_up_on_an_address_of_another_machine_exits_2(tmp_path, host, port):
+    result = CliRunner().invoke(
+        app, ["up", "--host", host, "--port", port, "--data-dir", str(tmp_path)]
+    )
+
+    assert result.exit_code == 2, result.output
+    assert result.stderr.startswith("experiment: CONFIGURATION: ")
+    assert host in result.stderr
+    assert not [*tmp_path.iterdir()]
+
+
+def test_a_free_port_of_ipv6_is_one():
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+
+    assert planned(host="::1", port=0).port > 0
+
+
 def test_a_wrong_setting_is_named_and_exits_2(monkeypatch):
     monkeypatch.setenv("EXPERIMENT_PARTITIONS", "none")
 
