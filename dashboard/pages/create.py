@@ -30,6 +30,7 @@ from dashboard.views.definition_form import (
     curl,
     definition,
     field_of,
+    label_of,
     pretty,
     rows_of,
 )
@@ -143,6 +144,7 @@ async def _form(
         "is_part": False,
         "given": given,
         "faults": faults,
+        "labels": {name: label_of(name, given) for name in faults},
         "fault": fault,
         "fields": definition_fields,
         "rows": {group: rows_of(given, group) for group in GROUPS},

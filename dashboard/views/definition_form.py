@@ -64,6 +64,16 @@ class Definition:
     metric_rows: dict[str, int] = field(default_factory=dict)
 
 
+_ROWS = {
+    "variants": "variant",
+    "metrics": "metric",
+    "dimensions": "dimension",
+    "covariates": "covariate",
+    "ramp": "step",
+}
+"""Words for one row of each group."""
+
+
 def rows_of(given: Mapping[str, str], group: str) -> list[int]:
     """Return the numbers of the rows of a group, in order."""
     pattern = re.compile(rf"{group}\.(\d{{1,4}})\.")
@@ -119,6 +129,23 @@ def definition(given: Mapping[str, str]) -> Definition:
         variant = _group(given, f"variants.{row}.", GROUPS["variants"], faults)
         variants.append({**variant, "isControl": True} if str(row) == control else variant)
     return Definition({"config": config, "variants": variants}, faults, rows)
+
+
+def label_of(name: str, given: Mapping[str, str]) -> str:
+    """Return the label of a field, with its row where there may be several; empty if unknown.
+
+    >>> label_of("config.plan.lift", {}), label_of("variants.4.name", {"variants.4.name": "A"})
+    ('Lift to be found', 'Name, variant 1')
+    """
+    group, _, rest = name.partition(".")
+    if group not in GROUPS:
+        return next((each.label for each in CONFIG if f"config.{each.name}" == name), "")
+    number, _, rest = rest.partition(".")
+    rows = [str(row) for row in rows_of(given, group)]
+    label = next((each.label for each in GROUPS[group] if each.name == rest), "")
+    return (
+        f"{label}, {_ROWS[group]} {rows.index(number) + 1}" if label and number in rows else label
+    )
 
 
 def field_of(path: str, given: Mapping[str, str], found: Definition) -> str:

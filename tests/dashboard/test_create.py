@@ -364,6 +364,21 @@ def asked(manager, **fields: str) -> tuple[Any, str]:
     return (questions[0] if questions else None), text
 
 
+def test_the_list_of_faults_names_their_fields(manager):
+    text = manager.submit(
+        PAGE, **{**SMALL, "config.plan.baseline": "1,500", "variants.1.weight": "half"}
+    ).text
+
+    [listed] = re.findall(r'id="faults".*?</section>', text, re.DOTALL)
+    assert re.findall(r'<a href="#([\w.]+)">([^<]+)</a>', listed) == [
+        (
+            "config.plan.baseline",
+            "Mean of the control: Enter 1500 or 1.500: with the comma it may be either.",
+        ),
+        ("variants.1.weight", "Share of the traffic, variant 2: Enter a number."),
+    ]
+
+
 def faults_in(text: str) -> dict[str, str]:
     found = re.findall(r"""hx-target="\[id='([\w.]+)-fault'\]"[^>]*>([^<]*)<""", text)
     return {name: fault for name, fault in found if fault}
