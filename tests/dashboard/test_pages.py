@@ -215,6 +215,22 @@ def test_a_fault_is_a_page_that_tells_nothing(manager):
     assert "Traceback" not in answer.text
 
 
+def test_a_fault_after_a_form_was_sent_does_not_say_that_nothing_was_changed(manager):
+    token = manager.token("/")
+    refusal = {"error": {"code": "INVALID_TRANSITION", "message": "it is paused", "path": ""}}
+    manager.api.answers[f"POST {API}/pause"] = (409, refusal)
+    without_control = changed(stats_json(), {"variants.0.isControl": False})
+    manager.api.answers[f"GET {API}/stats"] = (200, without_control)
+
+    shown = manager.get(PAGE)
+    sent = manager.http.post(f"{PAGE}/commands/pause", data={"csrf": token})
+
+    assert manager.api.commands() == [(f"POST {API}/pause", {})]
+    assert "Nothing was changed." in shown.text
+    assert sent.status_code == 500
+    assert "Nothing was changed." not in sent.text
+
+
 def test_the_table_is_csv_that_is_no_formula(manager):
     manager.api.answers[f"GET {API}/stats"] = (
         200,
