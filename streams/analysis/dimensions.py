@@ -16,13 +16,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from streams.analysis.binary_once import once_metrics, read_once
+from streams.analysis.counted_units import counted
 from streams.analysis.evidence import SRM_ALPHA
-from streams.analysis.group import GroupPlan
 from streams.analysis.inputs import Inputs
 from streams.analysis.metric_input import MetricInput, SingleInput
 from streams.analysis.ratios import RatioInput
 from streams.analysis.traffic import Traffic
-from streams.analysis.trial_plans import trial_plans
+from streams.analysis.trial_plans import TrialPlans, trial_plans
 from streams.experiments.config import ExperimentConfig
 from streams.experiments.dimensions import Dimension
 from streams.experiments.lifecycle import Experiment
@@ -61,13 +61,13 @@ class _Reading:
     comparisons: int
     n_slices: int
 
-    def plan(self, tally: SliceTally) -> GroupPlan:
-        """Return the split of the units of a slice, with the metrics that are broken down."""
+    def plans(self, tally: SliceTally) -> TrialPlans:
+        """Return how the units of a slice were split, and the weights of those without any."""
         whole = Tally(variants=tally.variants, excluded=tally.excluded, offered=tally.offered)
-        plan = trial_plans(self.experiment, whole).all
-        if plan.measured is None:
-            return plan
-        return replace(plan, measured=plan.measured.of_slices())
+        found = trial_plans(self.experiment, whole)
+        if found.start is None:
+            return found
+        return replace(found, start=replace(found.start, plan=found.start.plan.of_slices()))
 
 
 def dimension_reports(inputs: Inputs) -> tuple[DimensionReport, ...]:
@@ -75,12 +75,13 @@ def dimension_reports(inputs: Inputs) -> tuple[DimensionReport, ...]:
     config, experiment = inputs.config, inputs.experiment
     if not config.dimensions:
         return ()
-    everyone = trial_plans(experiment, inputs.tally).all
+    plans = trial_plans(experiment, inputs.tally)
+    everyone = counted(inputs.tally.variants, plans.all.indices, plans.start)
     n_slices = sum(1 + len(dimension.values) for dimension in config.dimensions)
     n_others = len(experiment.definition.variants) - 1
     reading = _Reading(
         experiment,
-        once_metrics(config, everyone.counted(inputs.tally.variants)),
+        once_metrics(config, [*everyone.values()]),
         1.0 - config.significance_threshold,
         max(n_slices * n_others * len(config.sliced_metrics), 1),
         n_slices,
@@ -111,11 +112,12 @@ def _dimension(
 
 
 def _value(reading: _Reading, text: str | None, tally: SliceTally) -> ValueReport:
-    config, plan = reading.experiment.definition.config, reading.plan(tally)
-    variants = read_once(config, plan.counted(tally.variants), reading.once)
-    traffic = plan.traffic(variants)
+    config, plans = reading.experiment.definition.config, reading.plans(tally)
+    everyone = counted(tally.variants, plans.all.indices, plans.start)
+    variants = read_once(config, [*everyone.values()], reading.once)
+    traffic = Traffic.of(plans.all.traffic, variants)
     metrics = {
-        name: list(_metric(reading, _read(config, name, variants), traffic, plan.control))
+        name: list(_metric(reading, _read(config, name, variants), traffic, plans.all.control))
         for name in sorted(config.sliced_metrics)
     }
     found = traffic.sample_ratio()

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from streams.analysis.by_definition import by_definition
 from streams.analysis.decision import decide
 from streams.analysis.evidence import compare
-from streams.analysis.holdouts import with_all_metrics
+from streams.analysis.holdouts import by_primary_metric, together
 from streams.analysis.inputs import read
 from streams.analysis.metric_analysis import analyse
 from streams.analysis.publication import snapshot_of
@@ -28,15 +28,11 @@ def evaluate(experiment: Experiment, tally: Tally, cells: Sequence[CellPlace]) -
         tally: Sum of the newest cells.
         cells: Positions of those cells, in order of source and partition.
     """
-    snapshot = _evaluate(experiment, tally, cells)
-    if experiment.definition.config.holdout is None:
-        return snapshot
-    return with_all_metrics(snapshot, lambda found: _evaluate(found, tally, cells))
-
-
-def _evaluate(experiment: Experiment, tally: Tally, cells: Sequence[CellPlace]) -> Snapshot:
-    inputs = read(experiment, tally)
-    analysis = analyse(inputs)
-    evidence = by_definition(inputs, analysis, compare(inputs, analysis))
-    decision = decide(experiment, analysis.primary.model, evidence)
-    return snapshot_of(inputs, analysis, evidence, decision, cells)
+    readings, snapshots = by_primary_metric(experiment, tally), []
+    for reading in readings:
+        inputs = read(reading, tally)
+        analysis = analyse(inputs)
+        evidence = by_definition(inputs, analysis, compare(inputs, analysis))
+        decision = decide(reading, analysis.primary.model, evidence)
+        snapshots.append(snapshot_of(inputs, analysis, evidence, decision, cells))
+    return together(snapshots)

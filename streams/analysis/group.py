@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from streams.analysis.binary_once import once_metrics, read_once
+from streams.analysis.counted_units import CountedUnits
 from streams.analysis.covariates import Covariates
 from streams.analysis.metric_input import MetricInput, SingleInput
 from streams.analysis.primary_periods import PrimaryPeriods
 from streams.analysis.quantiles import QuantileInput
 from streams.analysis.ratios import RatioInput
-from streams.analysis.traffic import Traffic
+from streams.analysis.traffic import Traffic, TrafficPlan
 from streams.experiments.config import ExperimentConfig
-from streams.policies.base import Policy
-from streams.tallies.cell import MetricTally, Tally, VariantTally
+from streams.tallies.cell import MetricTally, VariantTally
 from streams.tallies.chosen_variants import among
-from streams.tallies.declared_weights import with_declared_weights
-from streams.tallies.pair_sums import unpack_pairs
-from streams.tallies.plan import Plan
 
 _NONE = MetricTally()
 
@@ -30,18 +27,10 @@ class GroupPlan:
     Attributes:
         indices: Their indices in the tally.
         control: Index of the control in the group.
-        policy: The policy that splits the units, with the floor that bounds propensities.
-        shares: Declared shares, which sum to 1.
+        traffic: How the units were to be split.
         names: Metrics to read.
         is_trial: Whether undeclared metrics are also read, and the primary one by period.
-        measured: Measurement plan; None if the weights of units are always known.
         observed: Further metrics to read.
-        start: Integer weights of units whose receipts carry none, for the variants at the start.
-        smallest: Smallest weight of each variant of the group so far, where a fixed allocation has
-            changed; None where it has not.
-        excluded: Units that could not be assigned to each variant of the group.
-        n_variants: Variants of the experiment, including stopped ones.
-        all_units: Units of all of them.
         is_partial: Whether the group lacks variants of the experiment.
         has_changed: Whether a variant was added, stopped or reactivated, so that not all of the
             group have run all of the time.
@@ -49,44 +38,17 @@ class GroupPlan:
 
     indices: tuple[int, ...]
     control: int
-    policy: Policy
-    shares: tuple[float, ...]
+    traffic: TrafficPlan
     names: frozenset[str]
     is_trial: bool
-    measured: Plan | None = None
     observed: frozenset[str] = frozenset()
-    start: tuple[int, ...] = ()
-    smallest: tuple[int, ...] | None = None
-    excluded: tuple[int, ...] = ()
-    n_variants: int = 0
-    all_units: int | None = None
     is_partial: bool = False
     has_changed: bool = False
 
-    def counted(self, tallies: Mapping[int, VariantTally]) -> list[VariantTally]:
-        """Return the tallies of the variants, with the sums by pair of all units."""
-        found = [_known(tallies, index) for index in self.indices]
-        if self.measured is not None and self.measured.n_compared:
-            names, weights = self.measured.declared, self.start
-            found = [
-                _of_units(with_declared_weights(tally, index, weights, names))
-                if index < len(weights) and weights[index]
-                else tally
-                for index, tally in zip(self.indices, found, strict=True)
-            ]
+    def chosen(self, variants: Mapping[int, VariantTally]) -> list[VariantTally]:
+        """Return the tallies of the group, with sums by pair for its variants only."""
+        found = [variants[index] for index in self.indices]
         return [among(tally, self.indices) for tally in found] if self.is_partial else found
-
-    def traffic(self, variants: Sequence[VariantTally]) -> Traffic:
-        """Return the split of the units of the variants."""
-        return Traffic.of(
-            self.policy,
-            self.shares,
-            variants,
-            self.excluded,
-            smallest=self.smallest,
-            n_variants=self.n_variants,
-            all_units=self.all_units,
-        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -122,7 +84,7 @@ class ComparedUnits:
             window_s: The window; 0 for all units.
             variants: Their tallies.
         """
-        traffic = plan.traffic(variants)
+        traffic = Traffic.of(plan.traffic, variants)
         n_covariates = len(config.covariates) if plan.is_trial else 0
         covariates = Covariates.read(variants, n_covariates, traffic.weighting)
         return cls(window_s, tuple(variants), traffic, covariates)
@@ -152,19 +114,16 @@ class Group:
     compared: Mapping[str, ComparedUnits]
 
     @classmethod
-    def read(cls, config: ExperimentConfig, tally: Tally, plan: GroupPlan) -> Group:
+    def read(cls, config: ExperimentConfig, units: CountedUnits, plan: GroupPlan) -> Group:
         """Read the variants of a group.
 
         Args:
             config: The configuration.
-            tally: The sum of the newest cells.
+            units: Units of these variants, and of others.
             plan: What to read.
         """
         windows = {0}.union(map(config.maturity_s, plan.names))
-        counted = {
-            window_s: plan.counted(tally.mature.get(window_s, {}) if window_s else tally.variants)
-            for window_s in windows
-        }
+        counted = {window_s: plan.chosen(units.by_window[window_s]) for window_s in windows}
         once = once_metrics(config, counted[0])
         by_window = {
             window_s: ComparedUnits.read(config, plan, window_s, read_once(config, variants, once))
@@ -175,7 +134,7 @@ class Group:
         if plan.is_trial:
             names = names.union(plan.observed, *(variant.metrics for variant in variants))
             periods = PrimaryPeriods.read(
-                config, variants, tally.last_at_ms, are_shared=plan.has_changed
+                config, variants, units.last_at_ms, are_shared=plan.has_changed
             )
         metrics: dict[str, MetricInput] = {}
         compared: dict[str, ComparedUnits] = {}
@@ -194,45 +153,13 @@ class Group:
                 )
             else:
                 metrics[name] = RatioInput.read(config, name, variants, of_name)
-        units = tuple(
+        assigned = tuple(
             max(variant.units, variant.metrics.get(config.primary_metric, _NONE).units)
             for variant in variants
         )
-        return cls(plan.indices, variants, units, plan.control, traffic, metrics, compared)
+        return cls(plan.indices, variants, assigned, plan.control, traffic, metrics, compared)
 
     @property
     def others(self) -> Sequence[int]:
         """Indices of all variants but the control."""
         return [index for index in range(len(self.variants)) if index != self.control]
-
-
-def _known(variants: Mapping[int, VariantTally], index: int) -> VariantTally:
-    """Return the tally of a variant."""
-    tally = variants.get(index)
-    if tally is None:
-        return VariantTally()
-    return _of_units(replace(tally, assigned=0) if tally.assigned < 0 else tally)
-
-
-def _of_units(tally: VariantTally) -> VariantTally:
-    """Return the tally of a variant; without units if the sums are inconsistent.
-
-    Impressions and voids arrive in different topics: if a unit is voided before it is counted, some
-    sums over the units are temporarily too small. As units differ in their weights, any of the sums
-    may be negative while the others are not.
-    """
-    sums = tally.units, tally.weight, tally.weight_squared
-    by_pair = (*unpack_pairs(tally.overlap), *unpack_pairs(tally.overlap_squared))
-    if min(*sums, *by_pair) >= 0:
-        return tally
-    return replace(
-        tally,
-        units=0,
-        weight=0,
-        weight_squared=0,
-        overlap=0,
-        overlap_squared=0,
-        gram=(),
-        overlap_features=(),
-        overlap_gram=(),
-    )

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from streams.analysis.counted_units import CountedUnits
 from streams.analysis.group import Group, GroupPlan
-from streams.analysis.traffic import Traffic
+from streams.analysis.traffic import Traffic, TrafficPlan
 from streams.analysis.trial_plans import trial_plans
 from streams.experiments.config import ExperimentConfig
 from streams.experiments.definition import ExperimentDefinition
@@ -85,16 +86,34 @@ def read(experiment: Experiment, tally: Tally) -> Inputs:
     config, policy = definition.config, definition.policy
     is_mirrored = config.spec(config.primary_metric).direction is Direction.DECREASE
     plans, promoted = trial_plans(experiment, tally), _promoted(experiment)
-    trial = Group.read(config, tally, plans.compared)
+    chosen = [plans.compared, *plans.stopped.values()]
+    if promoted is not None:
+        chosen.append(promoted)
+    units = CountedUnits.read(
+        tally,
+        {index for plan in chosen for index in plan.indices},
+        {config.maturity_s(name) for plan in chosen for name in plan.names},
+        plans.start,
+    )
+    groups = {plan.indices: Group.read(config, units, plan) for plan in chosen}
+    trial = groups[plans.compared.indices]
     split = trial.traffic
     if plans.stopped:
-        split = plans.all.traffic(plans.all.counted(tally.variants))
-    stopped = {index: Group.read(config, tally, plan) for index, plan in plans.stopped.items()}
+        split = Traffic.of(plans.all.traffic, plans.all.chosen(units.by_window[0]))
     arms = _arms(policy, trial, config.primary_metric, definition)
     if is_mirrored:
         policy, arms = policy.mirrored(), tuple(arm.mirrored() for arm in arms)
-    since = None if promoted is None else Group.read(config, tally, promoted)
-    return Inputs(experiment, tally, policy, arms, is_mirrored, trial, split, stopped, since)
+    return Inputs(
+        experiment,
+        tally,
+        policy,
+        arms,
+        is_mirrored,
+        trial,
+        split,
+        {index: groups[plan.indices] for index, plan in plans.stopped.items()},
+        None if promoted is None else groups[promoted.indices],
+    )
 
 
 def _arms(
@@ -126,8 +145,7 @@ def _promoted(experiment: Experiment) -> GroupPlan | None:
             for index in (promotion.variant, definition.control_index)
         ),
         control=1,
-        policy=BayesianAB(min_allocation=0.0),
-        shares=(1.0 - share, share),
+        traffic=TrafficPlan(BayesianAB(min_allocation=0.0), (1.0 - share, share)),
         names=frozenset(definition.config.guardrail_metrics),
         is_trial=False,
     )

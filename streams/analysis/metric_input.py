@@ -14,7 +14,7 @@ from streams.analysis.contrasts import MetricContrasts, weighted_sums
 from streams.analysis.covariates import Adjustment, Covariates
 from streams.analysis.primary_periods import PrimaryPeriods
 from streams.analysis.traffic import Traffic
-from streams.analysis.winsorized import EstimatedCap
+from streams.analysis.winsorized import EstimatedCap, values_of
 from streams.experiments.config import ExperimentConfig
 from streams.experiments.measurement_plan import bounds_of, floor_of
 from streams.experiments.metrics import MetricSpec
@@ -160,7 +160,7 @@ class SingleInput(MetricInput):
             compared: Tallies of the units that are compared; None for all.
         """
         spec, role = config.spec(name), config.role(name)
-        tallies = _tallies(variants, name)
+        tallies = tuple(variant.metrics.get(name, _NONE) for variant in variants)
         parts = [()] * len(variants) if periods is None else periods.parts
         found = find_kind(
             spec.model_kind,
@@ -185,12 +185,11 @@ class SingleInput(MetricInput):
         elif spec.winsorize is not None:
             cap = EstimatedCap.of(chosen, name, spec.winsorize)
             bounds = None if cap is None else _bounds(floor_of(config, name), cap)
-        values = tallies if cap is None else cap.capped(variants, name)
-        assigned = samples = _samples(variants, values)
-        of_compared = values
+        values = of_compared = tallies if cap is None else cap.capped(variants, name)
+        assigned = samples = tuple(map(Sample.of, [each.units for each in variants], values))
         if compared is not None:
-            of_compared = (_tallies if cap is None else cap.capped)(chosen, name)
-            samples = _samples(chosen, of_compared)
+            of_compared = values_of(compared, name, cap)
+            samples = tuple(map(Sample.of, [each.units for each in compared], of_compared))
         adjustment = None
         # For values of 0 and 1 the comparison is exact, which a regression is not. And the products
         # of covariates and values are not those of capped values.
@@ -289,15 +288,3 @@ class SingleInput(MetricInput):
 def _bounds(floor: int | None, cap: EstimatedCap) -> Bounds | None:
     """Return the bounds of the values up to a cap."""
     return None if floor is None else (min(floor, 0) / MICRO, cap.value)
-
-
-def _samples(
-    variants: Sequence[VariantTally], tallies: Sequence[MetricTally]
-) -> tuple[Sample, ...]:
-    return tuple(
-        Sample.of(variant.units, tally) for variant, tally in zip(variants, tallies, strict=True)
-    )
-
-
-def _tallies(variants: Sequence[VariantTally], name: str) -> tuple[MetricTally, ...]:
-    return tuple(variant.metrics.get(name, _NONE) for variant in variants)

@@ -4,26 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from streams.experiments.config import ExperimentConfig
-from streams.stats.nonstationary.periods import read_periods
+from streams.stats.nonstationary.periods import TimeWeights, read_periods
 from streams.stats.sample import Sample
 from streams.tallies.cell import MetricTally, VariantTally
 
 _NONE = MetricTally()
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class PrimaryPeriods:
     """The primary metric with units weighted by time; one entry per variant.
 
     Attributes:
-        samples: Sums over the units weighted by period, for posteriors and policy.
-        parts: Tallies of the periods.
+        variants: Tallies with the periods that count.
+        weights: Weights of the periods.
+        now_ms: Time of the newest event.
     """
 
-    samples: tuple[Sample, ...]
-    parts: tuple[tuple[MetricTally, ...], ...]
+    variants: tuple[VariantTally, ...]
+    weights: TimeWeights
+    now_ms: int
 
     @classmethod
     def read(
@@ -55,19 +58,26 @@ class PrimaryPeriods:
             variants = _in_shared_periods(variants)
             if not variants[0].periods:
                 return None
-        return cls(
-            read_periods(variants, config.periods.time_weights, now_ms),
+        return cls(tuple(variants), config.periods.time_weights, now_ms)
+
+    @cached_property
+    def samples(self) -> tuple[Sample, ...]:
+        """Sums over the units weighted by period, for posteriors and policy."""
+        return read_periods(self.variants, self.weights, self.now_ms)
+
+    @cached_property
+    def parts(self) -> tuple[tuple[MetricTally, ...], ...]:
+        """Tallies of the periods."""
+        return tuple(
             tuple(
-                tuple(
-                    MetricTally(
-                        units=each.units_with_value,
-                        total=each.total,
-                        total_squared=each.total_squared,
-                    )
-                    for each in variant.periods.values()
+                MetricTally(
+                    units=each.units_with_value,
+                    total=each.total,
+                    total_squared=each.total_squared,
                 )
-                for variant in variants
-            ),
+                for each in variant.periods.values()
+            )
+            for variant in self.variants
         )
 
 

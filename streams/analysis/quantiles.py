@@ -241,14 +241,14 @@ class QuantileInput(MetricInput):
         p: Its probability.
         binned: Units that are compared, by the size of their value.
         estimates: Estimates by these units, each by 1 / propensity where weights moved.
-        interval_ends: Ends of the quantile of each variant that hold at every look.
+        alone: The same units of each variant, beside no other one.
         compared: Tallies of the metric, of these units.
     """
 
     p: float
     binned: BinnedUnits
     estimates: tuple[Estimate, ...]
-    interval_ends: tuple[FloatArray, FloatArray]
+    alone: QuantileSide
     compared: tuple[MetricTally, ...]
 
     @classmethod
@@ -301,7 +301,7 @@ class QuantileInput(MetricInput):
             p,
             binned,
             estimates,
-            alone.interval(p, np.full(len(variants), _INTERVAL_ERROR)),
+            alone,
             chosen_tallies,
         )
 
@@ -313,7 +313,7 @@ class QuantileInput(MetricInput):
     @property
     def anytime(self) -> tuple[FloatArray, FloatArray] | None:
         """Ends of the quantile of each variant that hold at every look."""
-        return self.interval_ends
+        return self.alone.interval(self.p, np.full(len(self.tallies), _INTERVAL_ERROR))
 
     def reported(self, contrasts: MetricContrasts) -> tuple[Sample, ...]:  # noqa: ARG002
         """Return the samples: their estimates count by 1 / propensity where weights moved."""

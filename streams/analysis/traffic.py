@@ -44,6 +44,28 @@ from streams.tallies.pair_sums import unpack_pairs
 _ROUNDING = 1e-12  # of sums of equal weights as floats
 
 
+@dataclass(frozen=True, slots=True)
+class TrafficPlan:
+    """Plan of a split of units among variants; every tuple has one entry per variant.
+
+    Attributes:
+        policy: The policy that splits them, with the floor that bounds propensities.
+        shares: Declared shares, which sum to 1.
+        excluded: Units that each could not have; what is beyond the last entry is 0.
+        smallest: Smallest weight of each so far, where a fixed allocation has changed; None where
+            it has not.
+        n_variants: Variants of the experiment, including stopped ones; 0 for these.
+        all_units: Units of all of them; None for those of these variants.
+    """
+
+    policy: Policy
+    shares: tuple[float, ...]
+    excluded: tuple[int, ...] = ()
+    smallest: tuple[int, ...] | None = None
+    n_variants: int = 0
+    all_units: int | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class Traffic:
     """Split of the units among the variants; shapes are (n_variants,) unless stated.
@@ -78,34 +100,20 @@ class Traffic:
     all_units: float
 
     @classmethod
-    def of(
-        cls,
-        policy: Policy,
-        shares: Sequence[float],
-        variants: Sequence[VariantTally],
-        excluded: Sequence[int] = (),
-        *,
-        smallest: Sequence[int] | None = None,
-        n_variants: int = 0,
-        all_units: int | None = None,
-    ) -> Traffic:
-        """Return the split of the units.
+    def of(cls, plan: TrafficPlan, variants: Sequence[VariantTally]) -> Traffic:
+        """Return the split of the units of some variants.
 
         Args:
-            policy: The policy that splits them.
-            shares: Declared shares of the variants, which sum to 1.
-            variants: Their tallies, in the order of the definition.
-            excluded: Units that each could not have; what is beyond the last entry is 0.
-            smallest: Smallest weight of each so far, where a fixed allocation has changed.
-            n_variants: Variants of the experiment; 0 for these.
-            all_units: Units of the experiment; None for those of these variants.
+            plan: How they were to be split.
+            variants: Tallies of the variants of the plan.
         """
-        weights = np.full(len(variants), smallest_weight(policy, n_variants or len(variants)))
+        policy, smallest = plan.policy, plan.smallest
+        weights = np.full(len(variants), smallest_weight(policy, plan.n_variants or len(variants)))
         is_fixed = False
         if smallest is not None:
             weights = np.maximum(np.array(smallest), 1)
         elif not policy.adaptive:
-            weights = np.array(allocate(policy, unseen_arms(shares)))
+            weights = np.array(allocate(policy, unseen_arms(plan.shares)))
             is_fixed = all(map(_has_weight, variants, weights.tolist()))
         planned = ALLOCATION_TOTAL / weights
         columns = [
@@ -132,9 +140,9 @@ class Traffic:
             by_pair([each.overlap_squared for each in variants], PROPENSITY_ONE**2),
             isinstance(policy, ContextualPolicy),
             np.array(
-                [max(n, 0) for n in (*excluded, *[0] * len(variants))[: len(variants)]], float
+                [max(n, 0) for n in (*plan.excluded, *[0] * len(variants))[: len(variants)]], float
             ),
-            float(units.sum()) if all_units is None else float(all_units),
+            float(units.sum()) if plan.all_units is None else float(plan.all_units),
         )
 
     @cached_property

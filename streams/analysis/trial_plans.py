@@ -12,7 +12,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from streams.analysis.counted_units import StartWeights
 from streams.analysis.group import GroupPlan
+from streams.analysis.traffic import TrafficPlan
 from streams.experiments.lifecycle import Experiment
 from streams.experiments.measurement_plan import plan_of
 from streams.experiments.roster import fixed_weights, initial_roster
@@ -29,10 +31,12 @@ class TrialPlans:
         compared: The active variants.
         stopped: The control beside each stopped variant, by the index of that.
         all: All variants; the same as `compared` if none is stopped.
+        start: Weights of units whose receipts carry none; None if all weights are known.
     """
 
     compared: GroupPlan
     all: GroupPlan
+    start: StartWeights | None
     stopped: dict[int, GroupPlan] = field(default_factory=dict)
 
 
@@ -47,12 +51,14 @@ def trial_plans(experiment: Experiment, tally: Tally) -> TrialPlans:
     weights = definition.weights
     everyone = range(len(definition.variants))
     excluded = _excluded(experiment, tally)
-    start: tuple[int, ...] = ()
+    initial: tuple[int, ...] = ()
     if roster is not None:
-        start = roster.weights
+        initial = roster.weights
     elif any(tally.excluded) and not config.parameters.adaptive:
-        start = fixed_weights(definition)
-    measured = plan_of(definition, experiment.n_started) if start else None
+        initial = fixed_weights(definition)
+    start = None
+    if initial:
+        start = StartWeights(initial, plan_of(definition, experiment.n_started))
     names = frozenset((config.primary_metric, *config.secondary_metrics, *config.guardrail_metrics))
     # Of a metric that only a stopped variant has, the others have 0.
     observed: frozenset[str] = frozenset()
@@ -66,29 +72,29 @@ def trial_plans(experiment: Experiment, tally: Tally) -> TrialPlans:
         return GroupPlan(
             indices=tuple(indices),
             control=list(indices).index(control),
-            # With the floor without automatic promotion, as that setting may change meanwhile.
-            policy=config.parameters,
-            shares=tuple(weights[index] for index in indices),
+            traffic=TrafficPlan(
+                # With the floor without automatic promotion, as that setting may change meanwhile.
+                config.parameters,
+                tuple(weights[index] for index in indices),
+                tuple(excluded[index] for index in indices) if any(excluded) else (),
+                None
+                if roster is None or not roster.smallest
+                else tuple(roster.smallest[index] for index in indices),
+                len(definition.variants),
+                _units(tally, everyone) if is_partial else None,
+            ),
             names=names,
             is_trial=True,
-            measured=measured,
             observed=observed,
-            start=start,
-            smallest=None
-            if roster is None or not roster.smallest
-            else tuple(roster.smallest[index] for index in indices),
-            excluded=tuple(excluded[index] for index in indices) if any(excluded) else (),
-            n_variants=len(definition.variants),
-            all_units=_units(tally, everyone) if is_partial else None,
             is_partial=is_partial,
             has_changed=roster is not None,
         )
 
     compared = plan(active)
     if not compared.is_partial:
-        return TrialPlans(compared, compared)
+        return TrialPlans(compared, compared, start)
     stopped = {index: plan((control, index)) for index in everyone if index not in active}
-    return TrialPlans(compared, plan(everyone), stopped)
+    return TrialPlans(compared, plan(everyone), start, stopped)
 
 
 def _excluded(experiment: Experiment, tally: Tally) -> list[int]:

@@ -92,3 +92,12 @@ class EstimatedCap:
                 taken = sums[statistic, each.weight] - self.cap**power * units
                 capped[each.name] = getattr(metric, each.name) - taken
         return replace(metric, **capped)
+
+
+def values_of(
+    variants: Sequence[VariantTally], metric: str, cap: EstimatedCap | None
+) -> tuple[MetricTally, ...]:
+    """Return the tallies of a metric: up to its cap, or as counted if it has none."""
+    if cap is None:
+        return tuple(variant.metrics.get(metric, _NOTHING) for variant in variants)
+    return cap.capped(variants, metric)

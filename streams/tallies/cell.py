@@ -36,6 +36,7 @@ from streams.tallies.fields import (
 )
 from streams.tallies.heavy_units import HeavyUnit, heaviest
 from streams.tallies.linear import add_entries
+from streams.tallies.pair_sums import unpack_pairs
 from streams.tallies.periods import ByPeriod, add_periods, align
 from streams.tallies.plan import Pair
 
@@ -199,6 +200,17 @@ class VariantTally:
     periods: ByPeriod = field(default_factory=dict, metadata={ADD: add_periods})
     bins: Mapping[str, ByBin] = field(default_factory=dict, metadata={ADD: add_bins})
     assigned: int = field(default=0, metadata={ADD: add})
+
+    @property
+    def is_consistent(self) -> bool:
+        """Whether no sum over its units is negative.
+
+        Impressions and voids arrive in different topics: if a unit is voided before it is counted,
+        some sums over the units are temporarily too small. As units differ in their weights, any of
+        the sums may be negative while the others are not.
+        """
+        by_pair = (*unpack_pairs(self.overlap), *unpack_pairs(self.overlap_squared))
+        return min(self.units, self.weight, self.weight_squared, *by_pair) >= 0
 
     def __add__(self, other: VariantTally) -> VariantTally:
         return VARIANT_FIELDS.new(*VARIANT_FIELDS.added(self, other))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from streams.analysis.evaluate import evaluate
 from streams.analysis.metric_input import SingleInput
-from streams.analysis.traffic import Traffic
+from streams.analysis.traffic import Traffic, TrafficPlan
 from streams.experiments.definition import parse_definition
 from streams.experiments.lifecycle import Experiment, Status
 from streams.model.quantities import MICRO, PROPENSITY_ONE
@@ -52,7 +52,7 @@ def reported(rows, *, is_by_context=False, value=MICRO):
     config = experiment().definition.config
     found = tally(rows, value)
     variants = [found.variants[index] for index in range(2)]
-    traffic = Traffic.of(config.parameters, (0.5, 0.5), variants)
+    traffic = Traffic.of(TrafficPlan(config.parameters, (0.5, 0.5)), variants)
     traffic = replace(traffic, is_by_context=is_by_context)
     metric = SingleInput.read(config, "click", variants, None)
     return metric.reported(metric.contrasts(traffic))
@@ -111,7 +111,7 @@ def test_a_policy_sees_0_and_1_as_such_whatever_kind_is_declared():
     config = experiment(metrics={"click": {"kind": "continuous"}}).definition.config
     found = tally(rows)
     variants = [found.variants[index] for index in range(2)]
-    traffic = Traffic.of(config.parameters, (0.5, 0.5), variants)
+    traffic = Traffic.of(TrafficPlan(config.parameters, (0.5, 0.5)), variants)
 
     samples = SingleInput.read(config, "click", variants, None).for_policy(traffic)
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streams.analysis.contrasts import MetricContrasts
-from streams.analysis.traffic import Traffic
+from streams.analysis.traffic import Traffic, TrafficPlan
 from streams.model.quantities import ALLOCATION_TOTAL, MICRO, PROPENSITY_ONE, to_propensity
 from streams.model.variant_weights import pack_propensities
 from streams.policies.bayesian_ab import BayesianAB
@@ -49,7 +49,7 @@ def tallied(*groups, variant=0, shares=()):
 
 def traffic_of(variants, policy=THOMPSON):
     shares = (ALLOCATION_TOTAL // len(variants),) * len(variants)
-    return Traffic.of(policy, shares, variants)
+    return Traffic.of(TrafficPlan(policy, shares), variants)
 
 
 def compared(variants, *, policy=THOMPSON, is_binary=True, weighting=None):

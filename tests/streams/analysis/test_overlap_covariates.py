@@ -9,8 +9,10 @@ import pytest
 from numpy.typing import NDArray
 
 from streams.analysis.contrasts import MetricContrasts
+from streams.analysis.counted_units import CountedUnits
 from streams.analysis.evaluate import evaluate
 from streams.analysis.group import Group, GroupPlan
+from streams.analysis.traffic import TrafficPlan
 from streams.experiments.covariates import CovariateSpace
 from streams.experiments.measurement_plan import plan_of
 from streams.model.quantities import ALLOCATION_TOTAL, MICRO, PROPENSITY_ONE, PROPENSITY_PER_WEIGHT
@@ -95,12 +97,12 @@ def contrasts_of(tally: Tally, n_variants: int, config: dict[str, Any] = CONFIG)
     plan = GroupPlan(
         tuple(range(n_variants)),
         0,
-        settings.parameters,
-        definition.weights,
+        TrafficPlan(settings.parameters, definition.weights),
         frozenset({"spend"}),
         is_trial=True,
     )
-    group = Group.read(settings, tally, plan)
+    units = CountedUnits.read(tally, plan.indices, (), None)
+    group = Group.read(settings, units, plan)
     return group.metrics["spend"].contrasts(group.compared["spend"].traffic)
 
 

@@ -14,7 +14,7 @@ from streams.analysis.contrasts import p_values_of
 from streams.analysis.evaluate import evaluate
 from streams.analysis.ratios import RatioInput
 from streams.analysis.reasons import reason
-from streams.analysis.traffic import Traffic
+from streams.analysis.traffic import Traffic, TrafficPlan
 from streams.experiments.definition import parse_definition
 from streams.experiments.lifecycle import Experiment, Status
 from streams.experiments.statistics.recommendation import RecommendedAction
@@ -74,7 +74,7 @@ def tally(*variants):
 def compared(value, *variants, weighting=None):
     config = value.definition.config
     found = RatioInput.read(config, "ctr", variants)
-    traffic = Traffic.of(config.parameters, value.definition.weights, variants)
+    traffic = Traffic.of(TrafficPlan(config.parameters, value.definition.weights), variants)
     return found.contrasts(traffic if weighting is None else replace(traffic, weighting=weighting))
 
 
