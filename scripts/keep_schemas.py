@@ -1,77 +1,63 @@
-"""Keep released schemas as versions, and encode golden samples.
+"""Keep released schemas as versions, and write down the bytes that a release writes.
 
-    python scripts/keep_schemas.py [NAME ...]
+    python -m scripts.keep_schemas [NAME ...]
 
 A schema that is named is kept: `schemas/NAME.avsc` is copied to `schemas/versions/NAME.N.avsc`, so
-that `NAME.avsc` can be edited into version N + 1. Without names, every version of every schema gets
-the bytes of its sample: `schemas/golden/NAME.N.json` must hold the sample as `{"decoded": ...}` in
-Avro's JSON encoding, written by hand. Bytes are added once. They may be deleted, to be added again,
-only while no release has written that version.
+that `NAME.avsc` can be edited into version N + 1. It must have been released: before that it may be
+edited as it is. Without names, which is a step of every release, every version of every schema gets
+golden bytes: `schemas/golden/NAME.N.json`, with the sample of `scripts/schema_samples.py`. They
+never change. Those that no release has written yet may be deleted.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import sys
-from io import BytesIO, StringIO
-from pathlib import Path
-
-from fastavro import json_reader, schemaless_writer
 
 from schemas import library
-from schemas.codec import SINGLE_OBJECT_MARK
-
-SCHEMAS = Path(library.__file__).parent
+from scripts.schema_samples import GOLDEN, file_of, sample_of
 
 
 def main() -> int:
-    """Keep or encode; return 1 if a sample must be written by hand first."""
+    """Keep or write down; return 1 if a schema cannot be kept or a sample must first be written."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", metavar="NAME", help="Schemas to keep.")
     names = parser.parse_args().names
-    if names:
-        for schema in map(library.current, names):
-            _keep(schema)
-        return 0
-    missing = [
-        file
-        for name in library.NAMES
-        for schema in library.versions(name)
-        if not _encode(schema, file := SCHEMAS / "golden" / f"{name}.{schema.version}.json")
+    done = [_keep(library.current(name)) for name in names] or [
+        _write_down(schema) for name in library.NAMES for schema in library.versions(name)
     ]
-    for file in missing:
-        print(f"write a sample: {file}")
-    return 1 if missing else 0
+    return 0 if all(done) else 1
 
 
-def structure_hash(schema: library.Schema) -> str:
-    """Return a hash of the `library.structure` of a schema."""
-    text = json.dumps(library.structure(json.loads(schema.text)), sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _keep(schema: library.Schema) -> None:
-    file = SCHEMAS / "versions" / f"{schema.name}.{schema.version}.avsc"
+def _keep(schema: library.Schema) -> bool:
+    """Keep a version; return whether it has been released."""
+    if not sample_of(schema).is_golden:
+        print(f"not released: edit {schema.name}.avsc as it is")
+        return False
+    file = GOLDEN.parent / "versions" / f"{schema.name}.{schema.version}.avsc"
     file.parent.mkdir(exist_ok=True)
     file.write_text(schema.text, "utf-8")
     print(f"kept {file.name}: {schema.name}.avsc is now version {schema.version + 1}")
+    return True
 
 
-def _encode(schema: library.Schema, file: Path) -> bool:
-    """Add the bytes to a sample that has none; return whether there is a sample."""
-    if not file.is_file():
+def _write_down(schema: library.Schema) -> bool:
+    """Add the bytes of a version that has none; return whether there is a sample."""
+    file = file_of(schema)
+    try:
+        sample = sample_of(schema)
+    except FileNotFoundError:
+        print(f"write a sample: {file}")
         return False
-    sample = json.loads(file.read_text("utf-8"))
-    if "encoded" not in sample:
-        (record,) = json_reader(StringIO(json.dumps(sample["decoded"])), schema.parsed)
-        body = BytesIO()
-        schemaless_writer(body, schema.parsed, record)
-        encoded = SINGLE_OBJECT_MARK + schema.fingerprint + body.getvalue()
-        sample |= {"structure": structure_hash(schema), "encoded": encoded.hex()}
-        file.write_text(json.dumps(sample, indent=2) + "\n", "utf-8")
-        print(f"encoded {file.name}")
+    if not sample.is_golden:
+        golden = {
+            "decoded": sample.decoded,
+            "structure": sample.structure,
+            "encoded": sample.encoded.hex(),
+        }
+        file.write_text(json.dumps(golden, indent=2) + "\n", "utf-8")
+        print(f"wrote {file.name}")
     return True
 
 

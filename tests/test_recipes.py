@@ -101,6 +101,15 @@ def test_a_metric_kind_is_five_files(tree):
     run_tests(tree, "tests/dashboard/test_create.py", "-k", "choice_of_the_form")
 
 
+def test_a_statistics_field_is_five_files(tree):
+    touched = follow("Adding a statistics field", tree)
+
+    assert len(touched) == 5
+    run_tests(tree, "tests/streams/analysis/test_total_units.py")
+    run_tests(tree, "tests/schemas/test_golden.py", "-k", "snapshot")
+    run_tests(tree, "tests/streams/wire/test_snapshots.py", "-k", "a_snapshot_returns")
+
+
 def test_a_command_is_four_files(tree):
     touched = follow("Adding a command to the command line", tree)
     run(tree, "scripts.render_cli")

@@ -17,6 +17,7 @@ from fastavro.schema import parse_schema
 
 from schemas import library
 from schemas.codec import Codec
+from scripts.schema_samples import sample_of
 from streams.fold.batch_sequences import SequenceGuard
 from streams.fold.segments import Piece
 from streams.model.events import Observation, ObservationBatch
@@ -107,8 +108,7 @@ def _header(name: str) -> bytes:
 
 def _golden(name: str) -> Iterator[bytes]:
     for schema in library.versions(name):
-        file = files("schemas") / "golden" / f"{name}.{schema.version}.json"
-        yield bytes.fromhex(json.loads(file.read_text("utf-8"))["encoded"])
+        yield sample_of(schema).encoded
     yield _header(name) + _BOMB
 
 

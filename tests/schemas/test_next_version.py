@@ -13,9 +13,9 @@ from schemas import library
 from schemas.codec import SINGLE_OBJECT_MARK, Codec
 from schemas.confluent_registry import SchemaRegistry
 from schemas.errors import SchemaNotEnabledError, UnknownSchemaError
+from scripts.schema_samples import sample_of
 from tests.schemas.next_version import DEFAULTS
 from tests.schemas.test_confluent_registry import Registry
-from tests.schemas.test_golden import sample
 
 FEATURE = {"next_release": 7, "next_feature": 1}
 DROPPABLE = {"next_release": 7, "next_feature": 0}
@@ -33,7 +33,7 @@ def name(request):
 
 @pytest.fixture
 def record(name):
-    return sample(library.current(name))[0]
+    return sample_of(library.current(name)).record
 
 
 @pytest.fixture
