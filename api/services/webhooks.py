@@ -25,7 +25,8 @@ from streams.webhooks.definition import (
 )
 from streams.webhooks.progress import Progress
 from streams.webhooks.sealing import VARIABLE, Confidential, SealError, Seals
-from streams.webhooks.table import Webhook, WebhookTable, is_disabled, with_definition
+from streams.webhooks.status import WebhookStatus, status_of
+from streams.webhooks.table import Webhook, WebhookTable, with_definition
 
 _TEST_BYTES = 16
 
@@ -58,15 +59,9 @@ class FoundWebhook(NamedTuple):
     progress: Progress
 
     @property
-    def status(self) -> str:
-        """Status, as `api.http.models.webhooks.Webhook` has it."""
-        if self.confidential is None:
-            return "unreadable"
-        if not self.webhook.definition.is_enabled:
-            return "off"
-        if is_disabled(self.webhook, self.progress):
-            return "disabled"
-        return "active" if self.progress.state.failing_since_ms is None else "failing"
+    def status(self) -> WebhookStatus:
+        """Its status."""
+        return status_of(self.webhook, self.confidential, self.progress)
 
 
 class WebhookService:

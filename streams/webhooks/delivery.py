@@ -28,6 +28,7 @@ from streams.webhooks.dispatcher import Rules, WebhookDispatcher
 from streams.webhooks.log import PARTITION, WebhookWriter
 from streams.webhooks.sealing import Confidential, SealError, Seals
 from streams.webhooks.sender import Sender
+from streams.webhooks.status import WebhookStatus
 from streams.webhooks.table import PROGRESS, Webhook, WebhookTable, encoded_progress
 
 if TYPE_CHECKING:
@@ -260,7 +261,7 @@ class Delivery:
 
     def _show(self) -> None:
         statuses = [each.status for each in self._dispatchers.values()]
-        for status in metrics.STATUSES:
+        for status in WebhookStatus:
             metrics.WEBHOOKS.labels(status).set(statuses.count(status))
         metrics.WAITING.set(sum(len(each.progress.waiting) for each in self._dispatchers.values()))
 

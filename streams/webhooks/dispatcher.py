@@ -24,7 +24,8 @@ from streams.webhooks.progress import Place, Progress, TestResult
 from streams.webhooks.sealing import Confidential
 from streams.webhooks.sender import Failure, Outcome, Sender
 from streams.webhooks.signing import signature
-from streams.webhooks.table import Webhook, is_disabled
+from streams.webhooks.status import WebhookStatus, status_of
+from streams.webhooks.table import Webhook
 
 if TYPE_CHECKING:
     from streams.webhooks.events import Event
@@ -43,6 +44,8 @@ EARLIER, LATER = 0.9, 1.2
 """Bounds of the random factor of a pause, so that failed events are not retried together."""
 
 AGENT = f"experiment-streams/{version('experiment-streams')}"
+
+_DELIVERING = frozenset({WebhookStatus.ACTIVE, WebhookStatus.FAILING})
 
 logger = logging.getLogger(__name__)
 
@@ -126,20 +129,14 @@ class WebhookDispatcher:
         self._is_stopping = False
 
     @property
-    def status(self) -> str:
-        """Status of the webhook, one of `metrics.STATUSES`."""
-        if self._confidential is None:
-            return "unreadable"
-        if not self.webhook.definition.is_enabled:
-            return "off"
-        if is_disabled(self.webhook, self.progress):
-            return "disabled"
-        return "active" if self.progress.state.failing_since_ms is None else "failing"
+    def status(self) -> WebhookStatus:
+        """Status of the webhook."""
+        return status_of(self.webhook, self._confidential, self.progress)
 
     @property
     def is_wanted(self) -> bool:
         """Whether it is to deliver."""
-        return not self._is_stopping and self.status in {"active", "failing"}
+        return not self._is_stopping and self.status in _DELIVERING
 
     def update(self, webhook: Webhook, confidential: Confidential | None) -> None:
         """Replace the definition; deliveries under way are finished with the former one."""

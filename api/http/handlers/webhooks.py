@@ -12,6 +12,7 @@ from api.strict_json import decode_object
 from streams.model.errors import InputError
 from streams.model.validation import check_change, parse
 from streams.webhooks.definition import WebhookRequest, WebhookUpdate
+from streams.webhooks.status import WebhookStatus
 
 
 async def create_webhook(
@@ -74,6 +75,7 @@ def _response(found: FoundWebhook) -> Webhook:
     definition, state = found.webhook.definition, found.progress.state
     confidential = found.confidential
     status = found.status
+    is_disabled = status is WebhookStatus.DISABLED
     is_rotated = confidential is not None and len(confidential.secrets) > 1
     return Webhook(
         id=found.webhook.webhook_id,
@@ -84,9 +86,9 @@ def _response(found: FoundWebhook) -> Webhook:
         tags=definition.tags,
         description=definition.description,
         is_enabled=definition.is_enabled,
-        status=status,
-        disabled_at=state.disabled_at_ms if status == "disabled" else None,
-        disabled_because=state.disabled_because if status == "disabled" else None,
+        status=status.value,
+        disabled_at=state.disabled_at_ms if is_disabled else None,
+        disabled_because=state.disabled_because if is_disabled else None,
         failing_since=state.failing_since_ms,
         last_attempt=None
         if state.attempt_at_ms is None
