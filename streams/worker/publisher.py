@@ -26,7 +26,6 @@ from streams.model.events import Answer
 from streams.model.ids import experiment_id
 from streams.process.exits import die
 from streams.projection.writer import SnapshotRecord
-from streams.wire.decisions import encode_decision
 from streams.wire.records import SINGLE_OBJECT
 from streams.wire.snapshots import encode_snapshot
 from streams.worker import metrics
@@ -35,11 +34,12 @@ from streams.worker.experiment_stage import ExperimentsStage
 from streams.worker.generation_follower import LOOK_S, GenerationFollower
 from streams.worker.last_snapshots import LastSnapshots
 from streams.worker.logged_decisions import LoggedDecisions
-from streams.worker.outbox import Outgoing, deliver
+from streams.worker.outbox import Outgoing
+from streams.worker.outlets import Outlets
 from streams.worker.pacing import TimeBudget, follow
 from streams.worker.point_recorder import PointRecorder
 from streams.worker.projector import Projector
-from streams.worker.snapshot_delivery import Evaluated, PublisherTopics, SnapshotDelivery
+from streams.worker.snapshot_delivery import Evaluated, SnapshotDelivery
 
 LARGE_EVALUATION_S = 0.25
 """Evaluations that take longer run one at a time in a thread, on a separate time budget: their
@@ -101,8 +101,6 @@ class Publisher:
         stage: State of the experiments, and which have changed.
         outlets: Topics to publish to.
         projector: Writes snapshots and answers to Redis.
-        codec: Encodes records.
-        timeout_s: Longest wait for the broker, in seconds.
         follower: Knows whether this generation is active.
         logged: What was logged before, by any worker.
         points: Records time series.
@@ -111,10 +109,8 @@ class Publisher:
     def __init__(
         self,
         stage: ExperimentsStage,
-        outlets: PublisherTopics,
+        outlets: Outlets,
         projector: Projector,
-        codec: Codec,
-        timeout_s: float,
         follower: GenerationFollower,
         logged: LogReaders,
         points: PointRecorder,
@@ -122,8 +118,7 @@ class Publisher:
         self._stage = stage
         self._outlets = outlets
         self._projector = projector
-        self._codec = codec
-        self._timeout = timeout_s
+        self._codec = outlets.codec
         self._follower = follower
         self._points = points
         self._logged = logged.decisions
@@ -134,9 +129,7 @@ class Publisher:
         self._scheduler = EvaluationScheduler()
         self._large: set[int] = set()
         self._large_task: asyncio.Task[None] | None = None
-        self.delivery = SnapshotDelivery(
-            stage, outlets, projector, codec, timeout_s, follower, points
-        )
+        self.delivery = SnapshotDelivery(stage, outlets, projector, follower, points)
 
     async def run(self) -> None:
         """Publish what changes, indefinitely."""
@@ -421,8 +414,7 @@ class Publisher:
             await self.delivery.flush()  # what was decided before comes first in the log
             name = each.snapshot.experiment.id
             decision = conclusion(each.snapshot, each.single, self._follower.generation)
-            record = Outgoing(name.encode(), encode_decision(decision, self._codec))
-            await deliver(self._outlets.decisions, [record], self._timeout)
+            await self._outlets.send_decision(decision)
             self._logged.note_conclusion(each.known.number)
             self._projector.offer_conclusion(name, each.single)
 

@@ -3,39 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-import faust
-
-from schemas.codec import Codec
 from streams.analysis.auto_promotion import due_command
 from streams.experiments.history import entries_json
 from streams.experiments.snapshot import Snapshot
 from streams.fold.experiment_state import ExperimentState, recommended
 from streams.model.ids import experiment_id
 from streams.projection.writer import HistoryRecord
-from streams.wire.commands import encode_command
-from streams.wire.decisions import encode_decision
 from streams.worker.experiment_stage import ExperimentsStage
 from streams.worker.generation_follower import GenerationFollower
-from streams.worker.outbox import Outgoing, deliver
+from streams.worker.outbox import Outgoing
+from streams.worker.outlets import Outlets
 from streams.worker.pacing import follow
 from streams.worker.point_recorder import PointRecorder
 from streams.worker.projector import Projector
 
 STEPS_AT_MOST = 0.95
 """Share of the time for steps, nearly all of which is waiting for the broker."""
-
-
-@dataclass(frozen=True, slots=True)
-class PublisherTopics:
-    """Topics that are written because of evaluations."""
-
-    posteriors: faust.TopicT
-    decisions: faust.TopicT
-    commands: faust.TopicT
-    may_command: Callable[[], bool] = lambda: True
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +54,6 @@ class SnapshotDelivery:
         stage: State of the experiments. What another worker has meanwhile is not delivered.
         outlets: Topics to write to.
         projector: Writes histories to Redis.
-        codec: Encodes records.
-        timeout_s: Longest wait for the broker, in seconds.
         follower: Knows whether this generation is active: an inactive one logs snapshots only.
         points: Records time series.
 
@@ -80,18 +64,14 @@ class SnapshotDelivery:
     def __init__(
         self,
         stage: ExperimentsStage,
-        outlets: PublisherTopics,
+        outlets: Outlets,
         projector: Projector,
-        codec: Codec,
-        timeout_s: float,
         follower: GenerationFollower,
         points: PointRecorder,
     ) -> None:
         self._stage = stage
         self._outlets = outlets
         self._projector = projector
-        self._codec = codec
-        self._timeout = timeout_s
         self._follower = follower
         self._points = points
         self._commanded: set[str] = set()
@@ -131,8 +111,7 @@ class SnapshotDelivery:
             waiting, self._waiting = self._waiting, {}
             own = [each for each in waiting.values() if self._is_own(each)]
             try:
-                records = [each.record for each in own]
-                await deliver(self._outlets.posteriors, records, self._timeout)
+                await self._outlets.send_snapshots([each.record for each in own])
                 for each in filter(self._is_own, own):  # another worker may have it by now
                     self._points.offer(each.snapshot)
                     await self._decide(each.partition, each.known, each.snapshot)
@@ -150,10 +129,7 @@ class SnapshotDelivery:
         if action is not known.action:
             if self._follower.is_active:
                 decision = recommended(snapshot, self._follower.generation)
-                record = Outgoing(
-                    snapshot.experiment.id.encode(), encode_decision(decision, self._codec)
-                )
-                await deliver(self._outlets.decisions, [record], self._timeout)
+                await self._outlets.send_decision(decision)
                 since_ms = known.entries[-1].at_ms if known.entries else 0
                 known.logged = known.logged.followed_by(decision, since_ms)
             self._stage.note_action(partition, known, action)
@@ -162,6 +138,5 @@ class SnapshotDelivery:
         is_asked = self._follower.is_active and self._outlets.may_command()
         command = due_command(snapshot) if is_asked else None
         if command is not None and command.command_id not in self._commanded:
-            record = Outgoing(snapshot.experiment.id.encode(), encode_command(command, self._codec))
-            await deliver(self._outlets.commands, [record], self._timeout)
+            await self._outlets.send_command(command)
             self._commanded.add(command.command_id)

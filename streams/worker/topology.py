@@ -33,13 +33,13 @@ from streams.worker.logged_plans import LoggedPlans
 from streams.worker.logged_points import LoggedPoints
 from streams.worker.misplaced import letters_of, send_to_their_partitions
 from streams.worker.outbox import Outgoing, deliver
+from streams.worker.outlets import Outlets
 from streams.worker.partition_processor import Outcome, PartitionProcessor, Stage
 from streams.worker.point_recorder import PointRecorder
 from streams.worker.projector import Projector
 from streams.worker.publisher import LogReaders, Publisher
 from streams.worker.schedules import LOOK_S as SCHEDULES_LOOK_S
 from streams.worker.schedules import due_schedule
-from streams.worker.snapshot_delivery import PublisherTopics
 from streams.worker.tables import DurableTable
 from streams.worker.tally_stage import TallyStage
 from streams.worker.ticks import DueCommandLogger, DueCommands
@@ -89,10 +89,12 @@ def attach(
     limit = settings.deduplication_max_entries
     impressions = catalogue.IMPRESSIONS.full_name(settings.topic_prefix)
     observations = catalogue.OBSERVATIONS.full_name(settings.topic_prefix)
-    outlets = PublisherTopics(
+    outlets = Outlets(
         posteriors=topology.topic(catalogue.POSTERIORS),
         decisions=topology.decisions,
         commands=topology.topic(catalogue.COMMANDS),
+        codec=codec,
+        timeout_s=topology.timeout_s,
         may_command=lambda: identities.may_write(catalogue.COMMANDS),
     )
     points = PointRecorder(
@@ -110,8 +112,6 @@ def attach(
         experiments,
         outlets,
         projector,
-        codec,
-        topology.timeout_s,
         follower,
         LogReaders(
             LoggedDecisions(source, framing),

@@ -15,15 +15,16 @@ from streams.process.cadence import Cadence
 from streams.wire.commands import encode_command
 from streams.wire.framing import Framing
 from streams.wire.records import SINGLE_OBJECT
-from streams.worker import evaluation_scheduler, snapshot_delivery
+from streams.worker import evaluation_scheduler
+from streams.worker import outlets as outlets_module
 from streams.worker import publisher as module
 from streams.worker.experiment_stage import ExperimentsStage
 from streams.worker.last_snapshots import LastSnapshots
 from streams.worker.logged_decisions import LoggedDecisions
 from streams.worker.outbox import Outgoing
+from streams.worker.outlets import Outlets
 from streams.worker.pacing import TimeBudget
 from streams.worker.publisher import LogReaders, Publisher
-from streams.worker.snapshot_delivery import PublisherTopics
 from tests.streams.worker.publishing import (
     CONCLUDE,
     EXPERIMENT,
@@ -57,13 +58,12 @@ def world(monkeypatch) -> World:
     follower, projected, log = GenerationFollower(), Projected(), MemoryLog()
     framing = Framing(SINGLE_OBJECT)
     topics: list[Any] = ["posteriors", "decisions", "commands"]
-    outlets = PublisherTopics(*topics)
+    posteriors, decisions, commands = topics
+    outlets = Outlets(posteriors, decisions, commands, SINGLE_OBJECT, 1.0)
     publisher = Publisher(
         stage,
         outlets,
         cast(Any, projected),
-        SINGLE_OBJECT,
-        1.0,
         cast(Any, follower),
         LogReaders(
             LoggedDecisions(log, framing),
@@ -91,7 +91,6 @@ def world(monkeypatch) -> World:
         return replace(snapshot, recommended_action=CONCLUDE, winner=1, evidence=evidence)
 
     monkeypatch.setattr(evaluation_scheduler, "STEP_S", 3_600.0)
-    for each in (module, snapshot_delivery):
-        monkeypatch.setattr(each, "deliver", deliver)
+    monkeypatch.setattr(outlets_module, "deliver", deliver)
     monkeypatch.setattr(module, "_evaluated", evaluated)
     return world

@@ -17,7 +17,7 @@ from streams.model.errors import DependencyError
 from streams.model.events import CONCLUSION, Answer, CommandKind
 from streams.model.ids import experiment_id
 from streams.process.cadence import Cadence
-from streams.worker import metrics
+from streams.worker import metrics, outlets
 from streams.worker import publisher as module
 from tests.streams.worker.publishing import (
     EXPERIMENT,
@@ -150,7 +150,7 @@ async def test_a_conclusion_that_could_not_be_kept_is_evaluated_again_before_its
     world.publisher._scheduler.cadence = Cadence(3_600.0)
     command(world, 10, CommandKind.CONCLUDE, {})
     with monkeypatch.context() as patched:
-        patched.setattr(module, "deliver", away)
+        patched.setattr(outlets, "deliver", away)
         with pytest.raises(TimeoutError):
             await world.publisher._step()
     assert world.publisher._wait_s() == 0.0

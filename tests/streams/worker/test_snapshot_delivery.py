@@ -11,7 +11,7 @@ import pytest
 from streams.experiments.lifecycle import Status
 from streams.model.events import CommandKind, Decision
 from streams.wire.decisions import encode_decision
-from streams.worker import snapshot_delivery as module
+from streams.worker import outlets as module
 from tests.patience import until_true
 from tests.streams.worker.publishing import CONCLUDE, EXPERIMENT, PARTITION, command, snapshots
 
