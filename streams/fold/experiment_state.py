@@ -1,4 +1,4 @@
-"""State of an experiment from the records of `commands` and `tallies`, and its decisions."""
+"""State of an experiment from the records of `commands` and `tallies`."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from schemas.codec import Codec
-from streams.analysis.answered_evidence import stored_evidence
 from streams.analysis.evaluate import evaluate
-from streams.analysis.evidence_size import bounded
 from streams.experiments.exposure import WINDOWS_BY_EXPOSURE, Exposure
 from streams.experiments.history import HistoryEntry, command_entry, with_entry
 from streams.experiments.lifecycle import Experiment, ended
@@ -16,13 +14,12 @@ from streams.experiments.snapshot import CellPlace, Snapshot
 from streams.experiments.statistics.recommendation import RecommendedAction
 from streams.experiments.transitions import apply_command
 from streams.fold.action_history import NOTHING_LOGGED, ActionHistory
+from streams.fold.decisions import answered
 from streams.fold.stored import StoredExperiment, encode_stored
 from streams.fold.writable import check_entry, encoding_failed, entry_of
 from streams.model.command_ids import reuses_key
 from streams.model.errors import EngineError, EventError, InputError, quoted
-from streams.model.events import CONCLUSION, Answer, Command, CommandKind, Decision
-from streams.model.generations import FIRST
-from streams.model.published import json_value
+from streams.model.events import Answer, Command, CommandKind, Decision
 from streams.tallies.cell import Cell, Source, merge
 from streams.wire.decisions import encode_decision
 from streams.wire.records import SINGLE_OBJECT
@@ -31,8 +28,6 @@ from streams.wire.snapshots import encode_snapshot
 REMEMBERED_ANSWERS = 64
 """Answers kept per experiment: a repeated command is recognised among this many. The answer to the
 creation is always kept."""
-
-_GENERATION = "generation"
 
 IDEMPOTENCY_KEY_REUSED = "IDEMPOTENCY_KEY_REUSED"
 
@@ -230,7 +225,7 @@ class ExperimentState:
                 # Answers are never dropped, so this command preceded the creation, in the same
                 # batch.
                 answer = ExperimentState(self.number)._apply(command)  # noqa: SLF001 - same class
-            decision = None if answer is None else _decided(command, answer)
+            decision = None if answer is None else answered(command, answer)
             return answer, decision, False
         if answer is not None:
             return answer, None, False
@@ -246,7 +241,7 @@ class ExperimentState:
             self.answers[answer.command_id] = answer
             if len(self.answers) > REMEMBERED_ANSWERS:
                 del self.answers[_oldest_to_forget(self.answers)]
-        return answer, _decided(command, answer), is_changed
+        return answer, answered(command, answer), is_changed
 
     def _apply(self, command: Command) -> Answer:
         refusal: dict[str, str] = {}
@@ -327,89 +322,3 @@ def encoded_snapshot(snapshot: Snapshot) -> bytes:
     body = encode_snapshot(snapshot)
     check_entry(body)
     return body
-
-
-def recommended(snapshot: Snapshot, generation: int = FIRST) -> Decision:
-    """Return the decision to log when the recommended action changes to this one.
-
-    Args:
-        snapshot: Snapshot that the decision is based on.
-        generation: Generation of the snapshot. Two generations may have different snapshots of the
-            same version.
-    """
-    own = {} if generation == FIRST else {_GENERATION: generation}
-    failed = snapshot.failure
-    failure = {} if failed is None else {"failure": json_value(failed, (), is_stored=True)}
-    return Decision(
-        experiment=snapshot.experiment.number,
-        kind=snapshot.recommended_action.value,
-        at_ms=snapshot.as_of_ms,
-        version=snapshot.version,
-        evidence=bounded(
-            {
-                "reasonCode": snapshot.reason_code.value,
-                "winner": snapshot.winner,
-                "confidence": snapshot.confidence,
-                "probabilityBest": [variant.probability_best for variant in snapshot.variants],
-                "expectedLoss": [variant.expected_loss for variant in snapshot.variants],
-                "assignments": [variant.assignments for variant in snapshot.variants],
-                "evidence": stored_evidence(snapshot),
-                **failure,
-                **own,
-            }
-        ),
-    )
-
-
-def is_report_due(snapshot: Snapshot) -> bool:
-    """Return whether a snapshot can become the report of a conclusion: concluded and evaluated."""
-    return snapshot.experiment.concluded_at_ms is not None and snapshot.failure is None
-
-
-def conclusion(snapshot: Snapshot, body: bytes, generation: int = FIRST) -> Decision:
-    """Return the decision with the statistics as of the conclusion.
-
-    Args:
-        snapshot: The first snapshot after the conclusion.
-        body: Its bytes.
-        generation: Generation of the snapshot.
-    """
-    own = {} if generation == FIRST else {_GENERATION: generation}
-    return Decision(
-        experiment=snapshot.experiment.number,
-        kind=CONCLUSION,
-        at_ms=snapshot.as_of_ms,
-        version=snapshot.version,
-        evidence=own,
-        snapshot=body,
-    )
-
-
-def generation_of(decision: Decision) -> int:
-    """Return the generation of the snapshot that an action was decided on."""
-    return int(decision.evidence.get(_GENERATION, FIRST))
-
-
-_EXPLAINED = frozenset({CommandKind.CONCLUDE, CommandKind.ROLLBACK})
-
-
-def _decided(command: Command, answer: Answer) -> Decision:
-    because = command.payload.get("because") if command.kind in _EXPLAINED else None
-    return Decision(
-        experiment=command.experiment,
-        kind="command",
-        at_ms=command.issued_at_ms,
-        version=answer.version,
-        evidence=bounded(
-            {
-                "commandId": command.command_id,
-                "command": command.kind.value,
-                "accepted": answer.accepted,
-                "code": answer.code,
-                "status": answer.status,
-                "author": command.origin.author,
-                **({"reason": command.origin.reason} if command.origin.reason else {}),
-                **({} if because is None else {"because": because}),
-            }
-        ),
-    )

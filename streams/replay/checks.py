@@ -10,7 +10,8 @@ from streams.experiments.lifecycle import Status
 from streams.experiments.snapshot import CellPlace, Snapshot
 from streams.experiments.statistics.recommendation import RecommendedAction
 from streams.experiments.time_points import TimePoint, point_of
-from streams.fold.experiment_state import encoded_snapshot, generation_of, recommended, snapshot_of
+from streams.fold.decisions import generation_of, recommended
+from streams.fold.experiment_state import encoded_snapshot, snapshot_of
 from streams.fold.failed_evaluations import failed_snapshot
 from streams.model.events import Decision
 from streams.model.generations import FIRST

@@ -16,7 +16,7 @@ from schemas import catalogue
 from schemas.codec import Codec
 from streams.experiments.snapshot import Snapshot
 from streams.experiments.time_points import TimePoint
-from streams.fold.experiment_state import generation_of
+from streams.fold.decisions import generation_of
 from streams.model.errors import EventError
 from streams.model.events import CONCLUSION, Decision
 from streams.model.generations import FIRST

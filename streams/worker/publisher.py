@@ -13,12 +13,8 @@ from aiokafka.errors import KafkaError
 
 from schemas.codec import Codec
 from streams.experiments.snapshot import Snapshot
-from streams.fold.experiment_state import (
-    ExperimentState,
-    conclusion,
-    encoded_snapshot,
-    is_report_due,
-)
+from streams.fold.decisions import conclusion, is_report_due
+from streams.fold.experiment_state import ExperimentState, encoded_snapshot
 from streams.fold.failed_evaluations import failed_snapshot
 from streams.kafka.records import LogError
 from streams.model.errors import DependencyError

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from streams.analysis.auto_promotion import due_command
 from streams.experiments.history import entries_json
 from streams.experiments.snapshot import Snapshot
-from streams.fold.experiment_state import ExperimentState, recommended
+from streams.fold.decisions import recommended
+from streams.fold.experiment_state import ExperimentState
 from streams.model.ids import experiment_id
 from streams.projection.writer import HistoryRecord
 from streams.worker.experiment_stage import ExperimentsStage

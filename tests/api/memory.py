@@ -46,7 +46,8 @@ from streams.experiments.roster import spread
 from streams.experiments.snapshot import Allocation, Snapshot
 from streams.experiments.statistics.recommendation import ReasonCode, RecommendedAction
 from streams.experiments.statistics.variant_report import VariantReport
-from streams.fold.experiment_state import ExperimentState, is_report_due
+from streams.fold.decisions import is_report_due
+from streams.fold.experiment_state import ExperimentState
 from streams.model.errors import DependencyError
 from streams.model.events import Command, ImpressionBatch, Observation
 from streams.model.ids import experiment_id

@@ -11,7 +11,8 @@ from typing import Any
 from streams.experiments.measurement_plan import plan_of
 from streams.experiments.snapshot import Snapshot
 from streams.experiments.time_points import has_point, point_of
-from streams.fold.experiment_state import ExperimentState, recommended
+from streams.fold.decisions import recommended
+from streams.fold.experiment_state import ExperimentState
 from streams.fold.impressions import ImpressionFolding
 from streams.fold.observations import ObservationFolding
 from streams.fold.partition import PartitionFold, Progress

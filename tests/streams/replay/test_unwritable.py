@@ -11,7 +11,8 @@ from streams.experiments.lifecycle import Status
 from streams.experiments.snapshot import Snapshot
 from streams.experiments.statistics.recommendation import RecommendedAction
 from streams.fold import experiment_state as state_module
-from streams.fold.experiment_state import encoded_snapshot, recommended
+from streams.fold.decisions import recommended
+from streams.fold.experiment_state import encoded_snapshot
 from streams.fold.failed_evaluations import failed_snapshot
 from streams.fold.impressions import ImpressionFolding
 from streams.fold.stored import encode_stored

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from streams.analysis import reasons
 from streams.experiments.snapshot import Snapshot
 from streams.experiments.statistics.recommendation import ReasonCode, RecommendedAction
-from streams.fold.experiment_state import conclusion
+from streams.fold.decisions import conclusion
 from streams.kafka.records import LogError
 from streams.model.events import CommandKind, Decision
 from streams.model.ids import experiment_id

@@ -8,7 +8,8 @@ from typing import Any, cast
 
 from streams.experiments.snapshot import Snapshot
 from streams.experiments.statistics.recommendation import RecommendedAction
-from streams.fold.experiment_state import ExperimentState, generation_of
+from streams.fold.decisions import generation_of
+from streams.fold.experiment_state import ExperimentState
 from streams.model.events import Answer, Command, CommandKind, Decision
 from streams.model.generations import Generations
 from streams.model.ids import experiment_id

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from streams.experiments.lifecycle import Status
-from streams.fold.experiment_state import ExperimentState, conclusion
+from streams.fold.decisions import conclusion
+from streams.fold.experiment_state import ExperimentState
 from streams.model.events import CONCLUSION, CommandKind
 from streams.model.ids import experiment_id
 from streams.wire.decisions import encode_decision
