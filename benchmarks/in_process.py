@@ -52,6 +52,7 @@ ROUNDS = 9
 USERS = [f"user_{number}" for number in range(4_096)]
 PARTITIONS = 8
 FOREVER_S = 3600.0
+_new_tuple = tuple.__new__
 
 
 class NullSink:
@@ -158,7 +159,9 @@ def _steps(made: LocalAssigner, users: Iterator[str]) -> dict[str, Callable[[], 
     inner = running.assigner
 
     def decide() -> Decision | None:
-        return decide_by_hash(inner, LocalRequest(next(users)), None, _now_ms, bytes, False)
+        fields = (next(users), None, None, None, None, None, None, None)
+        request = _new_tuple(LocalRequest, fields)  # as `LocalAssigner.assign`
+        return decide_by_hash(inner, request, None, _now_ms, bytes, False)
 
     def sign() -> str:
         decision = decide()

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from streams.experiments.assignment_reason import Reason
 from streams.experiments.definition import ExperimentDefinition
 from streams.experiments.holdouts import Holdout
-from streams.experiments.ignored_units import comparable, comparable_all
+from streams.experiments.ignored_units import ignoring
 from streams.experiments.unit_kind import UnitKind
 from streams.policies.bucketing import lasting_unit
 from streams.targeting.attributes import RequestAttributes
@@ -34,7 +34,7 @@ class Admission:
     variant to all units takes no units from other experiments.
     """
 
-    __slots__ = ("_control", "_forced", "_ignored", "_is_of_impressions", "_layer", "_targeting")
+    __slots__ = ("_control", "_forced", "_ignores", "_is_of_impressions", "_layer", "_targeting")
 
     def __init__(self, definition: ExperimentDefinition) -> None:
         config = definition.config
@@ -46,7 +46,7 @@ class Admission:
             for unit, name in config.overrides.items()
         }
         self._targeting = config.targeting
-        self._ignored = comparable_all(config.ignored_units)
+        self._ignores = ignoring(config.ignored_units)
         self._layer = None if config.layer is None else config.layer.part
 
     @property
@@ -72,13 +72,13 @@ class Admission:
         lasting = former_key
         if lasting is None:
             lasting = request.user_id if self._is_of_impressions else unit_key
-        if lasting is None or self._ignores(lasting) or not self._layer.has(lasting.encode()):
+        if lasting is None or self._is_ignored(lasting) or not self._layer.has(lasting.encode()):
             return Exclusion(Reason.NOT_IN_LAYER, self._control)
         return None
 
-    def _ignores(self, unit_key: str) -> bool:
+    def _is_ignored(self, unit_key: str) -> bool:
         """Return whether the unit id of a request is an ignored one."""
-        return self._is_of_impressions and comparable(unit_key) in self._ignored
+        return self._is_of_impressions and self._ignores(unit_key)
 
     def exclusion_of_served(
         self, unit_key: str | None, request: RequestAttributes

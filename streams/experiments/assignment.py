@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from bisect import bisect_right
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -13,7 +14,7 @@ from streams.experiments.covariates import CovariateSpace
 from streams.experiments.dimensions import DimensionSpace
 from streams.experiments.eligible_variants import EligibleVariants
 from streams.experiments.exposure import Exposure
-from streams.experiments.ignored_units import comparable, comparable_all
+from streams.experiments.ignored_units import ignoring
 from streams.experiments.lifecycle import Experiment
 from streams.experiments.promotion_state import Phase
 from streams.experiments.snapshot import Snapshot
@@ -22,7 +23,6 @@ from streams.model.errors import ExperimentNotRunningError
 from streams.model.receipts import Receipt
 from streams.model.vectors import Vector, pack
 from streams.policies.bucketing import (
-    ENROLMENT_SHIFT,
     drawing,
     enrolled_below,
     is_enrolled,
@@ -31,7 +31,7 @@ from streams.policies.bucketing import (
 from streams.policies.contextual.base import ContextualPolicy
 from streams.policies.contextual.encoding import FeatureSpace
 from streams.policies.contextual.scoring import Scorer
-from streams.policies.draw_tables import DrawTable, DrawTables, draw_table
+from streams.policies.draw_tables import HALF_BITS, DrawTable, DrawTables, draw_table
 
 SLOTS_PER_WINDOW = 8
 """A receipt that is not remembered loses at most one slot of its window."""
@@ -99,6 +99,7 @@ class Assigner:
         admission: Decides which requests are excluded; None if none are.
         counts_assignments: Whether a unit counts from its assignment, and not from an exposure.
         control: Index of the control.
+        ignores: Returns whether an id is an ignored one; this is checked first.
         number: The experiment as a 64-bit integer.
         variants: Its variants by id and by name.
         unit_kind: Unit of randomisation.
@@ -109,6 +110,9 @@ class Assigner:
         phase: Phase of the experiment; units are assigned afresh in each.
         attribution_window_s: Seconds during which observations count; 0 for no limit.
         first_index: Index of the first variant in receipts (`Experiment.logged_index`).
+        reads_context: Whether receipts depend on the features, device or location of the request.
+        receipt_by_hash: Returns the receipt of a unit at a time, of all variants and without
+            context; None if it is not enrolled.
         fixed_time_ms: Time of all its receipts; None where each has that of its request.
         started_at_ms: Start of the experiment; no unit was assigned before.
     """
@@ -123,7 +127,6 @@ class Assigner:
         "_covariates",
         "_dimensions",
         "_draw",
-        "_ignored",
         "_is_trial",
         "_peak",
         "_since_ms",
@@ -137,10 +140,13 @@ class Assigner:
         "counts_assignments",
         "first_index",
         "fixed_time_ms",
+        "ignores",
         "is_remembered",
         "needs_log",
         "number",
         "phase",
+        "reads_context",
+        "receipt_by_hash",
         "started_at_ms",
         "unit_kind",
         "variants",
@@ -169,10 +175,9 @@ class Assigner:
         self.started_at_ms = experiment.started_at_ms
         self.admission: Admission | None = admission_of(experiment.definition)
         self.counts_assignments = config.exposure is Exposure.ASSIGNMENT
-        self._ignored = comparable_all(config.ignored_units)
+        self.ignores = ignoring(config.ignored_units)
         self.control = experiment.definition.control_index
-        self._traffic = config.traffic_allocation
-        self._peak = config.traffic_allocation
+        self._traffic = self._peak = config.traffic_allocation
         has_moving = is_repeated and has_moving_receipts(experiment, experiment.phase)
         if self.is_remembered and self._is_trial:
             self._peak = max(self._traffic, experiment.peak_traffic)
@@ -201,6 +206,9 @@ class Assigner:
         self._dimensions = (
             DimensionSpace(config.dimensions) if config.dimensions and self._is_trial else None
         )
+        self.reads_context = any(
+            each is not None for each in (self._contextual, self._covariates, self._dimensions)
+        )
         self._allocation_version = snapshot.allocation.version
         # A unit under fixed weights and without a window always has the same receipt, so none is
         # stored.
@@ -210,15 +218,15 @@ class Assigner:
         windows_s = filter(None, _windows_from_assignment(config))
         self._slot_ms = min(windows_s, default=0) * 1000 // SLOTS_PER_WINDOW
         allocated_ms = snapshot.as_of_ms - snapshot.as_of_ms % ALLOCATION_SLOT_MS
-        self._since_ms = since_ms
-        self._standby_ms = max(since_ms, allocated_ms)
+        self._since_ms, self._standby_ms = since_ms, max(since_ms, allocated_ms)
+        self.receipt_by_hash = self._compiled_receipt()
 
     @property
     def unknown_dimensions(self) -> bytes:
         """Dimension values of a unit without known attributes."""
         return b"" if self._dimensions is None else self._dimensions.unknown
 
-    def unit(self, unit_key: str) -> int:
+    def unit(self, unit_key: str | bytes) -> int:
         """Return the unit hash of an id."""
         unit, _, _ = self._draw(unit_key)
         return unit
@@ -247,10 +255,6 @@ class Assigner:
             eligible: As for `draw_table`.
         """
         return self._is_trial or not self._tables.served & ~eligible
-
-    def ignores(self, unit_key: str) -> bool:
-        """Return whether an id is an ignored one; this is checked first."""
-        return comparable(unit_key) in self._ignored
 
     def is_in(self, unit_key: str) -> bool:
         """Return whether the hash of a unit is within the traffic share in force."""
@@ -327,35 +331,96 @@ class Assigner:
             InputError: a declared feature or covariate is invalid, with its path; also for a unit
                 that is not enrolled, so that mistakes are noticed early.
         """
-        vector = None
+        receipt = self.receipt(
+            unit_key, now_ms, features, device, location, eligible, was_in=was_in
+        )
+        if receipt is None:
+            return self._not_enrolled(self.unit(unit_key), now_ms)
+        return Assignment(receipt.variant - self.first_index, True, receipt)
+
+    def receipt(
+        self,
+        unit_key: str | bytes,
+        now_ms: int,
+        features: Mapping[str, Any] | None = None,
+        device: str | None = None,
+        location: str | None = None,
+        eligible: int | None = None,
+        *,
+        was_in: bool = False,
+    ) -> Receipt | None:
+        """Return the receipt of a unit; None if it is not enrolled.
+
+        Args:
+            unit_key, now_ms, features, device, location, eligible, was_in: As in `assign`.
+
+        Raises:
+            InputError: as `assign`.
+        """
+        vector, known, values = None, b"", b""
+        if self.reads_context:
+            vector, known, values = self._of_context(features, device, location)
+        table = self._table_of(vector, eligible)
+        below = self._below_peak if was_in else self._below
+        return self.receipt_by_hash(unit_key, now_ms, table, known, values, below)
+
+    def _compiled_receipt(self) -> Callable[..., Receipt | None]:
+        """Return `receipt_by_hash`, with all that is the same for every request in local variables.
+
+        Each request would otherwise look it up in the attributes again.
+        """
+        number, first_index, version = self.number, self.first_index, self._allocation_version
+        fixed_time_ms, window_s = self.fixed_time_ms, self.attribution_window_s
+        draws, of_all, below_traffic = self._draw, self._tables.of(None), self._below
+        is_drawn_anew = not self._is_trial and self._contextual is None
+
+        def receipt_by_hash(
+            unit_key: str | bytes,
+            now_ms: int,
+            table: DrawTable = of_all,
+            known: bytes = b"",
+            values: bytes = b"",
+            below: int = below_traffic,
+        ) -> Receipt | None:
+            unit, enrolment, draw = draws(unit_key)
+            if enrolment >= below:
+                return None
+            if is_drawn_anew:
+                draw = promoted_draw(number, unit_key)
+            variant = table.owners[bisect_right(table.ends, draw >> HALF_BITS)]  # `choose`
+            fields = (
+                number,
+                first_index + variant,
+                table.propensities[variant],
+                version,
+                now_ms if fixed_time_ms is None else fixed_time_ms,
+                unit,
+                window_s,
+                table.packed,
+                known,
+                values,
+            )
+            return _new_tuple(Receipt, fields)
+
+        return receipt_by_hash
+
+    def _of_context(
+        self, features: Mapping[str, Any] | None, device: str | None, location: str | None
+    ) -> tuple[Vector | None, bytes, bytes]:
+        """Return what is known of a unit: the vector of a contextual policy, and what is logged.
+
+        That is the vector or the covariates, packed, and the values of the dimensions.
+        """
+        vector, known, values = None, b"", b""
         if self._contextual is not None:
             vector = self._contextual[0].encode(features, device, location)
-        known = b"" if self._covariates is None else pack(self._covariates.encode(features))
-        unit, enrolment, variant_draw = self._draw(unit_key)
-        if enrolment >> ENROLMENT_SHIFT >= (self._below_peak if was_in else self._below):
-            return self._not_enrolled(unit, now_ms)
-        table = self._table_of(vector, eligible)
-        if vector is None and not self._is_trial:
-            variant_draw = promoted_draw(self.number, unit_key)
-        variant = table.choose(variant_draw)
+        if self._covariates is not None:
+            known = pack(self._covariates.encode(features))
         if vector is not None:
             known = pack(vector)
-        values = b""
         if self._dimensions is not None:
             values = self._dimensions.encode(features, device, location)
-        fields = (
-            self.number,
-            self.first_index + variant,
-            table.propensities[variant],
-            self._allocation_version,
-            now_ms if self.fixed_time_ms is None else self.fixed_time_ms,
-            unit,
-            self.attribution_window_s,
-            table.packed,
-            known,
-            values,
-        )
-        return _new_tuple(Assignment, (variant, True, _new_tuple(Receipt, fields)))
+        return vector, known, values
 
     def redraw(
         self,

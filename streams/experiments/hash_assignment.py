@@ -104,16 +104,21 @@ def decide_by_hash(
     timestamp = request.timestamp
     if timestamp is not None or at_ms is None:
         at_ms = time_of(assigner, timestamp, now_ms())
-    variant, enrolled, receipt = assigner.assign(
-        key_or_draw,
-        at_ms,
-        request.features,
-        request.device,
-        request.location,
-        None if eligible is None else eligible.bits,
+    receipt = (
+        assigner.receipt_by_hash(key_or_draw, at_ms)
+        if eligible is None and not assigner.reads_context
+        else assigner.receipt(
+            key_or_draw,
+            at_ms,
+            request.features,
+            request.device,
+            request.location,
+            None if eligible is None else eligible.bits,
+        )
     )
-    if not enrolled:
+    if receipt is None:
         return outside(assigner, eligible, Reason.NOT_ENROLLED)
+    variant = receipt.variant - assigner.first_index
     if eligible is not None and not assigner.counts(eligible.bits):
         return Decision(Reason.REDRAWN, variant, None)
     return _new_tuple(Decision, (_ASSIGNED, variant, receipt))

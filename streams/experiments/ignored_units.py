@@ -6,7 +6,7 @@ of any other, and all of them would see one variant.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Annotated
 
 from pydantic import StringConstraints
@@ -74,10 +74,13 @@ def comparable(unit_id: str) -> str:
     >>> comparable("{00000000-0000-0000-0000-000000000000}") == comparable("00:00:00:00:00:00")
     True
     """
-    text = unit_id.strip(_AROUND).casefold()
-    if text[:1] == "0" and len(text) > 1 and not text.strip(_OF_ZEROS):
-        return _ZEROED
-    return text
+    return _without_separators(unit_id.strip(_AROUND).casefold())
+
+
+def _without_separators(text: str) -> str:
+    """Return a text, or `_ZEROED` for one of several zeros."""
+    is_zeroed = text[:1] == "0" and len(text) > 1 and not text.strip(_OF_ZEROS)
+    return _ZEROED if is_zeroed else text
 
 
 def comparable_all(unit_ids: Iterable[str]) -> frozenset[str]:
@@ -86,3 +89,18 @@ def comparable_all(unit_ids: Iterable[str]) -> frozenset[str]:
     if DEFAULTS in found:
         found = (found - {DEFAULTS}).union(DEFAULT_IGNORED_UNITS)
     return frozenset(map(comparable, found))
+
+
+def ignoring(unit_ids: Iterable[str]) -> Callable[[str], bool]:
+    """Return the function that returns whether an id is an ignored one.
+
+    Args:
+        unit_ids: The ignored ids, as in `comparable_all`.
+    """
+    ignored = comparable_all(unit_ids)
+
+    def ignores(unit_id: str) -> bool:  # as `comparable`, with one call less for most ids
+        text = unit_id.strip(_AROUND).casefold()
+        return (_without_separators(text) if text[:1] == "0" else text) in ignored
+
+    return ignores

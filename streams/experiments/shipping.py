@@ -8,7 +8,7 @@ from streams.experiments.admission import Exclusion, admission_of, kept_out
 from streams.experiments.assignment_reason import Reason
 from streams.experiments.eligible_variants import EligibleVariants
 from streams.experiments.holdouts import Holdout
-from streams.experiments.ignored_units import comparable, comparable_all
+from streams.experiments.ignored_units import ignoring
 from streams.experiments.lifecycle import Experiment
 from streams.experiments.unit_kind import UnitKind
 from streams.model.errors import ExperimentNotRunningError
@@ -25,7 +25,7 @@ class Shipping:
         variants: Reads the variants that a request can show.
     """
 
-    __slots__ = ("_admission", "_control", "_ignored", "_shipped", "_unit_kind", "variants")
+    __slots__ = ("_admission", "_control", "_ignores", "_shipped", "_unit_kind", "variants")
 
     def __init__(self, experiment: Experiment) -> None:
         """Compile an experiment.
@@ -44,7 +44,7 @@ class Shipping:
         self._admission = admission_of(experiment.definition)
         self._control = experiment.definition.control_index
         self._unit_kind = config.unit
-        self._ignored = comparable_all(config.ignored_units)
+        self._ignores = ignoring(config.ignored_units)
 
     def decide(
         self,
@@ -76,6 +76,3 @@ class Shipping:
     def _unit(self, key: str | None) -> str | None:
         """Return an id, or None for an ignored one."""
         return None if key is None or self._ignores(key) else key
-
-    def _ignores(self, key: str) -> bool:
-        return comparable(key) in self._ignored

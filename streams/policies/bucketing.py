@@ -26,14 +26,14 @@ from typing import NamedTuple
 from streams.model.quantities import PROPENSITY_ONE
 
 _DIGEST = struct.Struct(">QQQ")
+_TAIL = struct.Struct(">8xQQ")  # without the first word, which is specific to the experiment
 _KEY = struct.Struct(">Q")
-_LASTING_BYTES = _KEY.size
 _SHARED_BYTES = 4
 _SALT_BYTES = 16
 _PROMOTED = b"promoted"
 _copy_unit_state = blake2b(digest_size=_KEY.size, person=b"unit").copy
 _DRAW_BITS = 64
-ENROLMENT_SHIFT = _DRAW_BITS - (PROPENSITY_ONE.bit_length() - 1)
+_ENROLMENT_SHIFT = _DRAW_BITS - (PROPENSITY_ONE.bit_length() - 1)
 
 
 class UnitDraws(NamedTuple):
@@ -77,7 +77,8 @@ def drawing(experiment_number: int) -> Callable[[str | bytes], tuple[int, int, i
         experiment_number: The experiment as a 64-bit integer.
     """
     copy_state = blake2b(digest_size=_DIGEST.size, key=_KEY.pack(experiment_number)).copy
-    unpack = _DIGEST.unpack
+    copy_unit_state = _copy_unit_state
+    unpack, unpack_unit, unpack_tail = _DIGEST.unpack, _KEY.unpack, _TAIL.unpack
 
     def draw(unit_key: str | bytes) -> tuple[int, int, int]:
         state = copy_state()
@@ -86,10 +87,9 @@ def drawing(experiment_number: int) -> Callable[[str | bytes], tuple[int, int, i
             return unpack(state.digest())
         message = unit_key.encode()
         state.update(message)
-        lasting = _copy_unit_state()
+        lasting = copy_unit_state()
         lasting.update(message)
-        # The first word of the digest is specific to the experiment.
-        return unpack(lasting.digest() + state.digest()[_LASTING_BYTES:])
+        return unpack_unit(lasting.digest()) + unpack_tail(state.digest())
 
     return draw
 
@@ -163,13 +163,16 @@ def is_enrolled(draw: int, traffic_allocation: float) -> bool:
         >>> is_enrolled(0, 0.0), is_enrolled(2**64 - 1, 1.0)
         (False, True)
     """
-    return draw >> ENROLMENT_SHIFT < enrolled_below(traffic_allocation)
+    return draw < enrolled_below(traffic_allocation)
 
 
 def enrolled_below(traffic_allocation: float) -> int:
-    """Return the bound below which the upper half of the enrolment draw of a unit takes part.
+    """Return the bound below which a unit takes part by its enrolment draw.
+
+    A share has 32 bits, so a draw is below the bound if and only if its upper half is below the
+    upper half of the bound.
 
     Args:
         traffic_allocation: Share of the units that take part, in [0, 1].
     """
-    return round(traffic_allocation * PROPENSITY_ONE)
+    return round(traffic_allocation * PROPENSITY_ONE) << _ENROLMENT_SHIFT

@@ -29,7 +29,7 @@ MAX_TABLES = 4_096
 """Cached sets of eligible variants; when there are more, the cache is cleared."""
 
 _LOW = PROPENSITY_ONE - 1
-_HALF_BITS = 32
+HALF_BITS = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class DrawTable:
         >>> table.choose(2**63 - 1), table.choose(2**63)
         (0, 1)
         """
-        return self.owners[bisect_right(self.ends, draw >> _HALF_BITS)]
+        return self.owners[bisect_right(self.ends, draw >> HALF_BITS)]
 
     def choose_again(self, draw: int) -> int:
         """Return the index of a variant that is independent of `choose`: by the lower 32 bits."""

@@ -140,6 +140,27 @@ def test_raising_the_traffic_keeps_everyone_already_in(key: str, low: float, hig
     assert not before.enrolled or after == before
 
 
+@given(st.text(min_size=1), st.floats(0, 1), st.sampled_from(["user", "impression"]))
+def test_a_receipt_is_that_of_the_draws(key: str, traffic: float, unit: str) -> None:
+    """`receipt_by_hash` and `assign` against the steps that `streams.policies.bucketing` states."""
+    assigner = Assigner(snapshot(type="bayesian_ab", unit=unit, trafficAllocation=traffic))
+    unit_key = key if unit == "user" else key.encode()
+    drawn = draws(5, unit_key)
+    variant = int(drawn.variant * 65_536 >> 64 >= 16_384)
+
+    receipt = assigner.receipt_by_hash(unit_key, 2_000)
+    assigned = assigner.assign(unit_key, 2_000)
+
+    assert (receipt is not None) is (drawn.enrolment * 2**32 >> 64 < round(traffic * 2**32))
+    if receipt is None:
+        assert assigned == (1, False, Receipt(5, 0, 0, 0, 2_000, drawn.unit, 0))
+        return
+    at_ms = 1_000 if unit == "user" else 2_000
+    propensity = (PROPENSITY_ONE // 4, 3 * PROPENSITY_ONE // 4)[variant]
+    assert receipt[:6] == (5, variant, propensity, 40, at_ms, drawn.unit)
+    assert assigned == (variant, True, receipt)
+
+
 def test_shares_are_those_of_the_weights() -> None:
     """20,000 fixed keys; six standard deviations of a binomial: false alarm below 1e-8."""
     assigner = Assigner(snapshot((6_554, 58_982)))

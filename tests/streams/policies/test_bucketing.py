@@ -62,6 +62,11 @@ def test_enrolment_at_its_edges(draw, traffic, enrolled):
     assert is_enrolled(draw, traffic) is enrolled
 
 
+@given(words, st.integers(0, 2**32))
+def test_the_upper_half_of_a_draw_enrols(draw, numerator):
+    assert is_enrolled(draw, numerator / 2**32) is (draw * 2**32 >> 64 < numerator)
+
+
 @given(words, st.floats(0, 1), st.floats(0, 1))
 def test_raising_the_traffic_keeps_everyone_in(draw, low, high):
     low, high = sorted((low, high))
