@@ -119,14 +119,21 @@ class Installation:
         self._kept: defaultdict[tuple[Source, int], Kept] = defaultdict(Kept)
         self._n_commands = 0
 
-    def command(self, number: int, kind: CommandKind, command_id: str | None = None) -> None:
+    def command(
+        self,
+        number: int,
+        kind: CommandKind,
+        command_id: str | None = None,
+        payload: Mapping[str, Any] | None = None,
+        at_ms: int = NOW_MS,
+    ) -> None:
         """Append a command, apply it and log the decision."""
         self._n_commands += 1
-        payload: Mapping[str, Any] = {}
-        if kind is CommandKind.CREATE:
-            payload = self._definitions.get(number, DEFINITION)
+        if payload is None:
+            is_creation = kind is CommandKind.CREATE
+            payload = self._definitions.get(number, DEFINITION) if is_creation else {}
         name = command_id or f"{self._n_commands:032x}"
-        command = Command(name, number, kind, NOW_MS, payload)
+        command = Command(name, number, kind, at_ms, payload)
         offset = self.log.append("commands", 0, encode_command(command))
         taken = self.known[number].take_command(offset, command)
         if taken.decision is not None:
@@ -134,7 +141,9 @@ class Installation:
 
     def _plan_of(self, number: int) -> Plan | None:
         experiment = self.known[number].experiment
-        return None if experiment is None else plan_of(experiment.definition)
+        if experiment is None:
+            return None
+        return plan_of(experiment.definition, experiment.n_started)
 
     def traffic(self, random: Random, n_records: int) -> None:
         """Append impressions, observations, repetitions and noise."""
