@@ -157,8 +157,12 @@ def opened_postgres(url: str) -> Iterator[PostgresTarget]:
             are of another version.
     """
     parameters = {**_CONNECTION, **_parameters(url)}
-    with _answering():
-        connection = psycopg.connect(autocommit=True, **parameters)
+    try:
+        with _answering():
+            connection = psycopg.connect(autocommit=True, **parameters)
+    except UnicodeError as error:
+        fault = "the host is no name: a label has more than 63 characters, or none"
+        raise ConfigurationError(f"not an address of a PostgreSQL: {fault}", "--to") from error
     silence = SilenceLimit(connection.fileno(), ANSWER_S)
     try:
         with silence.watched():

@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from streams.local.children import free_port
-from streams.model.errors import DependencyError
+from streams.model.errors import ConfigurationError, DependencyError
 from streams.warehouse import postgresql
 from streams.warehouse.opening import opened
 from streams.warehouse.sql import warehouse_sql
@@ -210,3 +210,11 @@ def test_a_server_that_is_not_there_is_a_dependency_that_is_missing():
         pass
 
     assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "url", [f"postgresql://{'a' * 64}/d", "postgresql://a..b/d", f"postgresql://h:{'9' * 5_000}/d"]
+)
+def test_a_host_or_port_that_no_address_has_is_a_wrong_setting(url):
+    with pytest.raises(ConfigurationError, match="not an address of a PostgreSQL"), opened(url):
+        pass
