@@ -29,6 +29,8 @@ _UNITS = 500
 _WEEKDAYS = 5
 _NAMING_LOOKS = 60
 _FEW_UNITS = 200
+_MANY_UNITS = 1_500
+_DRIFT_LOOKS = 20
 
 
 def reports() -> Group:
@@ -45,8 +47,8 @@ def reports() -> Group:
         "under contextual policies; the interval of the lift is to cover that over all requests. "
         "*Naming*: which intervals of the lift cover the true one at the look that names a winner, "
         "of 60 up to 30,000 units. *Lifts*: whether the sequence of the lift covers at all of 60 "
-        "looks, every 200 units, and whether the ends of the difference over the mean of the "
-        "control would.",
+        "looks, every 200 units, or of 20, every 1,500, and whether the ends of the difference "
+        "over the reported mean of the control would.",
         {
             "sure": "sure",
             "misled": "misled",
@@ -218,18 +220,78 @@ def _naming() -> tuple[Row, ...]:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Lifted:
+    """A lift over a control whose rate may move.
+
+    Attributes:
+        name, text: Name of the row, and the world in words.
+        base: Rate of the control by look.
+        lift: Lift of the other variant.
+        policy: Key of `POLICIES`.
+        config: More of the configuration.
+        units: Units between two looks.
+    """
+
+    name: str
+    text: str
+    base: FloatArray
+    lift: float
+    policy: str = "bayesian_ab"
+    config: Mapping[str, Any] | None = None
+    units: int = _FEW_UNITS
+
+    @property
+    def environment(self) -> Environment:
+        rates = self.base[:, None] * np.array([1.0 + self.lift, 1.0])
+        return Environment(rates, _LOOK_MS, self.units)
+
+
 def _lifts() -> tuple[Row, ...]:
-    settings = (("even", "bayesian_ab"), ("thompson", "thompson_sampling"))
+    steady = np.full(_NAMING_LOOKS, 0.05)
+    rise, fall = np.linspace(0.05, 0.2, _DRIFT_LOOKS), np.linspace(0.2, 0.05, _DRIFT_LOOKS)
+    settings = (
+        _Lifted("even", "15 % against 5 %", steady, 2.0),
+        _Lifted("thompson", "15 % against 5 %", steady, 2.0, "thompson_sampling"),
+        _Lifted(
+            "half-life",
+            "rates that rise from 5 % to 20 %, with a half-life of 12 h",
+            rise,
+            0.5,
+            config={"periods": {"halfLife": 43_200}},
+            units=_MANY_UNITS,
+        ),
+        _Lifted(
+            "thompson-fall",
+            "rates that fall from 20 % to 5 %",
+            fall,
+            0.5,
+            "thompson_sampling",
+            units=_MANY_UNITS,
+        ),
+        _Lifted(
+            "prior",
+            "3 % against 2 %, and a prior of 20 in 100",
+            np.full(_DRIFT_LOOKS, 0.02),
+            0.5,
+            config={"parameters": {"priorAlpha": 20, "priorBeta": 80}},
+            units=_MANY_UNITS,
+        ),
+    )
     return tuple(
         Row(
-            f"lifts-{name}",
-            {"world": "lifts: 15 % against 5 %", "policy": f"`{policy}`", "truth": "+200 %"},
-            partial(_at_every_look, policy),
+            f"lifts-{each.name}",
+            {
+                "world": f"lifts: {each.text}",
+                "policy": f"`{each.policy}`",
+                "truth": f"{each.lift:+.0%}".replace("%", " %"),
+            },
+            partial(_at_every_look, each),
             200,
             0,
             (Claim("always", at_least=0.95),),
         )
-        for name, policy in settings
+        for each in settings
     )
 
 
@@ -256,15 +318,17 @@ def _at_naming(policy: str, size: Size, progress: Progress) -> Result:
     )
 
 
-def _at_every_look(policy: str, size: Size, progress: Progress) -> Result:
-    experiment, rates = running(policy, 2), (0.15, 0.05)
-    truth = rates[0] / rates[1] - 1.0
+def _at_every_look(setting: _Lifted, size: Size, progress: Progress) -> Result:
+    experiment = running(setting.policy, 2, **(setting.config or {}))
     always, plainly = 0, 0
     for run in progress(range(size.repetitions)):
         generator = np.random.default_rng((_SEED, run))
-        snapshots = simulate_snapshots(experiment, rates, _NAMING_LOOKS, _FEW_UNITS, generator)
+        snapshots = simulate_drift(experiment, setting.environment, generator).snapshots
         found = [
-            (_sequence_covers(each, 0, truth), _difference_over_control_covers(each, 0, truth))
+            (
+                _sequence_covers(each, 0, setting.lift),
+                _difference_over_control_covers(each, 0, setting.lift),
+            )
             for each in snapshots
         ]
         always += all(covers for covers, _ in found)
