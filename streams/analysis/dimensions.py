@@ -82,7 +82,7 @@ def dimension_reports(inputs: Inputs) -> tuple[DimensionReport, ...]:
     reading = _Reading(
         experiment,
         once_metrics(config, [*everyone.values()]),
-        1.0 - config.significance_threshold,
+        (1.0 - config.significance_threshold) * inputs.tried.share,
         max(n_slices * n_others * len(config.sliced_metrics), 1),
         n_slices,
     )

@@ -23,6 +23,7 @@ from streams.experiments.statistics.evidence import (
 )
 from streams.experiments.statistics.maturity import Maturity
 from streams.stats.bayes.value_remaining import relative_value_remaining
+from streams.stats.sequential.multiplicity import ONE
 from streams.stats.sequential.tails import units_needed
 
 SRM_ALPHA = 0.001
@@ -43,10 +44,10 @@ def compare(inputs: Inputs, analysis: Analysis) -> Evidence:
     error = 1.0 - config.significance_threshold
     sample_ratio = _sample_ratio(inputs.split)
     harm, harm_since_conclusion = (
-        find_harm(config, group, metrics, error, is_trial=group is inputs.trial)
-        for group, metrics in (
-            (inputs.trial, analysis.metrics),
-            (inputs.promoted, analysis.promoted),
+        find_harm(config, group, metrics, error, tried, is_trial=group is inputs.trial)
+        for group, metrics, tried in (
+            (inputs.trial, analysis.metrics, inputs.tried),
+            (inputs.promoted, analysis.promoted, ONE),
         )
     )
     since = None

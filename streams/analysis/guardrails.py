@@ -14,7 +14,7 @@ from streams.analysis.metric_analysis import MetricAnalysis
 from streams.experiments.config import ExperimentConfig
 from streams.experiments.statistics.evidence import Guardrail
 from streams.stats.sequential.contrasts import Contrast
-from streams.stats.sequential.multiplicity import holm, holm_by_column
+from streams.stats.sequential.multiplicity import Tried, holm, holm_by_column
 from streams.stats.sequential.one_sided import one_sided_p_values
 
 
@@ -23,6 +23,7 @@ def find_harm(
     group: Group | None,
     metrics: Mapping[str, MetricAnalysis],
     error: float,
+    tried: Tried,
     *,
     is_trial: bool,
 ) -> tuple[Guardrail, ...]:
@@ -54,10 +55,12 @@ def find_harm(
         for spec in specs
     ]
     of_harm = holm_by_column(
-        [each.p_values_of_more(share) for each, share in zip(found, tolerated, strict=True)]
+        [each.p_values_of_more(share) for each, share in zip(found, tolerated, strict=True)], tried
     )
     of_margin = [
-        None if margin is None else holm(each.p_values_of_less(margin)).tolist()
+        None
+        if margin is None
+        else holm(each.p_values_of_less(margin), among=tried.so_far, share=tried.share).tolist()
         for each, margin in zip(found, margins, strict=True)
     ]
     return tuple(

@@ -18,6 +18,7 @@ from streams.model.quantities import ALLOCATION_TOTAL
 from streams.policies.base import Arm, Policy
 from streams.policies.bayesian_ab import BayesianAB
 from streams.stats.direction import Direction
+from streams.stats.sequential.multiplicity import Tried
 from streams.tallies.cell import Tally, VariantTally
 
 
@@ -60,6 +61,12 @@ class Inputs:
         found = dict(zip(self.trial.indices, self.trial.variants, strict=True))
         found |= {index: group.variants[1] for index, group in self.stopped.items()}
         return tuple(found[index] for index in sorted(found))
+
+    @property
+    def tried(self) -> Tried:
+        """The variants that are or were compared with the control, including stopped ones."""
+        experiment = self.experiment
+        return Tried(experiment.n_started - 1, len(experiment.definition.variants) - 1)
 
     @property
     def is_by_exposure(self) -> bool:

@@ -20,6 +20,7 @@ from streams.stats.arrays import FloatArray
 from streams.stats.direction import Direction
 from streams.stats.sequential.comparison import Intervals, both_sides
 from streams.stats.sequential.contrasts import Contrast
+from streams.stats.sequential.multiplicity import Tried
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,7 +73,7 @@ def compare_primary(
     leader: int,
     control: int,
     others: Sequence[int],
-    n_arms: int,
+    tried: Tried,
 ) -> PrimaryComparisons:
     """Compare the variants by the primary metric.
 
@@ -83,14 +84,14 @@ def compare_primary(
         leader: The leader.
         control: The control.
         others: All other variants than the control.
-        n_arms: Number of variants that the error is divided among, at least as many as these.
+        tried: Variants that the error is divided among, at least these.
     """
     count, alternative = len(others), config.alternative
     behind = [index for index in range(count + 1) if index != leader]
     errors = np.concatenate(
         [
-            pairwise_errors(config, others, control, control, n_arms),
-            pairwise_errors(config, behind, leader, control, n_arms),
+            pairwise_errors(config, others, control, control, tried),
+            pairwise_errors(config, behind, leader, control, tried),
         ]
     )
     ends = [leader] * count, behind

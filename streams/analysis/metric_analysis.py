@@ -27,7 +27,7 @@ from streams.stats.posteriors.mirrored import oriented
 from streams.stats.sample import Sample
 from streams.stats.sequential.comparison import Intervals
 from streams.stats.sequential.contrasts import Contrast
-from streams.stats.sequential.multiplicity import holm, holm_by_column
+from streams.stats.sequential.multiplicity import ONE, Tried, holm, holm_by_column
 from streams.tallies.cell import MetricTally
 
 _CORRECTED = (MetricRole.SECONDARY, MetricRole.GUARDRAIL)
@@ -113,7 +113,8 @@ class Analysis:
 def analyse(inputs: Inputs) -> Analysis:
     """Analyse every metric of an experiment."""
     metrics, promoted = (
-        _analysed(inputs.config, group) for group in (inputs.trial, inputs.promoted)
+        _analysed(inputs.config, group, tried)
+        for group, tried in ((inputs.trial, inputs.tried), (inputs.promoted, ONE))
     )
     primary = metrics[inputs.config.primary_metric]
     # The policy also sees immature units, and uses other weights if the allocation moved.
@@ -131,11 +132,13 @@ def analyse(inputs: Inputs) -> Analysis:
         trial.control,
         trial.others,
         # Any variant, including stopped ones, might have been declared.
-        len(inputs.experiment.definition.variants),
+        inputs.tried,
     )
+    tried = inputs.tried
+    p_values = holm(compared.p_values.tolist(), among=tried.so_far, share=tried.share)
     primary = replace(
         primary,
-        p_values=tuple(holm(compared.p_values.tolist()).tolist()),
+        p_values=tuple(p_values.tolist()),
         sequence=compared.sequence,
         differences=compared.contrasts.difference,
         undefined_sequences=compared.undefined,
@@ -154,7 +157,9 @@ def _leader(primary: MetricAnalysis, best: BestArm) -> int:
     )
 
 
-def _analysed(config: ExperimentConfig, group: Group | None) -> dict[str, MetricAnalysis]:
+def _analysed(
+    config: ExperimentConfig, group: Group | None, tried: Tried
+) -> dict[str, MetricAnalysis]:
     if group is None:
         return {}
     contrasts = {
@@ -169,7 +174,8 @@ def _analysed(config: ExperimentConfig, group: Group | None) -> dict[str, Metric
     alone, p_values = dict(zip(corrected, found, strict=True)), dict[str, list[float]]()
     for role in _CORRECTED:
         family = [name for name, metric in group.metrics.items() if metric.role is role]
-        p_values |= zip(family, holm_by_column([alone[name] for name in family]), strict=True)
+        columns = holm_by_column([alone[name] for name in family], tried)
+        p_values |= zip(family, columns, strict=True)
     # Undeclared metrics are described and not compared.
     declared = [name for name, each in group.metrics.items() if each.role in _COMPARED]
     declared.sort(key=lambda name: posteriors[name].family)  # group by family
@@ -208,7 +214,7 @@ def _analysed(config: ExperimentConfig, group: Group | None) -> dict[str, Metric
 
 def _described(config: ExperimentConfig, group: Group) -> dict[str, MetricAnalysis]:
     """Return the metrics of a stopped variant and the control, for description only."""
-    metrics = _analysed(config, group)
+    metrics = _analysed(config, group, ONE)
     primary = metrics[config.primary_metric]
     p_values = tuple(p_values_of([primary.contrasts], group.control, group.others)[0])
     metrics[primary.name] = replace(

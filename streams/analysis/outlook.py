@@ -53,8 +53,7 @@ def outlook_of(inputs: Inputs, analysis: Analysis) -> Outlook:
     if primary.model.direction is Direction.DECREASE:
         contrast = contrast.reversed()
     mean = abs(primary.samples[trial.control].mean)
-    n_arms = len(inputs.experiment.definition.variants)
-    of_control = pairwise_errors(config, trial.others, trial.control, trial.control, n_arms)
+    of_control = pairwise_errors(config, trial.others, trial.control, trial.control, inputs.tried)
     error = float(config.alternative.of_one_side(of_control).max())
     found, plan = planned_share(config), config.plan
     if found is None or plan is None or information_in_use(config) is None:
@@ -109,12 +108,11 @@ def _conditional_power(
     pairs = list(permutations(range(count), 2))
     first, second = ([pair[place] for pair in pairs] for place in (0, 1))
     compared = _oriented(primary, first, second)
-    config, control = inputs.config, inputs.trial.control
-    n_arms = len(inputs.experiment.definition.variants)
+    config, control, tried = inputs.config, inputs.trial.control, inputs.tried
     errors = np.concatenate(
         [
             pairwise_errors(
-                config, [each for each in range(count) if each != index], index, control, n_arms
+                config, [each for each in range(count) if each != index], index, control, tried
             )
             for index in range(count)
         ]

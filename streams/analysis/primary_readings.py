@@ -18,6 +18,7 @@ from streams.stats.sequential.comparison import (
     planned_readings,
     unplanned_readings,
 )
+from streams.stats.sequential.multiplicity import Tried
 from streams.stats.sequential.planned_information import PlannedInformation
 
 FEWEST_PLANNED_EVENTS = 100.0
@@ -77,7 +78,7 @@ def planned_share(config: ExperimentConfig) -> tuple[PlannedInformation, float] 
 
 
 def pairwise_errors(
-    config: ExperimentConfig, variants: Sequence[int], leader: int, control: int, n_arms: int
+    config: ExperimentConfig, variants: Sequence[int], leader: int, control: int, tried: Tried
 ) -> FloatArray:
     """Return the published error of the leader against each other variant.
 
@@ -86,14 +87,14 @@ def pairwise_errors(
         variants: The others.
         leader: The leader.
         control: The control.
-        n_arms: Number of variants that the error is divided among, including stopped ones.
+        tried: Variants that the error is divided among, including stopped ones.
     """
-    alpha = 1.0 - config.significance_threshold
+    alpha = (1.0 - config.significance_threshold) * tried.share
     return np.array(
         [
             pairwise_error(
                 alpha,
-                n_arms,
+                tried.so_far + 1,
                 with_control=control in (leader, index),
                 alternative=config.alternative,
             )
