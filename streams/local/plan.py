@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from streams.model.errors import ConfigurationError
+from streams.process.durable_files import write_durably
 from streams.settings import ENVIRONMENT_PREFIX
 
 RECEIPT_KEY_BYTES = 32
@@ -185,13 +186,12 @@ def generated_webhook_keys(directory: Path) -> Path:
 
 
 def _generated(path: Path, content: str) -> Path:
-    """Return a file of a secret, made with these contents and mode 0600 if it is absent."""
-    try:
-        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-    except FileExistsError:
-        return path
-    with open(descriptor, "w") as file:  # noqa: PTH123 - the descriptor carries the mode
-        file.write(f"{content}\n")
+    """Return a file of a secret, made with these contents and mode 0600 if it is absent.
+
+    The caller holds the directory for itself.
+    """
+    if not path.exists():
+        write_durably(path, f"{content}\n".encode(), 0o600)
     return path
 
 

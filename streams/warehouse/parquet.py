@@ -18,8 +18,8 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from streams.model.errors import DependencyError
-from streams.ops.archive.container import sync_directory
 from streams.ops.archive.lock import owned
+from streams.process.durable_files import sync_directory
 from streams.tallies.cell import Source
 from streams.warehouse.experiments import table_of
 from streams.warehouse.sql import NAME, over_parquet

@@ -20,6 +20,7 @@ from schemas.library import structure
 from streams.kafka.records import StoredRecord
 from streams.ops.archive.errors import ArchiveError
 from streams.ops.archive.layout import ArchiveFile
+from streams.process.durable_files import sync_directory
 
 # Not in `schemas/`: that is the wire, where a record carries no more than the fingerprint of its
 # schema, so every version is kept and every schema has a topic and an id in the registry. This
@@ -129,15 +130,6 @@ def _write_checksum(file: ArchiveFile, digest: str) -> None:
         stream.write(f"{digest}  {file.path.name}\n")
         stream.flush()
         os.fsync(stream.fileno())
-
-
-def sync_directory(directory: Path) -> None:
-    """Return once the names in a directory are on disk."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def read_head(path: Path) -> Head:

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from streams.kafka.records import StoredRecord
-from streams.ops.archive.container import ContainerWriter, Head, read_last, sync_directory
+from streams.ops.archive.container import ContainerWriter, Head, read_last
 from streams.ops.archive.errors import mismatch
 from streams.ops.archive.layout import ArchiveFile, day_of, files_of, partition_directory
+from streams.process.durable_files import sync_directory
 
 
 @dataclass(frozen=True, slots=True)

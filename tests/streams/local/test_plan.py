@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
 import stat
 
@@ -53,6 +55,19 @@ def test_the_receipt_key_is_made_once_and_for_its_owner_alone(tmp_path):
     assert key_id == "1"
     assert len(bytes.fromhex(secret)) == 32
     assert stat.S_IMODE((tmp_path / "receipt-keys").stat().st_mode) == 0o600
+
+
+def test_a_key_that_the_disk_does_not_take_is_not_there_in_part(tmp_path, monkeypatch):
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match="No space left"):
+            generated_receipt_keys(tmp_path)
+
+    assert [*tmp_path.iterdir()] == []
+    assert generated_receipt_keys(tmp_path).read_text().startswith("1:")
 
 
 def test_an_embedded_broker_is_plain_whatever_the_environment_is_for(tmp_path):
