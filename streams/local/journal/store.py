@@ -3,22 +3,27 @@
 A call of `append` is one transaction, which is on the disk when it returns, so a power loss takes
 nothing of it and leaves nothing half. Nothing is ever removed: the statistics of an experiment are
 sums over all of its records.
+
+Every row has a checksum, and records are numbered without gaps: SQLite notices damage to its
+structures, and none to the bytes in them, which would change counts without a word.
 """
 
 from __future__ import annotations
 
 import sqlite3
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import orjson
 
+from streams.local.journal.write_ahead import damaged_at, write_ahead_of
 from streams.model.errors import ConfigurationError, EngineError
 
-FORMAT = 1
-"""Version of the tables. A file of another version is not opened."""
+FORMAT = 2
+"""Version of the tables. One of an older version is brought to this one; a newer is not opened."""
 
 Offsets = Mapping[tuple[str, int], int]
 """Offset by topic, named as in the catalogue, and partition."""
@@ -29,18 +34,41 @@ Header = tuple[str, bytes | None]
 _TABLES = (
     (
         "CREATE TABLE records (topic TEXT NOT NULL, partition INTEGER NOT NULL, "
-        "offset INTEGER NOT NULL, timestamp INTEGER NOT NULL, key BLOB, value BLOB, headers BLOB)"
+        "offset INTEGER NOT NULL, timestamp INTEGER NOT NULL, key BLOB, value BLOB, headers BLOB, "
+        "checksum INTEGER)"
     ),
     (
         "CREATE TABLE ends (topic TEXT NOT NULL, partition INTEGER NOT NULL, "
-        "offset INTEGER NOT NULL, PRIMARY KEY (topic, partition)) WITHOUT ROWID"
+        "offset INTEGER NOT NULL, checksum INTEGER, PRIMARY KEY (topic, partition)) WITHOUT ROWID"
     ),
     (
         "CREATE TABLE positions (reader TEXT NOT NULL, topic TEXT NOT NULL, "
-        "partition INTEGER NOT NULL, offset INTEGER NOT NULL, "
+        "partition INTEGER NOT NULL, offset INTEGER NOT NULL, checksum INTEGER, "
         "PRIMARY KEY (reader, topic, partition)) WITHOUT ROWID"
     ),
 )
+
+_COLUMNS = {
+    "records": "topic, partition, offset, timestamp, key, value, headers",
+    "ends": "topic, partition, offset",
+    "positions": "reader, topic, partition, offset",
+}
+"""Columns that the checksum of a row covers."""
+
+_CHECKSUMS = tuple(
+    statement
+    for table, columns in _COLUMNS.items()
+    for statement in (
+        f"ALTER TABLE {table} ADD COLUMN checksum INTEGER",
+        f"UPDATE {table} SET checksum = checksum({columns})",  # noqa: S608 - constants
+    )
+)
+"""Statements that bring a file of version 1 to version 2."""
+
+_DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+_NO_ROOM = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY}
+_PRIMARY = 0xFF
+"""Bits of an error of SQLite that say its kind; those above refine it."""
 
 
 class JournalError(EngineError):
@@ -82,19 +110,20 @@ class Journal:
 
     Raises:
         ConfigurationError: a newer release has written it.
-        JournalError: it cannot be opened.
+        JournalError: it cannot be opened, or its write-ahead file is damaged.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         with self._reading():
+            self._refuse_damage()  # before SQLite, which would cut the file off
             self._connection = sqlite3.connect(path, isolation_level=None, timeout=10)
             path.chmod(0o600)
             # A commit is in the write-ahead file, and that on the disk, before it returns.
             self._connection.execute("PRAGMA journal_mode = WAL")
             self._connection.execute("PRAGMA synchronous = FULL")
             version = self._made()
-        if version not in {0, FORMAT}:
+        if version != FORMAT:
             self.close()
             raise ConfigurationError(
                 f"{path} has format {version}, which a newer release has written; this one reads "
@@ -121,20 +150,16 @@ class Journal:
     @property
     def ends(self) -> dict[tuple[str, int], int]:
         """Offset after the last record of each partition that has any."""
-        with self._reading():
-            rows = self._connection.execute("SELECT topic, partition, offset FROM ends")
-            return {(topic, partition): offset for topic, partition, offset in rows}
+        return {
+            (topic, partition): offset for _, topic, partition, offset in self._rows("ends", "0")
+        }
 
     @property
     def positions(self) -> dict[str, dict[tuple[str, int], int]]:
         """Offsets by reader, below which all that it publishes for a record is kept here."""
         found: dict[str, dict[tuple[str, int], int]] = {}
-        with self._reading():
-            rows = self._connection.execute(
-                "SELECT reader, topic, partition, offset FROM positions"
-            )
-            for reader, topic, partition, offset in rows:
-                found.setdefault(reader, {})[topic, partition] = offset
+        for _, reader, topic, partition, offset in self._rows("positions", "0"):
+            found.setdefault(reader, {})[topic, partition] = offset
         return found
 
     def records(self) -> Iterator[JournalRecord]:
@@ -143,13 +168,21 @@ class Journal:
         Raises:
             JournalError: the file is damaged.
         """
-        columns = "topic, partition, offset, timestamp, key, value, headers"
+        rows = self._rows("records", "rowid", "ORDER BY rowid")
+        for expected, (number, *record) in enumerate(rows, start=1):
+            if number != expected:
+                raise self._unreadable(f"record {expected} is not there")
+            record[-1] = _headers(record[-1])
+            yield JournalRecord(*record)
+
+    def _rows(self, table: str, number: str, order: str = "") -> Iterator[list[Any]]:
+        """Yield `number` and the columns of every row of a table, once their checksum is right."""
+        query = f"SELECT checksum, {number}, {_COLUMNS[table]} FROM {table} {order}"  # noqa: S608 - constants
         with self._reading(), closing(self._connection.cursor()) as cursor:
-            rows = cursor.execute(f"SELECT {columns} FROM records ORDER BY rowid")  # noqa: S608 - constants
-            for topic, partition, offset, timestamp, key, value, headers in rows:
-                yield JournalRecord(
-                    topic, partition, offset, timestamp, key, value, _headers(headers)
-                )
+            for checksum, *found in cursor.execute(query):
+                if checksum != _checksum(*found[1:]):
+                    raise self._unreadable(f"a row of {table} is damaged: {found[:4]}")
+                yield found
 
     def append(
         self, records: Iterable[JournalRecord], positions: Mapping[str, Offsets] | None = None
@@ -171,9 +204,9 @@ class Journal:
                 new.append(record)
                 ends[place] = record.offset + 1
         with self._writing() as connection:
+            rows = ((*each[:-1], _packed(each.headers)) for each in new)
             connection.executemany(
-                "INSERT INTO records VALUES (?, ?, ?, ?, ?, ?, ?)",
-                ((*each[:-1], _packed(each.headers)) for each in new),
+                "INSERT INTO records VALUES (?, ?, ?, ?, ?, ?, ?, ?)", _checked(rows)
             )
             _put_ends(connection, {place: ends[place] for place in {each[:2] for each in new}})
             _put_positions(connection, positions or {})
@@ -195,23 +228,43 @@ class Journal:
             _put_positions(connection, positions)
 
     def _made(self) -> int:
-        """Make the tables of a new file; return the version of what was there, 0 for nothing."""
+        """Make the tables of a new file, and change those of an older one; return the version."""
         with self._writing() as connection:
             [(version,)] = connection.execute("PRAGMA user_version")
-            if version == 0:
-                for statement in _TABLES:
-                    connection.execute(statement)
-                connection.execute(f"PRAGMA user_version = {FORMAT}")
-        return int(version)
+            if version >= FORMAT:
+                return int(version)
+            connection.create_function("checksum", -1, _checksum, deterministic=True)
+            for statement in _TABLES if version == 0 else _CHECKSUMS:
+                connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {FORMAT}")
+        return FORMAT
+
+    def _refuse_damage(self) -> None:
+        ahead = write_ahead_of(self.path)
+        place = damaged_at(ahead)
+        if place is not None:
+            raise self._unreadable(
+                f"{ahead.name} is damaged at byte {place:,}, and has transactions after it; "
+                f"restore a copy, or give them up by `truncate --size={place} {ahead}`"
+            )
+
+    def _unreadable(self, reason: object) -> JournalError:
+        return JournalError(
+            "JOURNAL_UNREADABLE", f"{self.path} cannot be read: {reason}", str(self.path)
+        )
+
+    def _unwritable(self, reason: object) -> JournalError:
+        return JournalError(
+            "JOURNAL_UNWRITABLE", f"{self.path} cannot be written: {reason}", str(self.path)
+        )
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
         try:
             yield
         except (sqlite3.Error, OSError) as error:
-            raise JournalError(
-                "JOURNAL_UNREADABLE", f"{self.path} cannot be read: {error}", str(self.path)
-            ) from error
+            make = self._unwritable if _kind(error) in _NO_ROOM else self._unreadable
+            raise make(error) from error
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
@@ -225,14 +278,18 @@ class Journal:
                     self._connection.execute("ROLLBACK")
                 raise
         except sqlite3.Error as error:
-            raise JournalError(
-                "JOURNAL_UNWRITABLE", f"{self.path} cannot be written: {error}", str(self.path)
-            ) from error
+            make = self._unreadable if _kind(error) in _DAMAGE else self._unwritable
+            raise make(error) from error
+
+
+def _kind(error: Exception) -> int:
+    """Return the kind of an error of SQLite; 0 of any other."""
+    return getattr(error, "sqlite_errorcode", 0) & _PRIMARY
 
 
 def _put_ends(connection: sqlite3.Connection, ends: Offsets) -> None:
     rows = [(*place, offset) for place, offset in ends.items()]
-    connection.executemany("INSERT OR REPLACE INTO ends VALUES (?, ?, ?)", rows)
+    connection.executemany("INSERT OR REPLACE INTO ends VALUES (?, ?, ?, ?)", _checked(rows))
 
 
 def _put_positions(connection: sqlite3.Connection, positions: Mapping[str, Offsets]) -> None:
@@ -241,7 +298,20 @@ def _put_positions(connection: sqlite3.Connection, positions: Mapping[str, Offse
         for reader, offsets in positions.items()
         for place, offset in offsets.items()
     ]
-    connection.executemany("INSERT OR REPLACE INTO positions VALUES (?, ?, ?, ?)", rows)
+    connection.executemany(
+        "INSERT OR REPLACE INTO positions VALUES (?, ?, ?, ?, ?)", _checked(rows)
+    )
+
+
+def _checked(rows: Iterable[tuple[object, ...]]) -> Iterator[tuple[object, ...]]:
+    return ((*row, _checksum(*row)) for row in rows)
+
+
+def _checksum(*cells: object) -> int:
+    """Return the checksum of cells, which may be of any type where the file is damaged."""
+    blobs = b"".join(cell for cell in cells if isinstance(cell, bytes))
+    plain = [len(cell) if isinstance(cell, bytes) else cell for cell in cells]
+    return zlib.crc32(blobs, zlib.crc32(repr(plain).encode()))
 
 
 def _packed(headers: Sequence[Header]) -> bytes | None:
