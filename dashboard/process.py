@@ -13,7 +13,8 @@ from api.http.server import http_limits, http_server, listening_socket
 from dashboard.app import dashboard_app
 from streams.model.errors import ConfigurationError
 from streams.process.logs import configure_logging
-from streams.settings import Settings, load_settings
+from streams.process.metrics_server import start_metrics_server
+from streams.settings import ENVIRONMENT_PREFIX, Settings, load_settings
 
 EXIT_CONFIGURATION = 2
 
@@ -35,6 +36,12 @@ def main() -> int:
 async def _serve(settings: Settings) -> None:
     """Serve with the bounds of the API: a page is as easily kept waiting as an ad server."""
     app = application(settings)
+    if settings.dashboard_metrics_port:
+        start_metrics_server(
+            settings.dashboard_metrics_host,
+            settings.dashboard_metrics_port,
+            f"{ENVIRONMENT_PREFIX}DASHBOARD_METRICS_PORT",
+        )
     with listening_socket(
         settings.dashboard_host, settings.dashboard_port, setting="dashboard_port"
     ) as listening:

@@ -260,6 +260,13 @@ class Settings(KafkaSettings):
         description="Time after its last request for which a person stays signed in to the "
         "dashboard, seconds. Sessions are kept in memory, and end with the process.",
     )
+    dashboard_metrics_host: str = Field(
+        "127.0.0.1",
+        description="Address of the dashboard's Prometheus page, without a key.",
+    )
+    dashboard_metrics_port: int = Field(
+        0, ge=0, le=65535, description="Port of that page; 0 for none."
+    )
 
     # Worker.
     worker_loop_stall_s: float = Field(

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 
+import httpx
 import pytest
 
 from tests.brokers.kafka import free_ports
@@ -60,6 +61,27 @@ def test_a_connection_that_says_nothing_is_ended(port: int):
 
             assert client.recv(65_536).startswith(b"HTTP/1.1 408 ")
             assert client.recv(65_536) == b""
+
+
+def test_its_metrics_are_of_the_process_and_on_a_separate_port(port: int):
+    [metrics_port] = free_ports(1)
+    with dashboard(port, dashboard_metrics_port=str(metrics_port)), connected(port):
+        url = f"http://127.0.0.1:{metrics_port}/metrics"
+        page = httpx.get(url, trust_env=False, timeout=PATIENCE_S)
+
+    assert page.headers["cache-control"] == "no-store"
+    for name in ("process_start_time_seconds", "process_resident_memory_bytes", "process_open_fds"):
+        assert f"\n{name} " in page.text
+
+
+def test_a_port_for_metrics_that_is_taken_is_named(port: int):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        number = taken.getsockname()[1]
+        with dashboard(port, dashboard_metrics_port=str(number)) as process:
+            _, said = process.communicate(timeout=PATIENCE_S)
+
+    assert process.returncode == 2
+    assert "EXPERIMENT_DASHBOARD_METRICS_PORT" in said
 
 
 @pytest.mark.parametrize(

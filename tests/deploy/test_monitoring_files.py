@@ -9,6 +9,7 @@ import shutil
 import subprocess
 
 import pytest
+import yaml
 
 from tests.deploy.queries import DEPLOY, of_alerts, of_dashboards, panels, rules
 from tests.documents import ROOT
@@ -88,6 +89,17 @@ def test_promtool_accepts_configuration_and_rules(promtool: str):
             check=False,
         )
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_alert_has_a_case_in_which_it_fires_and_one_in_which_it_does_not():
+    cases = yaml.safe_load((DEPLOY / "prometheus" / "alerts_test.yml").read_text())["tests"]
+    checks = [check for case in cases for check in case.get("alert_rule_test", ())]
+    fires = {check["alertname"] for check in checks if check["exp_alerts"]}
+    rests = {check["alertname"] for check in checks if not check["exp_alerts"]}
+    alerts = {rule["alert"] for rule in rules()}
+
+    assert alerts - fires == set()
+    assert alerts - rests == set()
 
 
 def test_alerts_fire_when_they_must_and_not_before(promtool: str):

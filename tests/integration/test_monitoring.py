@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import shutil
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from streams.local.children import Child, free_port
 from streams.settings import Settings
 from tests.deploy.queries import DEPLOY, alarms, of_alerts, of_dashboards, without_data
 from tests.integration.api_process import api_of, run_experiment
-from tests.integration.engine_ledger import workers_of
+from tests.integration.engine_ledger import environment, workers_of
 from tests.integration.webhooks_process import webhooks_of
 from tests.patience import PATIENCE_S, until_found
 
@@ -62,15 +63,28 @@ async def prometheus_of(directory: Path, **targets: int) -> AsyncIterator[httpx.
             await process.stop()
 
 
+@contextlib.asynccontextmanager
+async def dashboard_of(settings: Settings, directory: Path) -> AsyncIterator[None]:
+    command = (sys.executable, "-m", "dashboard")
+    process = Child("dashboard", command, os.environ | environment(settings), directory)
+    await process.start()
+    try:
+        yield
+    finally:
+        await process.stop()
+
+
 async def test_every_query_finds_data_and_a_stack_at_rest_raises_no_alarm(
     settings: Settings, tmp_path: Path
 ) -> None:
-    api_port, worker_port, webhooks_port = free_port(), free_port(), free_port()
+    ports = {name: free_port() for name in ("api", "worker", "webhooks", "dashboard")}
     settings = settings.model_copy(
         update={
-            "api_metrics_port": api_port,
-            "worker_metrics_port": worker_port,
-            "webhooks_metrics_port": webhooks_port,
+            "api_metrics_port": ports["api"],
+            "worker_metrics_port": ports["worker"],
+            "webhooks_metrics_port": ports["webhooks"],
+            "dashboard_metrics_port": ports["dashboard"],
+            "dashboard_port": free_port(),
         }
     )
     create_topics(settings)
@@ -78,9 +92,8 @@ async def test_every_query_finds_data_and_a_stack_at_rest_raises_no_alarm(
         workers.start()
         async with (
             api_of(settings, tmp_path) as (_, http),
-            prometheus_of(
-                tmp_path, api=api_port, worker=worker_port, webhooks=webhooks_port
-            ) as prometheus,
+            dashboard_of(settings, tmp_path),
+            prometheus_of(tmp_path, **ports) as prometheus,
         ):
             name = await run_experiment(http)
             for user in range(20):
