@@ -11,6 +11,7 @@ import inspect
 import os
 import re
 import shutil
+import signal
 import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -115,14 +116,35 @@ def _archive(tag: str, stand_in: StandIn) -> Path:
         _run("tar", "--create", "--numeric-owner", f"--file={partial}", f"--directory={root}", ".")
         partial.rename(archive)
     finally:
-        shutil.rmtree(root, ignore_errors=True)
+        _remove(root)
     return archive
 
 
+def _remove(root: Path) -> None:
+    """Remove a root file system, in which an interrupted bootstrap leaves `/proc` mounted."""
+    places = [Path(line.split()[1]) for line in Path("/proc/mounts").read_text().splitlines()]
+    for place in reversed(places):
+        if place.is_relative_to(root):
+            subprocess.run(("umount", str(place)), check=True)
+    shutil.rmtree(root, ignore_errors=True)
+
+
 def _run(*command: str) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=BOOTSTRAP_S)
-    if done.returncode:
-        raise EngineMissingError(f"{' '.join(command)}: {done.stdout[-2000:]}{done.stderr[-2000:]}")
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        output, _ = process.communicate(timeout=BOOTSTRAP_S)
+    except BaseException:
+        os.killpg(process.pid, signal.SIGKILL)  # a shell script leaves what it has started
+        process.wait()
+        raise
+    if process.returncode:
+        raise EngineMissingError(f"{' '.join(command)}: {output[-4000:]}")
 
 
 def _python(root: Path) -> None:
