@@ -68,6 +68,11 @@ class Child:
         process = self._process
         return process.pid if process is not None and process.returncode is None else None
 
+    @property
+    def has_succeeded(self) -> bool:
+        """Whether the program has ended with code 0."""
+        return self._process is not None and self._process.returncode == 0
+
     async def start(self) -> None:
         """Start the program; `ready` waits until it answers.
 

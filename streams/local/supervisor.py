@@ -32,12 +32,13 @@ from streams.local.tansu import start_tansu
 from streams.local.valkey import start_valkey
 from streams.settings import ENVIRONMENT_PREFIX, Settings
 
-# A stop ends within ten seconds: API and webhooks, the workers, the journal, Valkey, the broker. A
-# worker gives itself five seconds to make durable what it holds.
+# API and webhooks, the workers, the journal, Valkey, the broker. A stop ends within ten seconds, if
+# the journal has little to write; on a busy machine it may take longer, since what it does not
+# write is lost. A worker gives itself five seconds to make durable what it holds.
 API_GRACE_S = 2.0
 WORKER_GRACE_S = 5.5
 WEBHOOKS_GRACE_S = 2.0
-JOURNAL_GRACE_S = 1.5
+JOURNAL_GRACE_S = 15.0
 DASHBOARD_GRACE_S = 1.5
 
 READY_TIMEOUT_S = 90.0
@@ -55,7 +56,7 @@ Watch = Callable[[], Coroutine[None, None, None]]
 
 
 class LogLostError(Exception):
-    """The embedded broker ended, and the log in its memory with it.
+    """The embedded broker ended with a log in its memory that is not all on the disk.
 
     Operator action: start the stack again. It continues from its journal; experiments of an
     ephemeral one have to be created again.
@@ -80,6 +81,7 @@ class Supervisor:
         # Children of one stage are stopped together, stages in the reverse order of their start.
         self._stages: list[list[Child]] = []
         self._own: list[Child] = []  # the programs of this project among them
+        self._journal: Child | None = None  # from when on there may be something to keep
         self._stopping = threading.Event()
 
     def hang_up(self) -> None:
@@ -105,7 +107,7 @@ class Supervisor:
             ConfigurationError: the port or the directory is taken, or a setting is wrong.
             DependencyError: Kafka does not answer.
             ChildFailedError: something did not start.
-            LogLostError: the embedded broker died.
+            LogLostError: the embedded broker died, or the journal did not write all there was.
         """
         with ExitStack() as resources:
             self._plan.check_port()
@@ -128,6 +130,11 @@ class Supervisor:
                 await asyncio.gather(running, stopping, return_exceptions=True)
                 for stage in reversed(self._stages):
                     await asyncio.gather(*(child.stop() for child in stage))
+            if self._journal is not None and not self._journal.has_succeeded:
+                raise LogLostError(
+                    f"the journal {await self._journal.ended()} before all was written: what the "
+                    f"stack accepted last is lost{self._journal.place}"
+                )
 
     async def _start_and_watch(
         self,
@@ -155,8 +162,9 @@ class Supervisor:
             overrides["GENERATION"] = str(generation)
         variables = {f"{ENVIRONMENT_PREFIX}{name}": value for name, value in overrides.items()}
         environment = self._environment | variables
-        if self._plan.persists:
-            await self._start([self._journal(environment)], watches)
+        journal = self._journal_child(environment) if self._plan.persists else None
+        if journal is not None:
+            await self._start([journal], watches)
         await self._start(self._workers(environment), watches)
         if generation is not None:
             serving = partial(asyncio.to_thread, resumption.serve, generation)
@@ -168,6 +176,7 @@ class Supervisor:
         if self._plan.dashboard_port is not None:
             # After the API is ready, so that people who look never delay what assigns.
             await self._start([self._dashboard(environment)], watches)
+        self._journal = journal
         announce(self._plan.url)
         if self._plan.dashboard_port is not None and announce_dashboard is not None:
             watches.append(partial(self._announce_dashboard, announce_dashboard))
@@ -197,7 +206,7 @@ class Supervisor:
             self._own.append(child)
             watches.append(partial(self._keep, child))
 
-    def _journal(self, environment: Mapping[str, str]) -> Child:
+    def _journal_child(self, environment: Mapping[str, str]) -> Child:
         command = (sys.executable, "-m", "streams.local.journal")
         return Child("journal", command, environment, self._plan.directory, JOURNAL_GRACE_S)
 

@@ -200,6 +200,18 @@ def test_ctrl_c_while_the_workers_fold_the_log_ends_the_stack_at_once(tmp_path):
         assert [process for process in family if process.is_running()] == []
 
 
+def test_a_stop_without_all_of_the_log_on_the_disk_says_so_and_fails(tmp_path):
+    with up(tmp_path) as stack, client_of(stack) as client:
+        stack.child("journal").send_signal(signal.SIGSTOP)  # as on a disk that does not answer
+        created(client, "thompson_sampling")
+
+        stack.process.send_signal(signal.SIGINT)
+
+        assert stack.process.wait(timeout=STOP_TIMEOUT_S) == 70
+    said = (tmp_path / "stderr").read_text()
+    assert "the journal was ended by signal 9 before all was written" in said
+
+
 def test_an_ephemeral_stack_takes_no_directory_of_one_that_persists(tmp_path):
     Journal(journal_of(tmp_path)).close()
     for plan in (
