@@ -156,7 +156,7 @@ def test_receipt_keys_that_are_missing_are_named():
 
 @pytest.mark.parametrize("read", ["receipt_keys", "webhook_keys"])
 def test_a_file_of_secrets_without_an_end_is_refused(read):
-    settings = Settings(**{f"{read}_file": Path("/dev/zero")})
+    settings = Settings.model_validate({f"{read}_file": Path("/dev/zero")})
     with pytest.raises(ConfigurationError, match="it has more than 1,048,576 bytes") as caught:
         _ = settings.signing_keys if read == "receipt_keys" else settings.sealing_keys
     assert caught.value.path == f"EXPERIMENT_{read.upper()}_FILE"

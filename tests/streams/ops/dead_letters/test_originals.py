@@ -64,7 +64,9 @@ def test_each_misplaced_observation_of_a_record_is_sent_again_as_itself():
 
     held = originals([first, second], [first, second])
 
-    assert held == {Place.of(each): Original(each.key, each.value) for each in (first, second)}
+    assert {place: (each.key, each.value) for place, each in held.items()} == {
+        Place.of(each): (each.key, each.value) for each in (first, second)
+    }
     for letter, assignment in ((first, "a"), (second, "c")):
         original = held[Place.of(letter)]
         [resend], refused = resends_of(
