@@ -22,7 +22,7 @@ VENDORED = frozenset({"corpus", "node_modules", "vendor"})
 
 IDIOMS = {
     "whoever": r"\bwhoever\b",
-    "nobody, somebody, anybody": r"\b(no|some|any)body\b",
+    "nobody, everybody": r"\b(no|some|any|every)body\b",
     "tells what": r"\btells? (what|which|that|how|whether)\b",
     "is told": r"\b(is|are|be|was|were) told\b",
     "told apart": r"\b(tell|tells|told) \w* ?apart\b",

@@ -38,7 +38,7 @@ class RunningExperiment:
 
 
 class ShippedExperiment:
-    """A concluded experiment that serves one variant to everybody, compiled and rendered.
+    """A concluded experiment that serves one variant to all users, compiled and rendered.
 
     Attributes:
         id: Its id.

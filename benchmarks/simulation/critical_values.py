@@ -2,8 +2,8 @@
 
 The statistic that compares two equal shares of a binary metric is z, the difference of the means in
 its standard errors; rules differ in how large it must be after how many units. Two of them are what
-products publish, written as a critical value; one is what everybody does who stops "when the
-probability to be best passes 95 %".
+products publish, written as a critical value; one is the habit of stopping "when the probability to
+be best passes 95 %".
 """
 
 from __future__ import annotations

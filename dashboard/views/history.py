@@ -43,7 +43,7 @@ _PATHS = {
     "recommendedAction": "action",
     "recommendedVariantId": "variant",
     "winnerVariantId": "winner",
-    "served.variantId": "everybody gets",
+    "served.variantId": "all users get",
     "promotion.controlShare": "control keeps",
     "promotion.isRolledBack": "rolled back",
 }

@@ -36,7 +36,7 @@ _KINDS: Mapping[str | None, ValueKind] = {
 }
 
 _CONFIDENCE = 0.95
-_EVERYBODY = 1.0
+_ALL_USERS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +107,8 @@ def plan_question(given: Mapping[str, str], found: Definition) -> PlanQuestion |
         )
     if metric.get("direction") == Direction.DECREASE:
         notes.append("Computed for a rise of that size.")
-    daily, share = values.get(DAILY.name), config.get("trafficAllocation", _EVERYBODY)
-    if daily is not None and share < _EVERYBODY:
+    daily, share = values.get(DAILY.name), config.get("trafficAllocation", _ALL_USERS)
+    if daily is not None and share < _ALL_USERS:
         notes.append(f"Of {count(daily)} a day, {percent(share)} take part.")
         daily = int(max(daily * share, 1.0))
     return PlanQuestion(

@@ -224,7 +224,7 @@ rollback = _lifecycle_command(
     lambda client, name, reason, version: client.rollback_experiment(
         name, reason=reason, expected_version=version
     ),
-    "Take a promoted or shipped winner back: everybody gets the control until it is archived.",
+    "Take a promoted or shipped winner back: all users get the control until it is archived.",
 )
 archive = _lifecycle_command(
     "archive",
@@ -251,7 +251,7 @@ def conclude(
     serve: Annotated[
         Serve | None,
         typer.Option(
-            help="What everybody gets until it is archived; by default the winner, or without one "
+            help="What all users get until it is archived; by default the winner, or without one "
             "the control."
         ),
     ] = None,
@@ -322,5 +322,5 @@ def status_line(experiment: Experiment) -> str:
     """Return the status of an experiment, and the variant that it serves, as a sentence."""
     served = experiment.served
     names = {each.id: each.name for each in experiment.variants}
-    ending = "" if served is None else f" and serves {names[served.variant_id]} to everybody"
+    ending = "" if served is None else f" and serves {names[served.variant_id]} to all users"
     return f"{experiment.id} is {experiment.status}{ending}"

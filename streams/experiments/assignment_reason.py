@@ -32,6 +32,6 @@ class Reason(StrEnum):
     FORCED = "FORCED"
     """An override gives its unit this variant; nothing is logged."""
     SHIPPED = "SHIPPED"
-    """The experiment is concluded and serves this variant to everybody; nothing is logged."""
+    """The experiment is concluded and serves this variant to all users; nothing is logged."""
     INVALID_UNIT = "INVALID_UNIT"
     """Its id is an ignored one (`ignoredUnits`); it sees the control, and nothing is logged."""

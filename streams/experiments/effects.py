@@ -35,7 +35,7 @@ class EffectCode(StrEnum):
     STATISTICS_FROZEN = "STATISTICS_FROZEN"
     """The report of the conclusion is kept as it is then."""
     WINNER_SERVED = "WINNER_SERVED"
-    """Everybody gets one variant until the experiment is archived."""
+    """All users get one variant until the experiment is archived."""
     WINNER_PROMOTED = "WINNER_PROMOTED"
     """The winner is assigned beside a share of the control."""
     WINNER_TAKEN_BACK = "WINNER_TAKEN_BACK"

@@ -410,7 +410,7 @@ def _winner(experiment: Experiment, winner: object) -> int | None:
     for index, variant in enumerate(experiment.definition.variants):
         if experiment.variant_id(index) == winner:
             if not variant.is_active:
-                message = f"{quoted(winner)} is stopped, and would be assigned to everybody"
+                message = f"{quoted(winner)} is stopped, and would be assigned to all users"
                 raise InputError("VARIANT_STOPPED", message, "winnerVariantId")
             return index
     raise InputError(

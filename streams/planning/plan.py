@@ -31,7 +31,7 @@ class Outlook:
         median_units: Units by which half of them had named it; None if half did not.
         power_units: Units by which the share `power` had; None if fewer did.
         lost: Mean of what was lost against the best variant over the horizon, in units of the
-            metric; once a winner is named, everybody gets it.
+            metric; once a winner is named, all users get it.
         share_best: Mean share of the units of the horizon that got the best variant.
     """
 
@@ -51,7 +51,7 @@ def lost_by_fixed_size(
 ) -> float:
     """Return what a test of fixed size loses against the best variant, in units of the metric.
 
-    Until its end the variants share alike. Then everybody gets the best one, if the test finds it,
+    Until its end the variants share alike. Then all users get the best one, if the test finds it,
     and otherwise the control.
 
     Args:

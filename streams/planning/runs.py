@@ -50,7 +50,7 @@ class Run:
         units: Units at which a winner was recommended; None if none was within the horizon.
         is_right: Whether it was the best variant.
         lost: What was lost against the best variant over the horizon, in units of the metric; from
-            the recommendation on everybody gets the winner.
+            the recommendation on all users get the winner.
         share_best: Share of the units of the horizon that got the best variant.
     """
 

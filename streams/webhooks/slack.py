@@ -24,7 +24,7 @@ _STATUS_SENTENCES = {
     EventType.UPDATED: "was changed.",
     EventType.VARIANT_ADDED: "has another variant.",
     EventType.VARIANT_CHANGED: "has a changed variant.",
-    EventType.ROLLED_BACK: "was rolled back: everybody gets the control.",
+    EventType.ROLLED_BACK: "was rolled back: all users get the control.",
     EventType.ARCHIVED: "was archived.",
     EventType.REPORTED: "has its final report.",
 }

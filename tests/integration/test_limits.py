@@ -149,7 +149,7 @@ async def test_one_hostile_receipt_bends_nothing_and_is_named(
     for variant in found["variants"]:
         for metric, each in variant["stats"]["metrics"].items():
             sums[metric] += int(each["sumMicro"])
-    assert sums["click"] == N_UNITS * MICRO  # everybody once, the hostile one as well
+    assert sums["click"] == N_UNITS * MICRO  # all users once, the hostile one as well
     assert sums["revenue"] == len(honest) * 15 * MICRO  # and nothing below the floor of one unit
     assert sums["extra"] == len(honest) * MICRO
     assert len([metric for metric in sums if metric in INVENTED]) == 8

@@ -320,7 +320,7 @@ async def test_a_lowered_share_loses_nobody_who_was_in(given: Settings, tmp_path
 async def test_a_variant_is_added_and_one_stopped_while_users_come(
     given: Settings, tmp_path: Path
 ) -> None:
-    """Under fixed weights, of which nothing was kept: everybody keeps the first receipt."""
+    """Under fixed weights, of which nothing was kept: all users keep the first receipt."""
     async with stack(given, tmp_path) as (settings, _, workers, (http, other)):
         name = await run_experiment(http, ("A", "B", "C"), unit="user", type="bayesian_ab")
         await until_found(lambda: known_to(other, [name]))

@@ -74,7 +74,7 @@ class LifecycleCalls:
     ) -> Call[Experiment]:
         """End an experiment.
 
-        Until it is archived, everybody gets the winner (`SHIPPED`), or without one the control. One
+        Until it is archived, all users get the winner (`SHIPPED`), or without one the control. One
         that has a control share continues assigning its winner, and the control beside it.
 
         Args:
@@ -83,7 +83,7 @@ class LifecycleCalls:
             idempotency_key: As for `create_experiment`.
             control_share: Share that the control keeps beside the winner, in [0, 0.5]; that of the
                 experiment unless given.
-            serve: What everybody gets until it is archived; `none` for nothing. The winner unless
+            serve: What all users get until it is archived; `none` for nothing. The winner unless
                 given, or without one the control.
 
         Raises:
@@ -104,7 +104,7 @@ class LifecycleCalls:
         reason: str | None = None,
         expected_version: int | None = None,
     ) -> Call[Experiment]:
-        """Take a promoted or shipped winner back: everybody gets the control until it is archived.
+        """Take a promoted or shipped winner back: all users get the control until it is archived.
 
         Raises:
             ApiError: 409 `INVALID_TRANSITION` if no winner is promoted or shipped, or no longer.

@@ -224,7 +224,7 @@ TRIALS = (
 variants, and units that count from their exposure on."""
 
 SHIPPED = "Checkout flow"
-"""Experiment that is concluded at the end: everybody gets its best variant."""
+"""Experiment that is concluded at the end: all users get its best variant."""
 
 
 def visits(seed: int) -> Iterator[Visit]:

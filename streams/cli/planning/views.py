@@ -150,7 +150,7 @@ def _lifts(plan: Plan, daily_units: int) -> RenderableType:
 def _note(found: Outlook) -> str:
     error = _percent(1.96 * math.sqrt(0.25 / found.n_runs))
     return (
-        f"Lost is against the best variant over {found.horizon:,} units, with everybody given the "
+        f"Lost is against the best variant over {found.horizon:,} units, with all users given the "
         f"winner once there is one. By {found.n_runs:,} simulated experiments each: shares are "
         f"right to {error} of all, units to about 5%."
     )

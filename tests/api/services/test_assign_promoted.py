@@ -75,7 +75,7 @@ async def test_a_promoted_winner_is_assigned_beside_the_control(api: Api, kind: 
     assert await answers(api, name) == found
 
 
-async def test_after_a_roll_back_everybody_sees_the_control(api: Api) -> None:
+async def test_after_a_roll_back_all_users_see_the_control(api: Api) -> None:
     name = await api.run({"unit": "user", "controlShare": 0.1, **GUARDED})
     await conclude(api, name)
     api.clock.now_ms += DAY_MS

@@ -1,4 +1,4 @@
-"""A concluded experiment over HTTP: everybody gets what it serves, until it is archived."""
+"""A concluded experiment over HTTP: all users get what it serves, until it is archived."""
 
 from __future__ import annotations
 

@@ -25,9 +25,9 @@ def variant(units, **metrics) -> VariantTally:
     return weighted(units, tallies, HALF)
 
 
-def tally(everybody, mature, window_s=DAY_S) -> Tally:
+def tally(counted, mature, window_s=DAY_S) -> Tally:
     found = {window_s: dict(enumerate(mature))} if mature else {}
-    return Tally(1, 99, 0, dict(enumerate(everybody)), mature=found, late=3)
+    return Tally(1, 99, 0, dict(enumerate(counted)), mature=found, late=3)
 
 
 QUICK = variant(5_000, click=250), variant(5_000, click=50)  # all conversions of the one are there
@@ -130,10 +130,10 @@ def test_a_ratio_is_that_of_mature_units():
         "conversionWindow": DAY_S,
         "metrics": {"ctr": {"kind": "ratio", "numerator": "click", "denominator": "view"}},
     }
-    everybody = variant(500, click=100, view=400), variant(500, click=100, view=400)
+    counted = variant(500, click=100, view=400), variant(500, click=100, view=400)
     mature = variant(200, click=30, view=100), variant(200, view=0)
 
-    first, second = evaluated(experiment(**config), tally(everybody, mature)).variants
+    first, second = evaluated(experiment(**config), tally(counted, mature)).variants
 
     assert first.metrics["ctr"].mean == pytest.approx(0.3, abs=0.01)
     assert second.metrics["ctr"].undefined.code == "NO_DENOMINATOR"

@@ -188,7 +188,7 @@ def test_conclude_takes_a_share_for_the_control(api, experiment):
     }
 
 
-def test_conclude_says_what_everybody_gets_and_shows_it(api, experiment):
+def test_conclude_says_what_all_users_get_and_shows_it(api, experiment):
     served = {"variantId": f"{EXPERIMENT_ID}_v0", "since": 5}
     concluded = experiment | {"status": "concluded", "served": served}
     api.answers[f"POST /experiments/{EXPERIMENT_ID}/conclude"] = (200, concluded)
@@ -196,7 +196,7 @@ def test_conclude_says_what_everybody_gets_and_shows_it(api, experiment):
     result = api.run("conclude", EXPERIMENT_ID, "--serve", "control")
 
     assert api.requests[-1][1] == {"serve": "control"}
-    assert "is concluded and serves A to everybody" in result.stdout
+    assert "is concluded and serves A to all users" in result.stdout
 
 
 def test_create_takes_a_key_beside_options(api, experiment):

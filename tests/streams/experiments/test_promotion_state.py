@@ -61,7 +61,7 @@ def test_what_promotes_nobody_serves_one_variant(payload):
     assert experiment.shipped == Served(experiment.winner or 0, 90)
 
 
-def test_a_roll_back_gives_everybody_the_control():
+def test_a_roll_back_gives_all_users_the_control():
     after: Any = apply_command(promoted(), command("rollback", 99))
 
     assert (after.status, after.winner, after.concluded_at_ms) == (Status.CONCLUDED, 0, 90)

@@ -84,7 +84,7 @@ def test_an_experiment_without_units_is_refused():
         outlook([], Design(), 1, 1)
 
 
-def test_a_clear_winner_is_found_and_then_everybody_gets_it():
+def test_a_clear_winner_is_found_and_then_all_users_get_it():
     experiment = planned_experiment(Design(3), "bayesian_ab", {})
 
     found = run(experiment, CLEAR, 100_000, np.random.default_rng(1))

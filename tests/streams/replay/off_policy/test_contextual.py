@@ -112,7 +112,7 @@ def test_a_contextual_bandit_is_worth_what_it_would_have_earned_on_an_even_split
     assert abs(np.mean(errors)) < 4 * np.std(errors) / 50**0.5
     assert covered >= 42
     assert np.std(direct) < 0.03
-    assert truth > 0.22  # and it has learned: the same for everybody is worth 0.2
+    assert truth > 0.22  # and it has learned: the same for all users is worth 0.2
 
 
 def test_a_run_of_its_own_is_drawn_by_the_shares_of_each_context():

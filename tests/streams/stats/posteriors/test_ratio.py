@@ -105,7 +105,7 @@ def test_intervals_of_a_ratio_hold_where_units_have_many_events():
     assert covered >= 358
 
 
-def test_denominator_of_one_for_everybody_is_the_plain_mean():
+def test_denominator_of_one_for_all_users_is_the_plain_mean():
     x = [3.0, 0.0, 1.0, 8.0]
     deviations = ((np.array(x) - 3) ** 2).sum()
 
