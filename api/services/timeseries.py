@@ -92,7 +92,7 @@ class TimeseriesService:
             each for each in await self._points(name, chosen) if is_asked(each.at_ms, each.at_ms)
         ]
         if newest is not None and (not found or newest.version > found[-1].version):
-            found.append(newest)
+            found = _with(found, newest)
         return Timeseries(
             experiment_id=name,
             metric=metric,
@@ -101,6 +101,15 @@ class TimeseriesService:
             width=width_at(slots[0], last, most) if slots else 1,
             points=tuple(_point(snapshot, each, metric) for each in found),
         )
+
+
+def _with(points: Sequence[TimePoint], newest: TimePoint) -> list[TimePoint]:
+    """Return points with the newest one; it replaces one of its time, in the order of times.
+
+    A snapshot without new events, such as that of a changed definition, has the time of the last.
+    """
+    by_time = {each.at_ms: each for each in (*points, newest)}
+    return [by_time[at_ms] for at_ms in sorted(by_time)]
 
 
 def _check_metric(snapshot: Snapshot, metric: str) -> None:

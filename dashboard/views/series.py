@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from dashboard.views.facts import Facts
@@ -76,7 +76,6 @@ def series_view(
         happenings: Its history.
         variant_id: The variant to compare; the leading one unless given.
     """
-    series = _of_distinct_times(series)
     points = series.points
     if len(points) < 2:  # noqa: PLR2004 - no line
         return None
@@ -145,12 +144,6 @@ def series_view(
         planned=planned,
         marks=marks,
     )
-
-
-def _of_distinct_times(series: Timeseries) -> Timeseries:
-    """Return a series without the points that a later one of the same time replaces."""
-    latest = {point.at: point for point in series.points}
-    return replace(series, points=tuple(latest.values()))
 
 
 def _shown(scale: Scale, values: Sequence[float | None]) -> list[float | None]:

@@ -325,7 +325,7 @@ def test_a_refusal_stands_beside_its_field_and_what_was_typed_stays(manager):
     answer = manager.submit(PAGE, **WHOLE)
 
     assert answer.status_code == 409
-    assert '<a href="#config.key">The key is taken (KEY_TAKEN)</a>' in answer.text
+    assert '<a href="#config.key">Key: The key is taken (KEY_TAKEN)</a>' in answer.text
     assert 'id="config.key-fault">The key is taken (KEY_TAKEN)' in answer.text
     assert "Two\nlines" in answer.text
     assert 'value="20000"' in answer.text

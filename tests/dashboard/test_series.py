@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from dashboard.views.history import HistoryRow
@@ -44,20 +42,6 @@ def test_another_variant_can_be_chosen_and_the_control_cannot():
         assert found is not None
         assert found.variant_id == shown
         assert [name for _, name in found.others] == ["Blue", "Green"]
-
-
-def test_of_points_of_one_time_the_newest_is_drawn():
-    first, second = series(2).points
-    again = replace(series(2), points=(first, replace(second, at=first.at)))
-    later = replace(series(2), points=(first, replace(first, at=second.at), second))
-
-    found, usual = series_view(facts(), later, []), series_view(facts(), series(2), [])
-
-    assert series_view(facts(), again, []) is None
-    assert found is not None
-    assert usual is not None
-    assert found.data["times"] == [first.at / 1000, second.at / 1000]
-    assert found.data["lower"] == usual.data["lower"]
 
 
 def test_the_planned_size_comes_at_the_pace_of_the_last_week():

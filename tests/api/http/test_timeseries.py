@@ -87,6 +87,32 @@ async def test_a_series_has_what_was_known_at_each_point_and_now(api: Api) -> No
     assert (first["status"], first["recommendedAction"]) == ("running", "continue")
 
 
+async def test_a_snapshot_without_new_events_replaces_the_point_of_its_time(api: Api) -> None:
+    name = await api.run()
+    put(api, name, 1, 3)
+    changed = replace(at(api, name, 3), version=200)
+    api.projection.put(changed)
+    api.experiments.put(changed)
+
+    payload = (await api.http.get(f"/experiments/{name}/timeseries")).json()
+
+    found = [(point["at"] // 1_000 - BEGIN_S, point["version"]) for point in payload["points"]]
+    assert found == [(1, 101), (3, 200)]
+
+
+async def test_points_are_in_the_order_of_their_times_not_of_their_versions(api: Api) -> None:
+    name = await api.run()
+    put(api, name, 1, 3)
+    late = replace(at(api, name, 2), version=200)
+    api.projection.put(late)
+    api.experiments.put(late)
+
+    payload = (await api.http.get(f"/experiments/{name}/timeseries")).json()
+
+    found = [(point["at"] // 1_000 - BEGIN_S, point["version"]) for point in payload["points"]]
+    assert found == [(1, 101), (2, 200), (3, 103)]
+
+
 async def test_a_span_is_from_its_begin_until_before_its_end(api: Api) -> None:
     name = await api.run()
     put(api, name, *range(10))
