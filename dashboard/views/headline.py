@@ -128,8 +128,7 @@ def _winner(facts: Facts) -> Headline:
     leader, found = facts.names[evidence.leader], closest(evidence.comparisons)
     lead = ""
     if found is not None and found.lower is not None:
-        width = None if found.upper is None else found.upper - found.lower
-        amount = facts.scale.amount(found.lower, width)
+        amount = facts.scale.amount(found.lower)
         lead = f", {facts.names[found.variant]} by at least {amount}"
     beats = "It beats every other variant" if len(facts.active) > 2 else "It is better"  # noqa: PLR2004
     if len(facts.active) == 2 and found is not None:  # noqa: PLR2004 - a control and one variant

@@ -135,7 +135,7 @@ def _sentence(one: _Summed) -> tuple[str, str, str]:
 
 
 def _mismatch(one: _Summed) -> tuple[str, str, str]:
-    times = "" if one.value is None else f"{number(round(one.value, 2))} × its {one.units}"
+    times = "" if one.value is None else f"{number(one.value)} × its {one.units}"
     return "Do not use the results.", f"{one.named} has {times or 'wrong counts'}.", ALARM
 
 

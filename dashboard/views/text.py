@@ -20,6 +20,7 @@ _UNWIELDY = 1e15
 """Numbers from here on are short: they have three digits and an exponent."""
 
 _SIGNIFICANT = 3
+_SIGNIFICANT_OF_AMOUNT = 2
 _LOG_STEPS = math.log10(2.5)
 """An interval is 25 to 250 steps of its last digit wide, so that rounding hides no end of it."""
 _MOST_DECIMALS = 8
@@ -85,9 +86,17 @@ class Scale:
         text = self.bare_difference(value, width)
         return f"{text}{SPACE}points" if self.is_rate else text
 
-    def amount(self, value: float, width: float | None = None) -> str:
-        """Return the size of a difference, without its sign."""
-        text = number(abs(self.shown(value)), None if width is None else self.shown(width))
+    def amount(self, value: float) -> str:
+        """Return the size of a difference in a sentence, without its sign.
+
+        Its digits follow the value alone, so that every page says the same of it.
+
+        >>> scale_of("continuous").amount(-3.262), scale_of("continuous").amount(326.2)
+        ('3.3', '326')
+        """
+        size = abs(self.shown(value))
+        decimals = _decimals(size, None, _SIGNIFICANT_OF_AMOUNT)
+        text = without_zeros(_with_decimals(size, decimals))
         return f"{text}{SPACE}points" if self.is_rate else text
 
     def interval(self, lower: float | None, upper: float | None) -> str:
@@ -167,15 +176,19 @@ def axis_marks(values: Sequence[float], *, is_signed: bool = False) -> list[str]
 def _written(value: float, width: float | None, *, is_signed: bool) -> str:
     if math.isnan(value):
         return "–"
-    return written(value, _decimals(value, width), is_signed=is_signed).replace("-", MINUS)
+    return _with_decimals(value, _decimals(value, width), is_signed=is_signed)
 
 
-def _decimals(value: float, width: float | None) -> int:
+def _with_decimals(value: float, decimals: int, *, is_signed: bool = False) -> str:
+    return written(value, decimals, is_signed=is_signed).replace("-", MINUS)
+
+
+def _decimals(value: float, width: float | None, digits: int = _SIGNIFICANT) -> int:
     if width is not None and width > 0 and math.isfinite(width):
         return min(max(1 - math.floor(math.log10(width) - _LOG_STEPS), 0), _MOST_DECIMALS)
     if not math.isfinite(value) or value == round(value):
         return 0
-    return significant_decimals(value, _SIGNIFICANT)
+    return significant_decimals(value, digits)
 
 
 def percent(share: float | None, decimals: int = 1) -> str:

@@ -11,6 +11,7 @@ from streams.experiments.snapshot import Snapshot
 from streams.experiments.statistics.evidence import Evidence, Guardrail
 from streams.experiments.statistics.metric_model import MetricModel
 from streams.experiments.statistics.recommendation import ReasonCode
+from streams.model.decimals import stated, stated_bound, stated_least, stated_probability
 from streams.model.errors import counted
 from streams.model.quantities import ALLOCATION_TOTAL
 from streams.stats.direction import Direction
@@ -84,9 +85,9 @@ def _mismatch(facts: _Facts) -> str:
     _, index, units = max(known)
     return (
         f"Sample ratio mismatch: observed counts deviate from the configured split; "
-        f"{facts.names[index]} has {units:.3g} times the expected number of units, which happens "
-        f"by chance in less than one of {1.0 / max(ratio.p_value, 1e-12):,.0f} experiments. Look "
-        f"for lost or repeated impressions; until then nothing is concluded."
+        f"{facts.names[index]} has {stated(units, 3)} times the expected number of units, which "
+        f"happens by chance in less than one of {1.0 / max(ratio.p_value, 1e-12):,.0f} "
+        f"experiments. Look for lost or repeated impressions; until then nothing is concluded."
     )
 
 
@@ -115,11 +116,11 @@ def _contradicted(facts: _Facts) -> str:
 
 def _harm(facts: _Facts, worst: Guardrail | None) -> str:
     found = _given(worst)
-    harm = "" if found.harm is None else f" by {found.harm:.2g} of its mean"
+    harm = "" if found.harm is None else f" by {stated(found.harm, 2)} of its mean"
     return (
         f"{facts.names[found.variant]} makes {found.metric} worse than {facts.control}{harm}; "
-        f"{found.tolerated_harm:.2g} is tolerated, and the risk of a false alarm stays below "
-        f"{facts.evidence.error:.3g} however often you look."
+        f"{stated(found.tolerated_harm, 2)} is tolerated, and the risk of a false alarm stays "
+        f"below {stated_bound(facts.evidence.error, 3)} however often you look."
     )
 
 
@@ -172,9 +173,9 @@ def _winner(facts: _Facts) -> str:
     is_less = facts.primary.direction is Direction.DECREASE
     return (
         f"{facts.leader} beats every other variant: it is {'below' if is_less else 'ahead of'} "
-        f"{facts.names[closest]} by at least {lead:.3g} {facts.measure}, and the risk of a wrong "
-        f"winner stays below {found.error:.3g} however often you look; the expected loss of "
-        f"choosing it is {found.expected_loss:.2g}."
+        f"{facts.names[closest]} by at least {stated_least(lead, 3)} {facts.measure}, and the risk "
+        f"of a wrong winner stays below {stated_bound(found.error, 3)} however often you look; the "
+        f"expected loss of choosing it is {stated(found.expected_loss, 2)}."
     )
 
 
@@ -190,23 +191,24 @@ def _uncertain(facts: _Facts) -> str:
 def _futile(facts: _Facts) -> str:
     plan, outlook = _given(facts.config.plan), _given(facts.evidence.outlook)
     return (
-        f"If a variant were better by the planned {plan.lift * 100.0:.3g} %, it would now be found "
-        f"with a probability of {_given(outlook.conditional_power):.1%}: going on is futile."
+        f"If a variant were better by the planned {stated(plan.lift * 100.0, 3)} %, it would now "
+        f"be found with a probability of {stated_probability(_given(outlook.conditional_power))}: "
+        f"going on is futile."
     )
 
 
 def _no_difference(facts: _Facts) -> str:
     return (
         f"No variant differs from {facts.leader} by more than "
-        f"{facts.config.negligible_share * 100.0:.3g} % of its {facts.measure}."
+        f"{stated(facts.config.negligible_share * 100.0, 3)} % of its {facts.measure}."
     )
 
 
 def _promoted(facts: _Facts) -> str:
     share = facts.promotion.control_weight / ALLOCATION_TOTAL
     return (
-        f"{facts.promoted} was promoted; {facts.control} keeps {share:.2g} of the units until the "
-        f"experiment is archived."
+        f"{facts.promoted} was promoted; {facts.control} keeps {stated(share, 2)} of the units "
+        f"until the experiment is archived."
     )
 
 
@@ -230,7 +232,8 @@ _SENTENCES: Mapping[ReasonCode, Callable[[_Facts], str]] = {
     ReasonCode.FUTILE: _futile,
     ReasonCode.PROBABILITY_BEST: lambda facts: (
         f"{facts.leader} leads and is the best with probability "
-        f"{facts.evidence.probability_best:.1%}; a winner needs {threshold_of(facts.config):.1%}."
+        f"{stated_probability(facts.evidence.probability_best)}; a winner needs "
+        f"{stated(threshold_of(facts.config) * 100.0, 6)}%."
     ),
     ReasonCode.ELIGIBILITY_UNKNOWN: lambda _: (
         "Variants are not compared: not every unit could be assigned to all of them (eligible sets "

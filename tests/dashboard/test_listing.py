@@ -1,15 +1,16 @@
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 
-from dashboard.views.headline import ALARM, DONE, GO, STOP, WAIT
+from dashboard.views.headline import ALARM, DONE, GO, STOP, WAIT, headline
 from dashboard.views.listing import list_rows
 from dashboard.views.text import SPACE
 from experiment_streams_client import ListedExperiment
 from streams.experiments.statistics.recommendation import ReasonCode
-from tests.dashboard.samples import BLUE, changed, listed_json
+from tests.dashboard.samples import BLUE, changed, facts, listed_json
 
 ABOUT_BLUE = {"variantId": BLUE, "metric": "latency", "value": 0.04, "limit": 0.02}
 
@@ -32,7 +33,7 @@ def row(summary: dict[str, Any], experiment: dict[str, Any] | None = None) -> An
             "Do not use the results. Blue has 1.08 × its users.",
             ALARM,
         ),
-        ("WINNER", 0.003, "Ship Blue. It beats all others by at least 0.300 points.", GO),
+        ("WINNER", 0.003, "Ship Blue. It beats all others by at least 0.3 points.", GO),
         (
             "MIN_SAMPLE_SIZE",
             900,
@@ -50,18 +51,36 @@ def row(summary: dict[str, Any], experiment: dict[str, Any] | None = None) -> An
     ],
 )
 def test_a_row_says_what_to_do(code, value, sentence, tone):
-    headline = {**ABOUT_BLUE, "value": value, "limit": 5000}
+    about = {**ABOUT_BLUE, "value": value, "limit": 5000}
 
-    found = row({"reasonCode": code, "headline": headline, "probabilityBest": 0.98})
+    found = row({"reasonCode": code, "headline": about, "probabilityBest": 0.98})
 
     assert f"{found.verb} {found.because}".replace(SPACE, " ") == sentence
     assert found.tone == tone
 
 
+@pytest.mark.parametrize("lead", [0.0326, 0.003, 0.12345, 0.5])
+def test_the_list_and_the_page_of_an_experiment_say_the_same_lead(lead):
+    found = row({"reasonCode": "WINNER", "headline": {**ABOUT_BLUE, "value": lead}})
+    page = headline(
+        facts(
+            stats={
+                "reasonCode": "WINNER",
+                "recommendedAction": "conclude_winner",
+                "evidence.comparisons.0.lower": 0.6,
+                "evidence.comparisons.1.lower": lead,
+            }
+        )
+    )
+
+    [said] = re.findall(r"at least \S+", found.because)
+    assert said in page.because
+
+
 @pytest.mark.parametrize("code", [*ReasonCode, "OF_A_NEWER_ENGINE"])
-@pytest.mark.parametrize("headline", [ABOUT_BLUE, {}])
-def test_every_reason_has_a_row(code, headline):
-    found = row({"reasonCode": code, "headline": headline})
+@pytest.mark.parametrize("about", [ABOUT_BLUE, {}])
+def test_every_reason_has_a_row(code, about):
+    found = row({"reasonCode": code, "headline": about})
 
     assert found.verb
     assert found.icon

@@ -69,6 +69,27 @@ def test_clear_lead_is_a_winner():
     assert "below 0.05 however often you look" in said
 
 
+def test_a_sentence_bounds_what_is_almost_zero_and_the_evidence_has_it():
+    found = snapshot_of(
+        experiment(significanceThreshold=1 - 1e-9), (50_000, 5_000), (50_000, 8_000)
+    )
+
+    assert 0.0 < found.evidence.expected_loss < 1e-9
+    assert 0.0 < found.evidence.error < 1e-8
+    assert "a wrong winner stays below 0.000001 however" in reason(found)
+    assert reason(found).endswith("the expected loss of choosing it is less than 0.000001.")
+
+
+def test_a_sentence_states_no_probability_as_certain():
+    found = snapshot_of(experiment(n_variants=3), (5_000, 500), (5_000, 800), (5_000, 500))
+    evidence = replace(found.evidence, probability_best=1 - 1.7e-13)
+    found = replace(found, evidence=evidence, reason_code=ReasonCode.PROBABILITY_BEST)
+
+    assert reason(found) == (
+        "B leads and is the best with probability more than 99.9%; a winner needs 95%."
+    )
+
+
 def test_evidence_says_what_the_winner_rests_on():
     found = snapshot_of(experiment(), (5_000, 500), (5_000, 800)).evidence
 
@@ -138,7 +159,7 @@ def test_early_stopping_threshold_of_a_bayesian_test_holds_besides():
     assert verdict(eager, *pairs)[0] == 1
     winner, _, said = verdict(wary, *pairs)
     assert winner is None
-    assert "a winner needs 100.0%" in said
+    assert "a winner needs 99.9999%" in said
 
 
 def test_lower_significance_threshold_decides_earlier():
