@@ -36,6 +36,7 @@ class Field:
         hint: Further words.
         choices: Values and labels of a choice.
         default: What an empty form begins with.
+        is_required: Whether its group is invalid without it.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Field:
     hint: str = ""
     choices: tuple[tuple[str, str], ...] = ()
     default: str = ""
+    is_required: bool = False
 
 
 _POLICIES = {
@@ -64,7 +66,7 @@ def _choices(*values: str, empty: str | None = None) -> tuple[tuple[str, str], .
 
 
 WHAT = (
-    Field("name", "Name"),
+    Field("name", "Name", is_required=True),
     Field("key", "Key", hint="By which programs ask for it; lower-case letters, digits, . - _"),
     Field("description", "Description", "area"),
     Field("owner", "Owner", hint="Who is asked about it"),
@@ -182,13 +184,13 @@ WHEN = (
 )
 
 VARIANT = (
-    Field("name", "Name"),
+    Field("name", "Name", is_required=True),
     Field("weight", "Share of the traffic", "percent", "Fixed shares alone; all or none"),
     Field("config", "Configuration", "json", "As JSON; callers get it with an assignment"),
 )
 
 METRIC = (
-    Field("name", "Name"),
+    Field("name", "Name", is_required=True),
     Field(
         "role",
         "Role",
@@ -258,17 +260,17 @@ METRIC_MORE = (
 )
 
 DIMENSION = (
-    Field("name", "Attribute", hint="device, location or features.NAME"),
-    Field("values", "Values", hint="Separated by commas"),
+    Field("name", "Attribute", hint="device, location or features.NAME", is_required=True),
+    Field("values", "Values", hint="Separated by commas", is_required=True),
 )
 COVARIATE = (
-    Field("name", "Name", hint="Its key in the features of a request"),
-    Field("minimum", "Smallest", "number"),
-    Field("maximum", "Largest", "number"),
+    Field("name", "Name", hint="Its key in the features of a request", is_required=True),
+    Field("minimum", "Smallest", "number", is_required=True),
+    Field("maximum", "Largest", "number", is_required=True),
 )
 RAMP = (
-    Field("after", "After", "days", "Days after the start"),
-    Field("trafficAllocation", "Share of units", "percent"),
+    Field("after", "After", "days", "Days after the start", is_required=True),
+    Field("trafficAllocation", "Share of units", "percent", is_required=True),
 )
 
 

@@ -27,6 +27,7 @@ from streams.experiments.definition import parse_definition
 from streams.experiments.exposure import Exposure
 from streams.experiments.metrics import Counting, GuardrailMode, MetricSpec, PriorSpec
 from streams.experiments.unit_kind import UnitKind
+from streams.model.errors import InputError
 from streams.policies.registry import POLICIES
 from streams.stats.alternative import Alternative
 from streams.stats.direction import Direction
@@ -108,6 +109,55 @@ def test_a_form_with_few_fields_is_an_experiment():
     assert config.name == "Checkout"
     assert config.primary_metric == "purchase"
     assert config.traffic_allocation == 1.0
+
+
+NEEDED = {
+    **SMALL,
+    "dimensions.0.name": "device",
+    "dimensions.0.values": "mobile, desktop",
+    "covariates.0.name": "before",
+    "covariates.0.minimum": "0",
+    "covariates.0.maximum": "500",
+    "ramp.0.after": "1",
+    "ramp.0.trafficAllocation": "50",
+}
+"""The fewest fields of an experiment with a row of each group."""
+
+
+def marked(given: dict[str, str]) -> set[str]:
+    """Return the fields of a form that are marked as required."""
+    rows = {(f"{group}.{row}.", group) for group in GROUPS for row in rows_of(given, group)}
+    return {
+        f"{place}{each.name}"
+        for place, fields in (("config.", CONFIG), *((place, GROUPS[name]) for place, name in rows))
+        for each in fields
+        if each.is_required
+    }
+
+
+CHOSEN = {"control", "config.type", "metrics.0.role"}
+"""Fields of which one option is always chosen."""
+
+
+@pytest.mark.parametrize("name", sorted(NEEDED.keys() - CHOSEN))
+def test_a_field_is_marked_if_the_api_refuses_a_form_without_it(name):
+    found = definition({**NEEDED, name: ""})
+
+    try:
+        parsed(found.body)
+    except InputError:
+        is_refused = True
+    else:
+        is_refused = bool(found.faults)
+    assert (name in marked(NEEDED)) is is_refused, found.faults
+
+
+def test_required_fields_are_marked_on_the_page(manager):
+    page = manager.get(PAGE).text
+
+    for name in marked(INITIAL):
+        assert re.search(rf'id="{re.escape(name)}"[^>]* required', page)
+    assert page.count("(required)") == len(marked(INITIAL))
 
 
 def test_every_field_becomes_the_json_of_the_api():
