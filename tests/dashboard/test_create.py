@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -124,7 +125,7 @@ NEEDED = {
 """The fewest fields of an experiment with a row of each group."""
 
 
-def marked(given: dict[str, str]) -> set[str]:
+def marked(given: Mapping[str, str]) -> set[str]:
     """Return the fields of a form that are marked as required."""
     rows = {(f"{group}.{row}.", group) for group in GROUPS for row in rows_of(given, group)}
     return {
