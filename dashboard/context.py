@@ -23,7 +23,6 @@ from dashboard.static_files import StaticAssets
 from dashboard.submitted_forms import SubmittedForms
 from dashboard.views import text
 from dashboard.views.isolation import isolated
-from dashboard.views.variants import color_of
 from experiment_streams_client import AsyncExperimentClient
 from streams.model.errors import InputError
 
@@ -241,7 +240,7 @@ def template_environment(assets: StaticAssets) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals.update(asset=assets.address, color_of=color_of, text=text)
+    environment.globals.update(asset=assets.address, text=text)
     environment.filters.update(
         count=text.count, moment=text.moment, iso=text.iso, isolated=isolated
     )

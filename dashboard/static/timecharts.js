@@ -3,7 +3,6 @@
   const HEIGHT = 260;
   const plots = new Map();
   const color = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
-  const variant = (index) => color(index < 8 ? `v${index}` : "vx");
   // Digits without exponents, as on the rest of the page.
   const signed = (value, digits) =>
     value.toLocaleString("en", { maximumSignificantDigits: digits, signDisplay: "exceptZero" }).replace("-", "−");
@@ -111,7 +110,7 @@
   });
 
   const differenceOf = (element, data) => {
-    const own = variant(data.color);
+    const own = color(data.colors[data.color]);
     const [low, high] = data.range;
     const line = (stroke, width) => ({ stroke, width, points: { show: false }, paths: uPlot.paths.stepped({ align: 1 }) });
     return new uPlot(
@@ -134,7 +133,7 @@
     const series = stacked.map((_, index) => ({
       stroke: color("card"),
       width: 2,
-      fill: variant(index),
+      fill: color(data.colors[index]),
       points: { show: false },
       paths: uPlot.paths.stepped({ align: 1 }),
     }));

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from dashboard.views.facts import Facts
 from dashboard.views.scales import axis_of
 from dashboard.views.text import axis_marks, probability
-from dashboard.views.variants import COLORS
+from dashboard.views.variants import distinct
 from streams.stats.posterior_parameters import MetricPosterior, PosteriorFamily
 
 POINTS = 60
@@ -84,7 +84,7 @@ def densities(facts: Facts) -> Densities | None:
             found.append((index, variant, report, curve))
     if not found:
         return None
-    drawn = _drawn(facts, [index for index, *_ in found])
+    drawn = distinct(facts, [index for index, *_ in found])
     shown = [curve for index, *_, curve in found if index in drawn]
     ends = [x for curve in shown for x in (curve[0][0], curve[-1][0])]
     axis = axis_of(ends)
@@ -125,17 +125,6 @@ def densities(facts: Facts) -> Densities | None:
         + ".",
         is_of_now=model is not None and model.periods is not None,
     )
-
-
-def _drawn(facts: Facts, indices: list[int]) -> set[int]:
-    """Return the variants to draw: the control, and those most probably best."""
-    if len(indices) <= COLORS:
-        return set(indices)
-    variants = facts.stats.variants
-    order = sorted(
-        indices, key=lambda each: (each != facts.control, -variants[each].stats.probability_best)
-    )
-    return set(order[:COLORS])
 
 
 def _sampled(

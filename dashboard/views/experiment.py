@@ -13,7 +13,7 @@ from dashboard.views.forest import Forest, forest
 from dashboard.views.headline import Headline, headline
 from dashboard.views.metrics import MetricTable, metric_tables
 from dashboard.views.text import count, day_of, iso, moment
-from dashboard.views.variants import VariantRow, variant_rows
+from dashboard.views.variants import VariantRow, colors, variant_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,7 @@ class ExperimentView:
         day: Day of the experiment, from 1; None before there are events.
         total: Units assigned so far.
         dimensions: Names of the dimensions.
+        colors: Classes that color the variants, by index.
         headline, actions, ...: Sections of the page; None where there is nothing to show.
     """
 
@@ -51,6 +52,7 @@ class ExperimentView:
     forest: Forest | None
     densities: Densities | None
     variants: list[VariantRow]
+    colors: tuple[str, ...]
     sample_ratio: health.Dots | None
     guardrails: health.Dots | None
     guardrails_since: health.Dots | None
@@ -84,6 +86,7 @@ def experiment_view(facts: Facts) -> ExperimentView:
         forest=forest(facts),
         densities=densities(facts),
         variants=variant_rows(facts),
+        colors=colors(facts),
         sample_ratio=health.sample_ratio(facts),
         guardrails=health.guardrails(facts),
         guardrails_since=health.guardrails_since(facts),

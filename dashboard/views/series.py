@@ -9,6 +9,7 @@ from typing import Any
 from dashboard.views.facts import Facts
 from dashboard.views.history import HistoryRow
 from dashboard.views.text import DAY_MS, Scale, forecast, percent
+from dashboard.views.variants import colors
 from experiment_streams_client import Timeseries
 
 TABLE_ROWS = 20
@@ -124,6 +125,7 @@ def series_view(
             "isMirrored": facts.is_decrease(facts.metric),
             "variant": name,
             "color": names.index(name) if name in names else 0,
+            "colors": list(colors(facts)),
             "shares": shares,
             "names": names,
             "planned": None if planned_ms is None else planned_ms / 1000,

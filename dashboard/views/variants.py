@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from dashboard.views.facts import Facts
@@ -10,7 +11,7 @@ from streams.experiments.statistics.variant_report import AgainstControl
 from streams.experiments.stats_response import VariantStats
 
 COLORS = 8
-"""Variants with a distinct color, the control among them; further ones are gray."""
+"""Variants with a distinct color; further ones are gray, hollow and dashed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +62,35 @@ def counted_units(stats: VariantStats) -> int:
     return stats.assignments if stats.exposures is None else stats.exposures
 
 
-def color_of(index: int) -> str:
-    """Return the class that colors what is of a variant."""
-    return f"v{index}" if index < COLORS else "vx"
+def distinct(facts: Facts, indices: Iterable[int]) -> set[int]:
+    """Return the variants that are distinguished: the control, the leader, the most probable."""
+    variants, evidence = facts.stats.variants, facts.evidence
+    leader = None if evidence is None else evidence.leader
+    order = sorted(
+        indices,
+        key=lambda each: (
+            each != facts.control,
+            each != leader,
+            -variants[each].stats.probability_best,
+        ),
+    )
+    return set(order[:COLORS])
+
+
+def colors(facts: Facts) -> tuple[str, ...]:
+    """Return the classes that color the variants, by index.
+
+    The color of a place in the definition stays with it while it is distinguished, so that few
+    colors change with the ranks; the others take colors that are free.
+    """
+    n_variants = len(facts.stats.variants)
+    chosen = distinct(facts, range(n_variants))
+    free = iter([color for color in range(COLORS) if color not in chosen])
+    found = []
+    for index in range(n_variants):
+        color = index if index < COLORS else next(free) if index in chosen else None
+        found.append(f"v{color}" if index in chosen else "vx")
+    return tuple(found)
 
 
 def verdict(facts: Facts, metric: str, against: AgainstControl) -> tuple[str, str]:

@@ -86,7 +86,10 @@ def test_of_many_variants_those_are_drawn_that_can_be_told_apart():
         stats = replace(variant.stats, probability_best=0.01 * index, metrics={"purchase": report})
         many.append(replace(variant, id=f"v{index}", name=f"Variant {index}", stats=stats))
 
-    chart = densities(replace(sample, stats=replace(sample.stats, variants=tuple(many))))
+    evidence = replace(sample.known, leader=11)
+    found = replace(sample.stats, variants=tuple(many), evidence=evidence)
+
+    chart = densities(replace(sample, stats=found))
 
     assert chart is not None
     assert [curve.index for curve in chart.drawn] == [3, 5, 6, 7, 8, 9, 10, 11]

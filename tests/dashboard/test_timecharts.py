@@ -84,6 +84,7 @@ def draw(page: Page, times: list[float]) -> None:
         "isMirrored": False,
         "variant": "B",
         "color": 1,
+        "colors": ["v0", "v1", "v2"],
         "shares": [[0.5] * len(times)] * 2,
         "names": ["A", "B"],
         "planned": None,

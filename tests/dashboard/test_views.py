@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -24,7 +25,7 @@ from dashboard.views.text import (
     signed,
     signed_percent,
 )
-from dashboard.views.variants import variant_rows
+from dashboard.views.variants import COLORS, colors, variant_rows
 from experiment_streams_client import HistoryItem
 from tests.dashboard.samples import BLUE, facts, history_json
 
@@ -376,3 +377,20 @@ def test_a_share_and_the_action_after_the_end_are_told_in_words():
         "control keeps: none → 10 %",
         "action: ship the winner → nothing to do",
     ]
+
+
+@pytest.mark.parametrize(("control", "leader"), [(0, 9), (10, 9), (0, 2)])
+def test_control_and_leader_have_colors_however_many_variants_there_are(control, leader):
+    found = facts()
+    variants = tuple(
+        replace(found.stats.variants[0], is_control=index == control) for index in range(12)
+    )
+    evidence = replace(found.known, leader=leader)
+    many = replace(found, stats=replace(found.stats, variants=variants, evidence=evidence))
+
+    given = colors(many)
+
+    distinct = [each for each in given if each != "vx"]
+    assert len(distinct) == len(set(distinct)) == COLORS
+    assert "vx" not in (given[control], given[leader])
+    assert colors(found) == ("v0", "v1", "v2")
