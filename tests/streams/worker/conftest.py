@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import replace
 from typing import Any, cast
@@ -71,7 +72,8 @@ def world(monkeypatch) -> World:
         ),
         cast(Any, Points()),
     )
-    # However slow the machine is:
+    # However slow the machine is, and the first evaluation of a process, which imports modules:
+    monkeypatch.setattr(module, "LARGE_EVALUATION_S", math.inf)
     publisher._scheduler.share = TimeBudget(0.5, 3_600.0, cost_clock=time.thread_time)
     publisher._scheduler.cadence = Cadence(0.0)  # what is to be seen here is what a step does
     world = World(stage, follower, publisher, projected, log)

@@ -31,6 +31,7 @@ async def test_a_large_experiment_is_evaluated_rarely_and_delays_no_small_one(wo
         return evaluated(known)
 
     monkeypatch.setattr(module, "_evaluated", slow)
+    monkeypatch.setattr(module, "LARGE_EVALUATION_S", 0.25)
     world.publisher._scheduler.share = TimeBudget(0.25, 0.1, lambda: now_s[0])
     world.publisher._scheduler.idle_share = TimeBudget(0.1, 0.05, lambda: now_s[0])
     world.publisher._scheduler.large_share = TimeBudget(0.1, 0.1, lambda: now_s[0])
