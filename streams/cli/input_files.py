@@ -15,8 +15,9 @@ STDIN = Path("-")
 MAX_BYTES = 4 * MIB
 """Largest file that is read whole: four times what the API takes unless configured otherwise."""
 
-MAX_LINE_BYTES = MIB
-"""Longest line: as much as the API takes unless configured otherwise."""
+MAX_LINE_BYTES = MAX_BYTES
+"""Longest line. One that the API does not take is refused alone; after a longer one, which may have
+no end, nothing is read."""
 
 
 def read_bytes(file: Path) -> bytes:

@@ -33,24 +33,34 @@ PROGRAMS = [
 
 
 def started(
-    directory: Path, program: str, module: str, **options: object
+    directory: Path,
+    program: str,
+    module: str,
+    interrupts: signal.Handlers = signal.SIG_DFL,
 ) -> subprocess.CompletedProcess[str]:
-    """Run a program that is interrupted as it begins to import a module."""
+    """Run a program that is interrupted as it begins to import a module.
+
+    Args:
+        directory: Where the module is written that interrupts it.
+        program: Module that is run.
+        module: Module at whose import it is interrupted.
+        interrupts: How its parent has it take SIGINT. That of this process depends on how the tests
+            were started: a shell has what it runs in the background ignore it.
+    """
     (directory / "sitecustomize.py").write_text(INTERRUPTS_AT.format(module=module))
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith("EXPERIMENT_")
     }
     path = os.pathsep.join([str(directory), *filter(None, [os.environ.get("PYTHONPATH")])])
-    done: subprocess.CompletedProcess[str] = subprocess.run(
+    return subprocess.run(
         [sys.executable, "-m", program, *(["--help"] if program == "streams.cli" else [])],
         env=environment | {"PYTHONPATH": path},
         capture_output=True,
         text=True,
         timeout=PATIENCE_S,
         check=False,
-        **options,  # type: ignore[call-overload]
+        preexec_fn=lambda: signal.signal(signal.SIGINT, interrupts),
     )
-    return done
 
 
 @pytest.mark.parametrize(("program", "module"), PROGRAMS)
@@ -64,12 +74,7 @@ def test_a_process_that_is_interrupted_while_it_imports_says_nothing(
 
 def test_a_process_whose_parent_has_it_ignore_interrupts_goes_on(tmp_path: Path) -> None:
     """As a shell does with what it runs in the background, and `nohup` with hang-ups."""
-    done = started(
-        tmp_path,
-        "streams.cli",
-        "typer",
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
-    )
+    done = started(tmp_path, "streams.cli", "typer", signal.SIG_IGN)
 
     assert done.returncode == 0, done.stderr
     assert "Usage" in done.stdout
