@@ -20,7 +20,7 @@ from streams.process.outages import outage
 from streams.webhooks import metrics
 from streams.webhooks.addresses import AddressError, AddressPolicy, target_of
 from streams.webhooks.definition import Format
-from streams.webhooks.progress import Place, Progress, TestResult
+from streams.webhooks.progress import PendingEvent, Place, Progress, TestResult
 from streams.webhooks.sealing import Confidential
 from streams.webhooks.sender import Failure, Outcome, Sender
 from streams.webhooks.signing import signature
@@ -220,8 +220,8 @@ class WebhookDispatcher:
         for place in self.progress.due(now_ms()):
             if len(self._under_way) >= DELIVERIES_AT_ONCE:
                 break
-            self.progress.begin(place, now_ms())
-            self._start(self._deliver(place, decisions))
+            event = self.progress.begin(place, now_ms())
+            self._start(self._deliver(place, event, decisions))
 
     async def _pause(self) -> None:
         """Wait for something to do: a decision, the end of a delivery, or the time of a retry."""
@@ -247,11 +247,11 @@ class WebhookDispatcher:
 
         task.add_done_callback(done)
 
-    async def _deliver(self, place: Place, decisions: Decisions) -> None:
+    async def _deliver(self, place: Place, pending: PendingEvent, decisions: Decisions) -> None:
         try:
             event = await decisions.event_at(*place)
             if event is None:
-                self.progress.forget(place)
+                self.progress.forget(place, pending)
                 self.is_changed = True
                 return
             outcome = await self._post(event)
@@ -260,21 +260,20 @@ class WebhookDispatcher:
             await asyncio.sleep(PAUSE_S)
             return
         finally:
-            self.progress.cancel(place)
-        self._note(place, event, outcome)
+            pending.is_under_way = False
+        self._note(place, pending, event, outcome)
 
-    def _note(self, place: Place, event: Event, outcome: Outcome) -> None:
+    def _note(self, place: Place, pending: PendingEvent, event: Event, outcome: Outcome) -> None:
         self.is_changed = True
         at_ms = now_ms()
         if outcome.failure is None:
             assert outcome.status is not None  # noqa: S101 - a receiver has answered
-            self.progress.take(place, at_ms, outcome.status)
+            self.progress.take(place, pending, at_ms, outcome.status)
             return
-        waiting = self.progress.waiting.get(place)
-        attempts = 0 if waiting is None else waiting.attempts
+        attempts = pending.attempts
         pause_ms = self._pause_ms(attempts, outcome)
         is_given_up = self.progress.fail(
-            place, at_ms, outcome.status, outcome.failure.value, pause_ms
+            place, pending, at_ms, outcome.status, outcome.failure.value, pause_ms
         )
         state = self.progress.state
         host = self.webhook.definition.host

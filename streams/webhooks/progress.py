@@ -95,7 +95,7 @@ class PendingEvent:
     Attributes:
         attempts: Number of attempts.
         due_ms: Time of the next attempt.
-        first_ms: Time of the first attempt; 0 before.
+        first_ms: Time of the first attempt of this activation; 0 before.
         is_under_way: Whether it is being sent now.
     """
 
@@ -134,8 +134,9 @@ class Progress:
         if positions is not None:
             self.positions = dict(positions)
             self.waiting = {}
-        # All waiting events are reset, and sent at once.
-        self.waiting = {place: PendingEvent() for place in self.waiting}
+        # All waiting events are reset, and sent at once; those under way once they have ended.
+        for event in self.waiting.values():
+            event.attempts, event.due_ms, event.first_ms = 0, 0, 0
         self._change(
             activation=activation,
             disabled_at_ms=None,
@@ -162,25 +163,21 @@ class Progress:
             (each.due_ms for each in self.waiting.values() if not each.is_under_way), default=None
         )
 
-    def begin(self, place: Place, now_ms: int) -> int:
-        """Record that an event is being sent; return its number of earlier attempts."""
-        found = self.waiting[place]
-        found.is_under_way = True
-        found.first_ms = found.first_ms or now_ms
-        return found.attempts
+    def begin(self, place: Place, now_ms: int) -> PendingEvent:
+        """Record that an event is being sent; return it, for the record of the result."""
+        event = self.waiting[place]
+        event.is_under_way = True
+        event.first_ms = event.first_ms or now_ms
+        return event
 
-    def cancel(self, place: Place) -> None:
-        """Record that a delivery was not finished, with unknown result."""
-        if place in self.waiting:
-            self.waiting[place].is_under_way = False
-
-    def forget(self, place: Place) -> None:
+    def forget(self, place: Place, event: PendingEvent) -> None:
         """Drop an event that cannot be read any more."""
-        self.waiting.pop(place, None)
+        if self._is_waiting(place, event):
+            del self.waiting[place]
 
-    def take(self, place: Place, now_ms: int, status: int) -> None:
+    def take(self, place: Place, event: PendingEvent, now_ms: int, status: int) -> None:
         """Record that an event was delivered."""
-        self.waiting.pop(place, None)
+        self.forget(place, event)
         self._change(
             attempt_at_ms=now_ms,
             attempt_status=status,
@@ -191,40 +188,48 @@ class Progress:
         )
 
     def fail(
-        self, place: Place, now_ms: int, status: int | None, error: str, pause_ms: int | None
+        self,
+        place: Place,
+        event: PendingEvent,
+        now_ms: int,
+        status: int | None,
+        error: str,
+        pause_ms: int | None,
     ) -> bool:
         """Record that an event was not delivered; return whether it was given up.
 
         If it was, and no event was delivered since its first attempt, the webhook is disabled, and
-        the event waits until it is enabled again. An answer 410 disables it at once.
+        the event waits until it is enabled again. An answer 410 disables it at once. An attempt
+        that began before the current activation says nothing about it: the event is sent again at
+        once.
 
         Args:
-            place: The event.
+            place: Place of the event.
+            event: The event, as `begin` returned it.
             now_ms: The time.
             status: HTTP status of the answer; None without one.
             error: Code of the failure.
             pause_ms: Time until the next attempt; None without one.
         """
-        found = self.waiting.get(place)
         self._change(
             attempt_at_ms=now_ms,
             attempt_status=status,
             attempt_error=error,
-            failing_since_ms=self.state.failing_since_ms or now_ms,
             failed=self.state.failed + 1,
         )
-        if found is None:
+        event.is_under_way = False
+        if event.first_ms == 0 or not self._is_waiting(place, event):
             return False
-        found.is_under_way = False
-        found.attempts += 1
+        self._change(failing_since_ms=self.state.failing_since_ms or now_ms)
+        event.attempts += 1
         if error == GONE:
-            self._disable(now_ms, GONE, found)
+            self._disable(now_ms, GONE, event)
         elif pause_ms is not None:
-            found.due_ms = now_ms + pause_ms
-        elif (self.state.success_at_ms or 0) < found.first_ms:
-            self._disable(now_ms, NEVER_ANSWERED, found)
+            event.due_ms = now_ms + pause_ms
+        elif (self.state.success_at_ms or 0) < event.first_ms:
+            self._disable(now_ms, NEVER_ANSWERED, event)
         else:
-            self.waiting.pop(place)
+            del self.waiting[place]
             self._change(given_up=self.state.given_up + 1)
             return True
         return False
@@ -260,6 +265,10 @@ class Progress:
             },
             stored.state,
         )
+
+    def _is_waiting(self, place: Place, event: PendingEvent) -> bool:
+        """Return whether an event waits still, and was not read again since it was sent."""
+        return self.waiting.get(place) is event
 
     def _disable(self, now_ms: int, because: str, event: PendingEvent) -> None:
         event.attempts, event.due_ms, event.first_ms = 0, now_ms, 0

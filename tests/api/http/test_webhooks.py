@@ -176,8 +176,8 @@ async def test_a_webhook_that_was_disabled_says_why_and_is_enabled_again(api):
     progress = Progress()
     progress.activate(1, {0: 3})
     progress.enqueue((0, 2), 5)
-    progress.begin((0, 2), 5)
-    progress.fail((0, 2), 9, 410, "GONE", None)
+    event = progress.begin((0, 2), 5)
+    progress.fail((0, 2), event, 9, 410, "GONE", None)
     progress.note_test(TestResult(id="t", at_ms=8, status=410, error="GONE"))
     api.webhooks.write(encoded_progress(made["id"], progress))
 

@@ -201,6 +201,40 @@ async def test_one_that_never_answers_is_disabled_and_goes_on_when_it_is_enabled
         assert set(receiver.ids()[sent:]) == {"msg_0", "msg_1"}
 
 
+class Held(Decisions):
+    """The same, with an event that takes until it is released."""
+
+    def __init__(self, n_events: int) -> None:
+        super().__init__(n_events)
+        self.released = asyncio.Event()
+        self.n_held = 0
+
+    async def event_at(self, partition, offset):
+        if offset == 1:
+            self.n_held += 1
+            await self.released.wait()
+        return await super().event_at(partition, offset)
+
+
+async def test_what_is_under_way_when_it_is_enabled_again_is_not_sent_twice_at_a_time():
+    async with receiving() as receiver, Sender(POLICY, PATIENCE_S) as sender:
+        receiver.answers["/"] = FAILED
+        dispatcher = dispatcher_of(receiver.url(), sender, retries_s=())
+        decisions = Held(2)
+        async with patience():  # the first event disables it, while the second is under way
+            await dispatcher.deliver(decisions)
+        await until_true(lambda: decisions.n_held == 1)
+        del receiver.answers["/"]
+        dispatcher.webhook = dispatcher_of("", sender, activation=2, is_from_since=False).webhook
+        async with delivering(dispatcher, decisions):
+            await until_true(lambda: dispatcher.progress.state.delivered == 1)
+            assert decisions.n_held == 1
+            decisions.released.set()
+            await until_true(lambda: dispatcher.progress.state.delivered == 2)
+
+    assert receiver.ids() == ["msg_0", "msg_0", "msg_1"]
+
+
 async def test_gone_ends_it_at_once():
     async with receiving() as receiver, Sender(POLICY, PATIENCE_S) as sender:
         receiver.answers["/"] = b"HTTP/1.1 410 Gone\r\nContent-Length: 0\r\n\r\n"

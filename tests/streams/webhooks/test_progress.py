@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import orjson
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.webhooks.progress import MAX_WAITING, NEVER_ANSWERED, Progress
+from streams.webhooks.progress import GONE, MAX_WAITING, NEVER_ANSWERED, Progress
 
 PLACE, OTHER = (0, 5), (1, 7)
 
@@ -25,14 +26,15 @@ def test_an_event_is_sent_again_after_its_pause_until_it_is_taken():
     assert progress.due(999) == []
     assert progress.due(1_000) == [PLACE]
 
-    assert progress.begin(PLACE, 1_000) == 0
+    event = progress.begin(PLACE, 1_000)
+    assert event.attempts == 0
     assert progress.due(9_999) == []
-    assert not progress.fail(PLACE, 1_000, 500, "SERVER_ERROR", 5_000)
+    assert not progress.fail(PLACE, event, 1_000, 500, "SERVER_ERROR", 5_000)
     assert progress.state.failing_since_ms == 1_000
     assert progress.next_due_ms() == 6_000
 
-    assert progress.begin(PLACE, 6_000) == 1
-    progress.take(PLACE, 6_010, 204)
+    assert progress.begin(PLACE, 6_000).attempts == 1
+    progress.take(PLACE, event, 6_010, 204)
 
     assert progress.waiting == {}
     state = progress.state
@@ -41,9 +43,9 @@ def test_an_event_is_sent_again_after_its_pause_until_it_is_taken():
 
 def test_a_webhook_that_never_answers_is_disabled_and_keeps_the_event():
     progress = waiting(PLACE)
-    progress.begin(PLACE, 1_000)
+    event = progress.begin(PLACE, 1_000)
 
-    assert not progress.fail(PLACE, 2_000, None, "TIMED_OUT", None)
+    assert not progress.fail(PLACE, event, 2_000, None, "TIMED_OUT", None)
 
     assert progress.state.disabled_because == NEVER_ANSWERED
     assert progress.state.disabled_at_ms == 2_000
@@ -54,13 +56,12 @@ def test_a_webhook_that_never_answers_is_disabled_and_keeps_the_event():
 
 def test_one_event_that_is_never_taken_is_given_up_while_others_are():
     progress = waiting(PLACE, OTHER)
-    progress.begin(PLACE, 1_000)
-    progress.fail(PLACE, 1_000, 422, "REFUSED", 5_000)
-    progress.begin(OTHER, 2_000)
-    progress.take(OTHER, 2_000, 200)
+    event = progress.begin(PLACE, 1_000)
+    progress.fail(PLACE, event, 1_000, 422, "REFUSED", 5_000)
+    progress.take(OTHER, progress.begin(OTHER, 2_000), 2_000, 200)
     progress.begin(PLACE, 6_000)
 
-    assert progress.fail(PLACE, 6_000, 422, "REFUSED", None)
+    assert progress.fail(PLACE, event, 6_000, 422, "REFUSED", None)
 
     assert progress.waiting == {}
     assert progress.state.given_up == 1
@@ -69,11 +70,42 @@ def test_one_event_that_is_never_taken_is_given_up_while_others_are():
 
 def test_gone_disables_at_once():
     progress = waiting(PLACE)
-    progress.begin(PLACE, 1_000)
+    event = progress.begin(PLACE, 1_000)
 
-    progress.fail(PLACE, 1_000, 410, "GONE", 5_000)
+    progress.fail(PLACE, event, 1_000, 410, "GONE", 5_000)
 
     assert progress.state.disabled_because == "GONE"
+
+
+@pytest.mark.parametrize("error", ["SERVER_ERROR", GONE])
+def test_an_attempt_of_an_earlier_activation_says_nothing_about_the_current_one(error):
+    """An event under way while the webhook is enabled again is not sent twice at a time."""
+    progress = waiting(PLACE)
+    event = progress.begin(PLACE, 1_000)
+    progress.activate(2, None)
+    assert progress.due(2_000) == []
+
+    assert not progress.fail(PLACE, event, 3_000, 500, error, None)
+
+    assert progress.state.disabled_at_ms is None
+    assert progress.state.failing_since_ms is None
+    assert progress.due(3_000) == [PLACE]
+
+
+def test_an_attempt_that_ends_after_its_event_was_read_again_leaves_it_waiting():
+    progress = waiting(PLACE)
+    event = progress.begin(PLACE, 1_000)
+    progress.activate(2, {0: 0, 1: 0})
+    progress.enqueue(PLACE, 1_500)
+    progress.take(PLACE, event, 2_000, 200)
+    assert progress.due(2_000) == [PLACE]
+
+    again = progress.begin(PLACE, 2_000)
+    assert not progress.fail(PLACE, event, 3_000, 500, "SERVER_ERROR", None)
+
+    assert progress.due(3_000) == []
+    assert again.is_under_way
+    assert progress.state.disabled_at_ms is None
 
 
 def test_room_is_bounded():
@@ -95,24 +127,29 @@ STEPS = st.lists(
 def test_no_event_is_lost_and_any_state_is_restored(steps):
     """An event that was read waits until it was taken or given up, whatever happens between."""
     progress, now, expected = waiting(), 1_000, set()
+    under_way = {}
     for step, place in steps:
         now += 10
-        if step == "wait":
+        if step == "wait" and place not in progress.waiting:
             progress.enqueue(place, now)
             expected.add(place)
-        elif place in progress.waiting and step not in {"activate", "cancel"}:
-            progress.begin(place, now)
-            if step == "take":
-                progress.take(place, now, 200)
-                expected.discard(place)
-            elif step in {"fail", "gone"}:
-                progress.fail(place, now, None, "GONE" if step == "gone" else "TIMED_OUT", 50)
-            elif step == "end" and progress.fail(place, now, None, "TIMED_OUT", None):
-                expected.discard(place)
-        elif step == "cancel":
-            progress.cancel(place)
         elif step == "activate":
             progress.activate(progress.state.activation + 1, None)
+        elif step == "begin" and place in progress.due(now):
+            under_way[place] = progress.begin(place, now)
+        elif place in under_way and step != "begin":
+            event = under_way.pop(place)
+            if step == "take":
+                progress.take(place, event, now, 200)
+                expected.discard(place)
+            elif step == "cancel":
+                event.is_under_way = False
+            else:
+                error = "GONE" if step == "gone" else "TIMED_OUT"
+                pause_ms = None if step == "end" else 50
+                if progress.fail(place, event, now, None, error, pause_ms):
+                    expected.discard(place)
+        assert not under_way.keys() & set(progress.due(now))
 
         restored = Progress.from_json(orjson.loads(orjson.dumps(progress.to_json())))
         assert restored.waiting.keys() == progress.waiting.keys() == expected

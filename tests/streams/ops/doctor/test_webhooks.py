@@ -43,11 +43,11 @@ def test_a_webhook_that_no_process_has_seen_is_not_delivered():
 def test_a_disabled_and_a_failing_webhook_are_named():
     progress = progress_of()
     progress.enqueue((0, 0), OLD_MS)
-    progress.begin((0, 0), OLD_MS)
-    progress.fail((0, 0), OLD_MS, None, "TIMED_OUT", 4 * 3_600_000)
+    event = progress.begin((0, 0), OLD_MS)
+    progress.fail((0, 0), event, OLD_MS, None, "TIMED_OUT", 4 * 3_600_000)
     assert codes(log_of(progress)) == ["WEBHOOK_FAILING"]
 
-    progress.fail((0, 0), OLD_MS, 410, "GONE", None)
+    progress.fail((0, 0), event, OLD_MS, 410, "GONE", None)
     [finding] = webhook_findings(webhook_facts(log_of(progress).log))
 
     assert finding.code == "WEBHOOK_DISABLED"
