@@ -21,7 +21,7 @@ from streams.model.errors import DependencyError
 from streams.ops.archive.lock import owned
 from streams.process.durable_files import sync_directory
 from streams.tallies.cell import Source
-from streams.warehouse.experiments import table_of
+from streams.warehouse.experiment_rows import table_of
 from streams.warehouse.sql import NAME, over_parquet
 from streams.warehouse.tables import LOG_TABLES, STATE_TABLES, TABLES, VERSION, Table
 from streams.warehouse.tables import SCHEMA as SCHEMA_TABLE
