@@ -10,6 +10,7 @@ import uvloop
 from api.app import running_api
 from api.http.server import http_limits, http_server, listening_socket
 from streams.model.errors import ConfigurationError, DependencyError
+from streams.process.exits import end_within
 from streams.process.logs import configure_logging
 from streams.settings import Settings, load_settings
 
@@ -42,5 +43,10 @@ async def _serve(settings: Settings) -> None:
         ) as listening:
             host, port, *_ = listening.getsockname()
             _log.info("listening on %s port %d", host, port)
-            server = http_server(app, http_limits(settings), app.counters.errors, app.end_streams)
+
+            def stop() -> None:
+                end_within()
+                app.end_streams()
+
+            server = http_server(app, http_limits(settings), app.counters.errors, stop)
             await server.serve([listening])

@@ -12,6 +12,7 @@ from starlette.applications import Starlette
 from api.http.server import http_limits, http_server, listening_socket
 from dashboard.app import dashboard_app
 from streams.model.errors import ConfigurationError
+from streams.process.exits import end_within
 from streams.process.logs import configure_logging
 from streams.process.metrics_server import start_metrics_server
 from streams.settings import ENVIRONMENT_PREFIX, Settings, load_settings
@@ -48,7 +49,8 @@ async def _serve(settings: Settings) -> None:
         host, port, *_ = listening.getsockname()
         _log.info("listening on %s port %d", host, port)
         async with app.router.lifespan_context(app):
-            await http_server(app, http_limits(settings)).serve([listening])
+            server = http_server(app, http_limits(settings), on_stop=end_within)
+            await server.serve([listening])
 
 
 def application(settings: Settings) -> Starlette:

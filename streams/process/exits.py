@@ -18,6 +18,9 @@ EXIT_CONFIGURATION = 2
 LOG_PATIENCE_S = 3.0
 """Longest wait for the last lines of the log."""
 
+STOP_S = 12.0
+"""Longest time from a signal to the end of a process. `docker-compose.yml` gives it 15 s."""
+
 logger = logging.getLogger(__name__)
 
 _last_words: list[Callable[[], object]] = []
@@ -51,9 +54,28 @@ def refuse(reason: str) -> NoReturn:
     os._exit(EXIT_CONFIGURATION)
 
 
-def end_soon() -> None:
+def end_soon(code: int = EXIT_CODE) -> None:
     """Have the process end within `LOG_PATIENCE_S`, whatever its threads wait for meanwhile."""
-    timer = threading.Timer(LOG_PATIENCE_S, os._exit, (EXIT_CODE,))
+    _after(LOG_PATIENCE_S, lambda: os._exit(code))
+
+
+def end_within(seconds: float = STOP_S) -> None:
+    """Have the process end as it was asked to, whatever its threads wait for then.
+
+    A client of Kafka that is closed while no broker answers may wait for minutes, and what kills
+    the process then does not distinguish it from one that had something to lose.
+    """
+
+    def end() -> None:
+        end_soon(0)
+        logger.warning("exit 0: %.0f s after the signal, without waiting for connections", seconds)
+        leave()
+
+    _after(seconds, end)
+
+
+def _after(seconds: float, action: Callable[[], object]) -> None:
+    timer = threading.Timer(seconds, action)
     timer.daemon = True
     timer.start()
 

@@ -10,6 +10,7 @@ import yaml
 from starlette.testclient import TestClient
 
 from dashboard.app import dashboard_app
+from streams.process.exits import LOG_PATIENCE_S, STOP_S
 from streams.settings import ENVIRONMENT_PREFIX, Settings
 from tests.deploy.queries import DEPLOY
 
@@ -79,6 +80,13 @@ def test_what_runs_on_has_probes_a_budget_and_an_autoscaler(found: dict[str, Any
         assert found["metadata"]["name"] in scaled
         assert "replicas" not in found["spec"]  # it would undo what the autoscaler has done
     assert found["spec"]["selector"]["matchLabels"] == labels
+
+
+@pytest.mark.parametrize("found", of_kind("Deployment", "StatefulSet"), ids=component)
+def test_a_pod_gets_longer_than_its_process_takes_to_end(found: dict[str, Any]):
+    grace_s = found["spec"]["template"]["spec"]["terminationGracePeriodSeconds"]
+
+    assert grace_s >= STOP_S + LOG_PATIENCE_S
 
 
 def test_workers_scale_by_their_lag_up_to_their_partitions():
