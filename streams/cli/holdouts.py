@@ -11,7 +11,8 @@ from rich.table import Table
 from experiment_streams_client import Holdout
 from streams.cli import terminal
 from streams.cli.statistics import Moment
-from streams.cli.tables import moment, stats_view, table_of
+from streams.cli.statistics_view import stats_view
+from streams.cli.tables import moment, table_of
 from streams.cli.terminal import API_DEFAULT, Api, ApiKey, AsJson, Author, Reason
 from streams.experiments.stats_response import Stats
 

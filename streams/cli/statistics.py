@@ -14,7 +14,7 @@ from rich.live import Live
 
 from streams.cli import terminal
 from streams.cli.dimension_tables import dimension_view
-from streams.cli.tables import stats_view
+from streams.cli.statistics_view import stats_view
 from streams.cli.terminal import API_DEFAULT, Api, ApiKey, AsJson, ExperimentId
 from streams.experiments.stats_response import Stats
 from streams.model.errors import InputError

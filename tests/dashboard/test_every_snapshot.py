@@ -17,7 +17,7 @@ from api.http.pages import stats_page
 from api.http.payloads import experiment_response, summary_response
 from experiment_streams_client import Stats
 from streams.analysis.evaluate import evaluate
-from streams.cli.tables import stats_view
+from streams.cli.statistics_view import stats_view
 from streams.experiments.snapshot import Snapshot
 from tests.dashboard.conftest import Browser
 from tests.dashboard.samples import series_json

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from api.http.pages import stats_page
 from streams.analysis.evaluate import evaluate
 from streams.analysis.misspelled_metrics import is_like, misspelt_metrics
-from streams.cli.tables import stats_view
+from streams.cli.statistics_view import stats_view
 from streams.cli.terminal import out
 from streams.experiments.stats_response import MisspeltMetric, Stats
 from tests.streams.analysis.test_evaluate import experiment, tally, variant

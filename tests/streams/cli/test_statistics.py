@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from streams.cli.tables import lift
+from streams.cli.statistics_view import lift
 from streams.experiments.statistics.variant_report import AgainstControl
 from tests.streams.cli.conftest import EXPERIMENT_ID
 

@@ -14,7 +14,7 @@ from rich.console import Console
 from api.http.pages import stats_page
 from streams.analysis.evaluate import evaluate
 from streams.analysis.reasons import reason
-from streams.cli.tables import stats_view
+from streams.cli.statistics_view import stats_view
 from streams.experiments.snapshot import Snapshot
 from streams.experiments.statistics.recommendation import RecommendedAction
 from streams.experiments.statistics.variant_report import MetricReport
