@@ -23,6 +23,7 @@ from benchmarks.calibration.ratios import mismatch
 from benchmarks.calibration.reports import reports
 from benchmarks.calibration.row import Group, Row
 from benchmarks.calibration.slices import slices
+from benchmarks.calibration.starved import starved
 from benchmarks.calibration.tails import tails
 from benchmarks.calibration.through import agreement, promoted
 from benchmarks.calibration.variants import variants
@@ -35,6 +36,7 @@ GROUPS = (
     futility(),
     peeking(),
     tails(),
+    starved(),
     quantiles(),
     power(),
     promotion(),

@@ -31,6 +31,9 @@ class Weights(StrEnum):
     EVEN = "even"
     THOMPSON = "thompson"
     TOP_TWO = "top_two"
+    TURN = "turn"
+    """Even in the first half of the looks, then of the first variant but for the floor: what holds
+    for every policy holds for this one."""
 
     @property
     def move(self) -> bool:
@@ -51,6 +54,7 @@ class Traffic:
             default.
         swing: Relative amplitude by which all rates swing together, in [0, 1): four times within
             the experiment, as days and weeks do.
+        later: Factor on all rates in the second half of the looks.
         amounts: None if a success counts 1; otherwise what it counts in each variant.
         cap: Largest amount, which is declared; None for no cap.
         winsorize: Percentile at which amounts are capped, under even shares alone; None without
@@ -63,6 +67,7 @@ class Traffic:
     units_per_look: int = 100
     floor: float | None = None
     swing: float = 0.0
+    later: float = 1.0
     amounts: tuple[Amounts, ...] | None = None
     cap: float | None = None
     winsorize: float | None = None
@@ -106,10 +111,12 @@ def arrivals(traffic: Traffic, repetitions: int, seed: int) -> Iterator[Arrivals
     rates = np.array(traffic.rates)
     capped = None if traffic.winsorize is None else Winsorized(shape, traffic.winsorize)
     for look in range(traffic.looks):
-        shares = _shares(traffic, units, total, squared)
+        is_later = 2 * look >= traffic.looks
+        shares = _shares(traffic, units, total, squared, is_later=is_later)
         phase = math.sin(8.0 * math.pi * look / traffic.looks)
         counts = random.multinomial(traffic.units_per_look, shares)
-        won = random.binomial(counts, rates * (1.0 + traffic.swing * phase))
+        factor = traffic.later if is_later else 1.0
+        won = random.binomial(counts, rates * (factor * (1.0 + traffic.swing * phase)))
         sums = _values(random, won, traffic, capped)
         units, total, squared = units + counts, total + sums[0], squared + sums[1]
         yield Arrivals(
@@ -148,11 +155,20 @@ def _values(
 
 
 def _shares(
-    traffic: Traffic, units: FloatArray, total: FloatArray, squared: FloatArray
+    traffic: Traffic,
+    units: FloatArray,
+    total: FloatArray,
+    squared: FloatArray,
+    *,
+    is_later: bool,
 ) -> FloatArray:
-    if not traffic.weights.move:
+    if not traffic.weights.move or (traffic.weights is Weights.TURN and not is_later):
         return np.full_like(units, 1.0 / units.shape[1])
-    shares = _probability_best(units, total, squared)
+    if traffic.weights is Weights.TURN:
+        shares = np.zeros_like(units)
+        shares[:, 0] = 1.0
+    else:
+        shares = _probability_best(units, total, squared)
     if traffic.weights is Weights.TOP_TWO:
         # Russo (2016), equation 4 with beta = 1/2: the best half of the time, and as often the
         # best of the others.

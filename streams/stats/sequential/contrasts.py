@@ -283,6 +283,12 @@ def overlap_contrast(a: WeightedSums, b: WeightedSums) -> Contrast:
 def inverse_contrast(a: WeightedSums, b: WeightedSums, units: FloatArray) -> Contrast:
     """Return the contrasts of variants whose units have the weights 1 / p.
 
+    The weights of a variant sum to the number of all units on average. While they sum to less,
+    units with a large weight are missing: a variant whose share has been small since the base rate
+    rose has none of the later units yet, and neither its mean nor its sum of squared weights shows
+    that. So the difference varies as if what is missing came with the largest weight. Of values
+    with a bound, that bound has the same effect.
+
     Args:
         a: Sums of the variants that may be better.
         b: Sums of those they are compared with; the shapes broadcast.
@@ -290,7 +296,14 @@ def inverse_contrast(a: WeightedSums, b: WeightedSums, units: FloatArray) -> Con
 
     Source: Waudby-Smith, Wu, Ramdas, Karampatziakis and Mineiro, arXiv 2210.10768.
     """
-    return _contrast(a, b, units, _INVERSE_OF_EVEN)
+    return _contrast(a, b, units, _INVERSE_OF_EVEN, missing=_missing(a, units) + _missing(b, units))
+
+
+def _missing(sums: WeightedSums, units: FloatArray) -> FloatArray | float:
+    """Return the sum of the squared weights that are missing, of values without a bound."""
+    if sums.moments is None:
+        return 0.0
+    return np.maximum(units - sums.weight, 0.0) * sums.moments.heaviest
 
 
 def _contrast(
@@ -299,6 +312,7 @@ def _contrast(
     scale: FloatArray,
     weight_of_even: float,
     share: FloatArray | None = None,
+    missing: FloatArray | float = 0.0,
 ) -> Contrast:
     # For a few numbers the cost of numpy is that of its calls, so each sum is computed once.
     weights, weights_squared = a.weight + b.weight, a.weight_squared + b.weight_squared
@@ -313,6 +327,7 @@ def _contrast(
     centred_squares = (
         total_squared - 2.0 * mean * (a.cross + b.cross) + mean * mean * weights_squared
     )
+    weights_squared = weights_squared + missing
     expected_squares = np.maximum(a.variance, b.variance) * weights_squared
     centred_squares = np.maximum(centred_squares, expected_squares)
     has_lower = has_upper = np.ones(weights.shape, np.bool_)

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,11 +19,11 @@ from streams.stats.sequential.tails import Moments
 counts = st.integers(0, 10_000)
 
 
-def tilted(values, weights, largest=math.inf, variance=0.0):
+def tilted(values, weights, largest=math.inf, variance=0.0, moments=None):
     x, w = np.array(values, dtype=float), np.array(weights, dtype=float)
     terms = (w**0, w, w * w, w * x, w * w * x, w * w * x * x)
     fields = [term.sum() for term in terms] + [largest, variance]
-    return WeightedSums(*(np.array([field]) for field in fields))
+    return WeightedSums(*(np.array([field]) for field in fields), moments=moments)
 
 
 def plain(*fields):
@@ -192,3 +193,34 @@ def test_silence_of_a_starved_variant_is_not_certainty():
 
     assert wary.difference == pytest.approx(trusting.difference)
     assert wary.standard_error[0] > 3 * trusting.standard_error[0]
+
+
+def test_units_that_a_small_share_has_not_had_yet_count_as_uncertain():
+    """Of 1,000 units, a had 500 with p = 1/2 and b 10 with p = 1/2: 980 of b's weight are missing.
+
+    With weights of at most 100 these are worth 980 * 100 squared weights beside the 2,040 there
+    are, so the variance is 49 times as large.
+    """
+    a = tilted([0, 1] * 250, [2] * 500, variance=0.25)
+    b = tilted([0, 1] * 5, [2] * 10, variance=0.25)
+    known = Moments(np.array([0.25]), np.array([0.0]), np.array([100.0]))
+
+    trusting = inverse_contrast(a, b, np.array([1_000.0]))
+    wary = inverse_contrast(
+        replace(a, moments=known), replace(b, moments=known), np.array([1_000.0])
+    )
+
+    assert wary.difference == pytest.approx(trusting.difference)
+    ratio = (2_040 + 98_000) / 2_040
+    assert wary.standard_error == pytest.approx(trusting.standard_error * math.sqrt(ratio))
+    assert wary.variance == pytest.approx(trusting.variance * ratio)
+    assert wary.time == pytest.approx(trusting.time * ratio)
+
+
+def test_weights_that_sum_to_all_units_miss_none():
+    known = Moments(np.array([0.25]), np.array([0.0]), np.array([100.0]))
+    a, b = (tilted([0, 1] * 5, [100] * 10, variance=0.25, moments=known) for _ in range(2))
+
+    found = inverse_contrast(a, b, np.array([1_000.0]))
+
+    assert found.time == pytest.approx(2 * 10 * 100**2 / 4)
