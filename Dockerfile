@@ -2,7 +2,7 @@
 # The build installs the runtime lock and the two distributions; the image holds the environment
 # alone, without pip, setuptools and the tests of packages, which no process needs.
 FROM python:3.11.14-slim-bookworm AS build
-# Of whoever builds behind an index or a certificate authority of their own: --build-arg.
+# For builds behind a package index or certificate authority of the organization: --build-arg.
 ARG PIP_INDEX_URL
 ARG PIP_CERT
 WORKDIR /src

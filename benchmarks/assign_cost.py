@@ -172,7 +172,7 @@ def contextual_steps() -> dict[str, float]:
     published = contextual_snapshot(0)
     widest = contextual_snapshot(1, MAX_DIMENSION - 1)
     assigner = RunningExperiment(published).assigner
-    told = {"age": 35, "previousPurchases": 5}
+    features_given = {"age": 35, "previousPurchases": 5}
     key = bytes(16)
     # None of these contexts is remembered when its turn comes: there are more than are kept.
     contexts = itertools.cycle(
@@ -190,7 +190,7 @@ def contextual_steps() -> dict[str, float]:
 
     return {
         "choose the variant, context known": _us(
-            lambda: assigner.assign(key, 1, features=told, device="mobile", location="US")
+            lambda: assigner.assign(key, 1, features=features_given, device="mobile", location="US")
         ),
         "choose the variant, context new": _us(assign_anew),
         "sign with four entries": _us(
@@ -212,7 +212,7 @@ async def _together(
 ) -> float:
     outbox = Outbox(
         spool,
-        _Nobody(),
+        _Discarding(),
         incarnation=1,
         partitions=4,
         encode_impressions=encode_impression_batch,
@@ -302,7 +302,7 @@ class _NewUnits:
         """Take note of nothing."""
 
 
-class _Nobody:
+class _Discarding:
     """Takes records and forgets them."""
 
     def offer(self, positions: Sequence[SpoolPosition], records: Sequence[SpoolRecord]) -> None:

@@ -2,7 +2,7 @@
 
     python -m benchmarks.flag_events [--changes 40]
 
-A snapshot is written into Redis as a worker writes it; one API process tells its streams.
+A snapshot is written into Redis as a worker writes it; one API process announces it to its streams.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Equal variants of which each request can show some, told by its context."""
+"""Equal variants of which each request can show some, depending on its context."""
 
 from __future__ import annotations
 

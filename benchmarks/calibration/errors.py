@@ -127,7 +127,7 @@ def _row(traffic: Traffic, rule: Rule) -> Row:
 
 
 def _repetitions(traffic: Traffic, rule: Rule) -> int:
-    """Return how many experiments tell; a planned test uses nearly all of its error."""
+    """Return how many experiments are run; a planned test uses nearly all of its error."""
     if rule.plan is not None:
         return 8_000
     return 1_000 if len(traffic.rates) == _MANY_ARMS else 2_000

@@ -74,7 +74,7 @@ def _row(traffic: Traffic, alpha: float, kept: float | None, claim: Claim) -> Ro
 
 
 def _repetitions(alpha: float, kept: float | None) -> int:
-    """Return how many experiments tell; an alarm in a thousand takes the most."""
+    """Return how many experiments are run; an alarm in a thousand takes the most."""
     if kept is None:
         return 20_000 if alpha == _PRODUCT_ALPHA else 4_000
     return 4_000 if kept == _TWENTIETH else 1_000

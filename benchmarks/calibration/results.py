@@ -49,7 +49,7 @@ class Verdict(StrEnum):
     HOLDS = "holds"
     """The whole confidence interval is within it."""
     OPEN = "open"
-    """Its bound lies inside the confidence interval: more repetitions would tell."""
+    """Its bound lies inside the confidence interval: more repetitions would decide."""
     FAILS = "fails"
     """The whole confidence interval is outside."""
 

@@ -20,7 +20,7 @@ from streams.experiments.measurement_plan import plan_of
 from streams.experiments.roster import fixed_weights, initial_roster
 from streams.tallies.cell import Tally, VariantTally
 
-_NOBODY = VariantTally()
+_NO_UNITS = VariantTally()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,7 +49,7 @@ def trial_plans(experiment: Experiment, tally: Tally) -> TrialPlans:
         roster = initial_roster(definition, experiment.version)
     active, control = definition.active, definition.control_index
     weights = definition.weights
-    everyone = range(len(definition.variants))
+    every_index = range(len(definition.variants))
     excluded = _excluded(experiment, tally)
     initial: tuple[int, ...] = ()
     if roster is not None:
@@ -62,9 +62,9 @@ def trial_plans(experiment: Experiment, tally: Tally) -> TrialPlans:
     names = frozenset((config.primary_metric, *config.secondary_metrics, *config.guardrail_metrics))
     # Of a metric that only a stopped variant has, the others have 0.
     observed: frozenset[str] = frozenset()
-    if len(active) < len(everyone):
+    if len(active) < len(every_index):
         observed = observed.union(
-            *(tally.variants.get(index, _NOBODY).metrics for index in everyone)
+            *(tally.variants.get(index, _NO_UNITS).metrics for index in every_index)
         )
 
     def plan(indices: Sequence[int]) -> GroupPlan:
@@ -81,7 +81,7 @@ def trial_plans(experiment: Experiment, tally: Tally) -> TrialPlans:
                 if roster is None or not roster.smallest
                 else tuple(roster.smallest[index] for index in indices),
                 len(definition.variants),
-                _units(tally, everyone) if is_partial else None,
+                _units(tally, every_index) if is_partial else None,
             ),
             names=names,
             is_trial=True,
@@ -93,8 +93,8 @@ def trial_plans(experiment: Experiment, tally: Tally) -> TrialPlans:
     compared = plan(active)
     if not compared.is_partial:
         return TrialPlans(compared, compared, start)
-    stopped = {index: plan((control, index)) for index in everyone if index not in active}
-    return TrialPlans(compared, plan(everyone), start, stopped)
+    stopped = {index: plan((control, index)) for index in every_index if index not in active}
+    return TrialPlans(compared, plan(every_index), start, stopped)
 
 
 def _excluded(experiment: Experiment, tally: Tally) -> list[int]:
@@ -107,4 +107,4 @@ def _excluded(experiment: Experiment, tally: Tally) -> list[int]:
 
 
 def _units(tally: Tally, indices: Sequence[int]) -> int:
-    return sum(max(tally.variants.get(index, _NOBODY).units, 0) for index in indices)
+    return sum(max(tally.variants.get(index, _NO_UNITS).units, 0) for index in indices)

@@ -48,7 +48,7 @@ class Call:
 
 
 class MemorySink:
-    """Takes batches, and fails as told: before it has taken them, or after."""
+    """Takes batches, and fails as configured: before it has taken them, or after."""
 
     def __init__(self) -> None:
         self.taken: list[SealedBatch] = []

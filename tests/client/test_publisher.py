@@ -68,7 +68,7 @@ def test_what_no_worker_would_take_is_refused_before_it_is_sent(metric, value, c
     assert caught.value.code == code
 
 
-def test_what_was_not_delivered_is_told() -> None:
+def test_what_was_not_delivered_is_reported() -> None:
     publisher = ObservationPublisher(NOWHERE)
     publisher.publish(receipt(), "click", 1)
     publisher.publish(receipt(), "revenue", 2)
@@ -77,10 +77,10 @@ def test_what_was_not_delivered_is_told() -> None:
         publisher.flush()
 
     assert (caught.value.code, caught.value.failed) == ("NOT_DELIVERED", 2)
-    publisher.flush()  # told once
+    publisher.flush()  # reported once
 
 
-async def test_a_queue_that_stays_full_is_told_and_others_run_meanwhile() -> None:
+async def test_a_queue_that_stays_full_is_reported_and_others_run_meanwhile() -> None:
     patient = NOWHERE | {"message.timeout.ms": 60_000, "queue.buffering.max.messages": 1}
     publisher = ObservationPublisher(patient, queue_timeout_s=0.1)
     await publisher.publish_async(receipt(), "click", 1)

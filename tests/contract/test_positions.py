@@ -79,7 +79,7 @@ def test_only_what_was_committed_is_a_position_and_the_newest_counts(groups: Gro
         assert positions.read([(observations, 3)]) == {}
 
 
-def test_generations_have_positions_of_their_own(groups: Groups) -> None:
+def test_generations_have_separate_positions(groups: Groups) -> None:
     topic = OBSERVATIONS.full_name(groups.settings.topic_prefix)
     groups.commit(1, topic, 0, 5)
     groups.commit(2, topic, 0, 3)

@@ -235,7 +235,7 @@ async def test_snapshots_are_announced_once_each(writer, reader) -> None:
     await announcements.aclose()
 
 
-async def test_an_answer_reaches_whoever_waits_and_whoever_comes_late(writer, reader) -> None:
+async def test_an_answer_reaches_waiting_and_late_callers(writer, reader) -> None:
     waiting = asyncio.create_task(reader.wait_for_answer(ANSWER.command_id, 10))
     assert await reader.wait_for_answer("cd" * 16, 0.05) is None
     assert await reader.answer(ANSWER.command_id) is None

@@ -81,7 +81,7 @@ def test_signing_out_ends_the_session_also_for_a_copy_of_the_cookie(browser):
     assert browser.get(PAGE, follow_redirects=False).status_code == 303
 
 
-def test_without_keys_nobody_signs_in_on_this_machine(browser_of):
+def test_without_keys_no_user_signs_in_on_this_machine(browser_of):
     browser = browser_of(needs_key=False)
 
     assert "Checkout button" in browser.get(PAGE).text
@@ -89,7 +89,7 @@ def test_without_keys_nobody_signs_in_on_this_machine(browser_of):
     assert browser.api.commands()[0][0] == "POST /experiments/checkout-button/pause"
 
 
-def test_without_keys_a_dashboard_that_others_reach_lets_nobody_in(browser_of):
+def test_without_keys_a_dashboard_that_others_reach_lets_no_user_in(browser_of):
     browser = browser_of(host="0.0.0.0", needs_key=False)
 
     assert browser.get(PAGE, follow_redirects=False).status_code == 303
@@ -278,7 +278,7 @@ def test_two_pages_of_a_session_have_different_tokens():
     assert tokens.token("a") != tokens.token("a")
 
 
-def test_a_request_without_any_hint_of_its_site_is_none_of_a_browser():
+def test_a_request_without_any_hint_of_its_site_is_not_of_a_browser():
     assert not is_cross_site({})
     assert not is_cross_site({"origin": "http://a:1", "host": "a:1"})
     assert is_cross_site({"origin": "null", "host": "a"})

@@ -281,7 +281,7 @@ def test_a_path_of_the_api_is_a_field_of_the_form(path, name):
         ("json", r'"\ud800"'),
     ],
 )
-def test_a_text_of_another_kind_is_told_beside_its_field(kind, text):
+def test_a_text_of_another_kind_is_shown_beside_its_field(kind, text):
     with pytest.raises(FieldValueError):
         value_of(kind, text)
 
@@ -382,7 +382,7 @@ def test_a_refusal_stands_beside_its_field_and_what_was_typed_stays(manager):
     assert 'value="20000"' in answer.text
 
 
-def test_every_unreadable_field_is_told_at_once(manager):
+def test_every_unreadable_field_is_shown_at_once(manager):
     answer = manager.submit(
         PAGE, **{**SMALL, "config.minSampleSize": "few", "variants.0.config": "{"}
     )

@@ -75,7 +75,7 @@ def test_without_parameters_there_is_no_chart():
     assert densities(facts(nothing)) is None
 
 
-def test_of_many_variants_those_are_drawn_that_can_be_told_apart():
+def test_of_many_variants_those_are_drawn_that_can_be_distinguished():
     posterior = MetricPosterior(PosteriorFamily.BETA, {"alpha": 102.0, "beta": 916.0})
     sample = facts()
     control, blue, _ = sample.stats.variants

@@ -173,7 +173,7 @@ def test_every_reason_has_a_headline_that_never_says_significant(code):
 
 
 @pytest.mark.parametrize("code", [*ReasonCode, "OF_A_NEWER_ENGINE"])
-def test_a_reason_without_evidence_is_told_in_the_words_of_the_api(code):
+def test_a_reason_without_evidence_is_shown_in_the_words_of_the_api(code):
     found = headline(facts({"reasonCode": code, "evidence": None, "reason": "As it is."}))
 
     assert found.verb

@@ -148,7 +148,7 @@ def test_a_form_that_is_sent_twice_is_one_command(manager):
         ("conclude", {"serve": "all"}, "Choose what is shown from now on.", "serve"),
     ],
 )
-def test_what_is_wrong_is_told_and_what_was_typed_is_kept(manager, action, fields, message, field):
+def test_what_is_wrong_is_shown_and_what_was_typed_is_kept(manager, action, fields, message, field):
     answer = manager.submit(f"{PAGE}/commands/{action}", **fields)
 
     assert answer.status_code == 422
@@ -206,7 +206,7 @@ def test_an_experiment_that_does_not_exist_is_a_page(manager):
     assert "There is no such experiment." in answer.text
 
 
-def test_a_fault_is_a_page_that_tells_nothing(manager):
+def test_a_fault_is_a_page_without_details(manager):
     manager.api.answers[f"GET {API}/stats"] = (200, {"variants": []})
 
     answer = manager.get(PAGE)

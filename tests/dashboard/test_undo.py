@@ -79,7 +79,7 @@ def test_an_undo_leads_to_the_page_that_does_it(method, path, body, label, place
 
 
 @pytest.mark.parametrize(("method", "path"), [("", ""), ("POST", f"{PAGE}/of-tomorrow")])
-def test_without_a_request_that_is_known_there_is_none(method, path):
+def test_without_a_known_request_there_is_no_undo(method, path):
     assert undo_view(HistoryItem.model_validate(undone_by(method, path, {}))) is None
 
 

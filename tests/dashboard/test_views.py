@@ -323,7 +323,7 @@ def test_a_difference_without_a_share_of_the_control_has_none():
     assert variant_rows(facts({place: None}))[1].relative == ""
 
 
-def test_a_recommendation_is_told_in_words_and_names():
+def test_a_recommendation_is_shown_in_words_and_names():
     found = facts()
     [item] = history(
         [
@@ -357,7 +357,7 @@ def test_an_archived_experiment_has_no_note_on_what_to_declare():
     assert not any("conversion window" in each for each in health.notes(archived))
 
 
-def test_a_share_and_the_action_after_the_end_are_told_in_words():
+def test_a_share_and_the_action_after_the_end_are_shown_in_words():
     changes = (
         {"path": "promotion.controlShare", "before": None, "after": 0.10000610},
         {"path": "recommendedAction", "before": "conclude_winner", "after": "continue"},

@@ -316,7 +316,7 @@ async def test_users_under_a_bandit_are_remembered_by_redis_and_assigned_without
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"EXPERIMENT_API_HOST": "0.0.0.0"}, "EXPERIMENT_API_KEYS_FILE"),
         ({"EXPERIMENT_RECEIPT_KEYS": ""}, "EXPERIMENT_RECEIPT_KEYS"),
@@ -326,7 +326,7 @@ async def test_users_under_a_bandit_are_remembered_by_redis_and_assigned_without
     ],
 )
 def test_settings_that_do_not_fit_end_with_code_2(
-    settings: Settings, changes: dict[str, str], told: str
+    settings: Settings, changes: dict[str, str], message: str
 ) -> None:
     ended = subprocess.run(
         [sys.executable, "-m", "api"],
@@ -338,5 +338,5 @@ def test_settings_that_do_not_fit_end_with_code_2(
     )
 
     assert ended.returncode == 2, ended.stderr
-    assert told in ended.stderr
+    assert message in ended.stderr
     assert "Traceback" not in ended.stderr

@@ -222,13 +222,13 @@ def test_a_full_memory_of_events_refuses_visibly_and_counts_later_what_is_sent_a
             ledger.send(observation)
         ledger.producer.flush()
 
-        def all_told() -> bool:
+        def is_all_counted() -> bool:
             snapshot = ledger.snapshot(EXPERIMENT)
             assert snapshot is not None
-            told = snapshot.variants[0].observations + snapshot.duplicates
-            return told + len(ledger.dead_letters()) == len(sent) + len(again)
+            n_counted = snapshot.variants[0].observations + snapshot.duplicates
+            return n_counted + len(ledger.dead_letters()) == len(sent) + len(again)
 
-        until(all_told)
+        until(is_all_counted)
         snapshot = ledger.snapshot(EXPERIMENT)
         assert snapshot is not None
         assert snapshot.variants[0].observations == 4_000  # 4 partitions remember 1,000 each

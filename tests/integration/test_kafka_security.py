@@ -109,7 +109,7 @@ async def run(monkeypatch, installation: Installation, user: str, *arguments: st
     """Run a command as a user."""
     command, settings = command_of(arguments), installation.of(user)
     if command in TAKING_SIGNALS:
-        done = await asyncio.to_thread(_in_process_of_its_own, settings, arguments)
+        done = await asyncio.to_thread(_in_separate_process, settings, arguments)
     else:
         with monkeypatch.context() as patch:
             for name, value in environment(settings).items():
@@ -121,7 +121,7 @@ async def run(monkeypatch, installation: Installation, user: str, *arguments: st
     return done
 
 
-def _in_process_of_its_own(settings: Settings, arguments: tuple[str, ...]) -> Done:
+def _in_separate_process(settings: Settings, arguments: tuple[str, ...]) -> Done:
     done = subprocess.run(
         [sys.executable, "-m", "streams.cli", *arguments],
         env=os.environ | environment(settings),

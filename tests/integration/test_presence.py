@@ -96,7 +96,7 @@ async def test_a_refusal_is_found_for_a_while_and_the_last_one_counts(client, ke
 
 
 @pytest.mark.parametrize("noise", [b"noise", b"[]", b'{"code": "X"}', b'{"code": 1, "atMs": "x"}'])
-async def test_a_refusal_that_cannot_be_read_is_none(client, keys, noise) -> None:
+async def test_an_unreadable_refusal_is_ignored(client, keys, noise) -> None:
     await client.set(keys.refusal, noise)
 
     assert await last_refusal(client, keys) is None

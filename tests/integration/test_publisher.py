@@ -38,7 +38,7 @@ def read_all(
 ) -> list[Message]:
     """Return the records of a topic, which hold `n` things and no more, each partition in order.
 
-    The end offsets are not asked for: the embedded broker tells them too low after a batch.
+    The end offsets are not asked for: the embedded broker returns too low ones after a batch.
     """
     consumer = Consumer(settings.confluent_config() | {"group.id": "reader"})
     name = topic_name(settings, topic)
@@ -117,7 +117,7 @@ def test_every_record_is_where_java_would_put_it_and_holds_what_was_said(install
     ]
 
 
-async def test_repetitions_meet_in_one_partition_whoever_sends_them(installation) -> None:
+async def test_repetitions_meet_in_one_partition_from_any_sender(installation) -> None:
     [assignment_id] = receipts(keyring_of(installation), 1)
     topic = topic_name(installation, OBSERVATIONS.name)
 

@@ -227,7 +227,7 @@ def poison(ledger: Ledger) -> Iterator[None]:
 
 
 @pytest.mark.long
-def test_what_follows_from_a_record_is_told_however_often_the_generations_change(
+def test_what_follows_from_a_record_is_shown_however_often_the_generations_change(
     settings: Settings, rebuilt: Settings, ledger: Ledger, tmp_path: Path
 ) -> None:
     create_topics(settings)

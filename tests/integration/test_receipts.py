@@ -281,7 +281,7 @@ async def is_logged(settings: Settings, impressions: int) -> bool:
     return sum(len(group.units) for batch in batches for group in batch.groups) >= impressions
 
 
-async def test_a_lowered_share_loses_nobody_who_was_in(given: Settings, tmp_path: Path) -> None:
+async def test_a_lowered_share_loses_no_unit_that_was_in(given: Settings, tmp_path: Path) -> None:
     async with stack(given, tmp_path) as (settings, _, workers, (http, other)):
         name = await run_experiment(http, unit="user", type="bayesian_ab")
         await until_found(lambda: known_to(other, [name]))

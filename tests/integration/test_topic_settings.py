@@ -127,7 +127,7 @@ def test_one_partition_too_few_is_refused_together_with_what_else_is_wrong(
 
 
 @pytest.mark.kafka
-async def test_what_a_broker_makes_of_its_own_is_noticed_though_its_partitions_fit(
+async def test_what_a_broker_creates_automatically_is_noticed_though_its_partitions_fit(
     settings, run, tmp_path
 ):
     async with making_cluster(tmp_path / "kafka") as cluster:

@@ -94,7 +94,7 @@ def types(receiver: Receiver, path: str) -> Counter[str]:
     return Counter(json.loads(body)["type"] for to, _, body in receiver.received if to == path)
 
 
-def told(receiver: Receiver, path: str) -> set[tuple[str, str]]:
+def tagged_events(receiver: Receiver, path: str) -> set[tuple[str, str]]:
     events = [json.loads(body) for to, _, body in receiver.received if to == path]
     return {(event["type"], event["data"]["experiment"]["key"]) for event in events}
 
@@ -164,7 +164,7 @@ async def test_a_kill_loses_nothing_and_repeats_have_the_same_id(settings: Setti
             await asyncio.sleep(1.0)
 
         # By the tags of the time, also for one that reads all of it when they have changed.
-        assert told(receiver, "/tagged") == told(receiver, "/late") == TAGGED
+        assert tagged_events(receiver, "/tagged") == tagged_events(receiver, "/late") == TAGGED
         assert set(types(receiver, "/new")) == {"webhook.test"}
         # After a stop nothing is sent again: all that comes is the test.
         assert len(receiver.received) == sent + 1

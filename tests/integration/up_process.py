@@ -54,7 +54,7 @@ def command(port: int, data: Path, *options: str) -> list[str]:
 
 @contextmanager
 def starting(tmp_path: Path, *options: str) -> Iterator[Up]:
-    """A stack that has only been told to start; its stderr is the file of that name."""
+    """A stack whose process has only been started; its stderr is the file of that name."""
     port, data = free_port(), tmp_path / "data"
     environment = os.environ | {"XDG_STATE_HOME": str(tmp_path / "state")}
     with (tmp_path / "stderr").open("w") as stderr:

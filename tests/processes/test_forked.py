@@ -62,7 +62,7 @@ def test_a_process_that_inherits_descriptors_is_executed(server: ForkServer) -> 
             assert started.wait() == 2
 
 
-def test_a_process_with_other_packages_is_none(server: ForkServer) -> None:
+def test_a_process_with_other_packages_is_not_forked(server: ForkServer) -> None:
     assert not server.suits(API, os.environ | {"PYTHONPATH": "/other"})
 
 

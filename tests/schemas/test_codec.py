@@ -106,7 +106,7 @@ def test_a_broken_record_is_a_typed_error(value, error):
         Codec().decode(value)
 
 
-def test_a_good_record_in_the_wrong_place_is_an_error_of_its_own():
+def test_a_good_record_in_the_wrong_place_is_a_distinct_error():
     with pytest.raises(UnexpectedSchemaError):
         Codec().decode_as("command", SINGLE)
 

@@ -17,7 +17,7 @@ def test_the_reference_page_is_what_the_fields_say():
     assert PAGE.read_text() == render(), "run python -m scripts.render_settings"
 
 
-def test_every_field_tells_its_meaning():
+def test_every_field_states_its_meaning():
     undescribed = [name for name, field in Settings.model_fields.items() if not field.description]
 
     assert undescribed == []
@@ -116,7 +116,7 @@ def test_secrets_stay_out_of_the_representation():
     assert "hunter2" not in repr(settings.kafka_security())
 
 
-def test_a_sasl_cluster_is_told_the_same_to_both_kinds_of_client():
+def test_a_sasl_cluster_has_the_same_settings_in_both_kinds_of_client():
     settings = Settings(
         kafka_url="broker:9093",
         security_protocol="SASL_SSL",
@@ -145,7 +145,7 @@ def test_more_replicas_in_sync_than_there_are_is_refused():
         Settings(min_insync_replicas=2, replication_factor=1)
 
 
-def test_the_spool_lies_in_the_data_directory_unless_told(tmp_path):
+def test_the_spool_lies_in_the_data_directory_unless_configured(tmp_path):
     assert Settings(data_dir=tmp_path).spool_dir == tmp_path / "spool"
 
 

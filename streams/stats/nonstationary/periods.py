@@ -26,7 +26,7 @@ MIN_UNITS_OF_STRATUM = 30
 MIN_ARRIVALS = 50
 """Observations by the end of a bucket of delay, of units old enough for it, for it to be used."""
 
-_NOBODY = PeriodTally()
+_NO_UNITS = PeriodTally()
 _POINTS = (np.arange(8) + 0.5) / 8.0  # within a period, for the mean over its units
 
 
@@ -65,7 +65,7 @@ def read_periods(
         {period for variant in variants for period in variant.periods},
         key=lambda period: period.begins_at_ms,
     )
-    rows = [[variant.periods.get(period, _NOBODY) for variant in variants] for period in periods]
+    rows = [[variant.periods.get(period, _NO_UNITS) for variant in variants] for period in periods]
     ages_s, starts = _ages_s(periods), _strata(rows) if weights.is_stratified else [0]
     arrived = _arrived(periods, rows, now_ms) if weights.is_delayed else None
     samples = Samples.tallied(rows, len(variants))

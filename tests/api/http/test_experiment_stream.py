@@ -51,9 +51,7 @@ async def test_a_stream_begins_with_what_stats_answers_and_goes_on_with_each_cha
 @pytest.mark.parametrize(
     "last_id", ["", "7", "x" * 4_000, "-1--1--1", "\u00e9", "../../etc", "0-0-0", "%00"]
 )
-async def test_an_id_that_is_none_of_this_stream_gets_the_present_state(
-    tmp_path: Path, last_id: str
-) -> None:
+async def test_an_id_of_another_stream_gets_the_present_state(tmp_path: Path, last_id: str) -> None:
     async with served(tmp_path) as server:
         name = await server.api.run(AB)
         async with Events(server, stream_of(name), f"Last-Event-ID: {last_id}") as events:

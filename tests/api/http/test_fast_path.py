@@ -56,7 +56,7 @@ async def test_a_body_in_parts_is_put_together(api: Api) -> None:
     assert sent[0]["status"] == 200
 
 
-async def test_nobody_is_answered_who_has_gone(api: Api) -> None:
+async def test_a_client_that_has_gone_gets_no_answer(api: Api) -> None:
     async def gone() -> dict[str, Any]:
         return {"type": "http.disconnect"}
 

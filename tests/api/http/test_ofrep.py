@@ -416,7 +416,9 @@ async def test_pages_of_named_origins_may_evaluate(tmp_path: Path) -> None:
     assert "etag" in error.headers["access-control-expose-headers"]
 
 
-async def test_a_change_of_a_flag_is_an_event_and_moving_weights_are_none(tmp_path: Path) -> None:
+async def test_a_change_of_a_flag_is_an_event_and_moving_weights_cause_no_event(
+    tmp_path: Path,
+) -> None:
     async with served(tmp_path) as server:
         name = await server.api.run({"key": KEY, "unit": "user"})
         async with Events(server, "/ofrep/v1/events") as events:

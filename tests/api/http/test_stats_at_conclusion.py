@@ -22,7 +22,7 @@ async def test_what_was_known_at_the_conclusion_stays_as_it_was(api: Api) -> Non
     assert kept["status"] == "concluded"
 
 
-async def test_before_a_conclusion_there_is_none(api: Api) -> None:
+async def test_before_a_conclusion_there_are_no_frozen_statistics(api: Api) -> None:
     name = await api.run()
 
     answer = await api.http.get(f"/experiments/{name}/stats?at=conclusion")

@@ -180,7 +180,7 @@ async def test_of_two_ids_with_receipts_the_one_of_the_unit_itself_holds() -> No
 
 
 @pytest.mark.parametrize("answers", [ValueError("not a receipt"), []], ids=["raises", "too few"])
-async def test_what_redis_holds_and_nobody_can_read_delays_no_assignment(
+async def test_what_redis_holds_and_is_unreadable_delays_no_assignment(
     answers: Exception | list[object], caplog: pytest.LogCaptureFixture
 ) -> None:
     store = MemoryReceiptStore()

@@ -53,7 +53,7 @@ async def test_an_impression_gets_a_variant_and_a_receipt_and_is_logged(api: Api
     assert logged == {"device": "mobile", "location": "US", "features": {"age": 35}}
 
 
-async def test_every_impression_is_a_unit_of_its_own(api: Api) -> None:
+async def test_every_impression_is_a_separate_unit(api: Api) -> None:
     name = await api.run()
 
     ids = [await assigned_id(api, name, userId="u") for _ in range(8)]
@@ -61,7 +61,7 @@ async def test_every_impression_is_a_unit_of_its_own(api: Api) -> None:
     assert len({KEYRING.verify(text).unit for text in ids}) == 8
 
 
-async def test_the_time_of_the_request_may_be_told(api: Api) -> None:
+async def test_the_time_of_the_request_may_be_given(api: Api) -> None:
     name = await api.run()
 
     text = await assigned_id(api, name, timestamp=NOW_MS - 5)
@@ -263,7 +263,7 @@ async def test_a_user_under_a_bandit_keeps_the_variant_when_the_allocation_moves
     assert (first["reason"], again["propensity"]) == ("ASSIGNED", 0.5)
 
 
-async def test_without_redis_a_user_is_decided_by_the_hash_and_that_is_told(api: Api) -> None:
+async def test_without_redis_a_user_is_decided_by_the_hash_and_the_answer_says_so(api: Api) -> None:
     name = await api.run({"unit": "session"})
     api.receipts.error = RedisConnectionError("away")
 

@@ -25,7 +25,7 @@ async def test_one_observation_is_taken_with_its_time(api: Api) -> None:
     assert (found.event_id, found.observed_at_ms) == (None, NOW_MS)
 
 
-async def test_a_list_is_taken_in_order_and_told_by_number(api: Api) -> None:
+async def test_a_list_is_taken_in_order_and_answered_by_number(api: Api) -> None:
     several = [{**CLICK, "value": value, "eventId": f"e{value}"} for value in (1, 2.5, 49.99)]
 
     answer = await api.http.post("/observations", json=several)
@@ -101,9 +101,9 @@ async def test_a_bad_observation_is_422_and_does_not_cost_the_others_of_its_list
         error = answer.json()["error"]
         assert (error["code"], error["path"]) == (code, expected)
     assert in_list.status_code == 202
-    told = in_list.json()
-    [rejected] = told["rejected"]
-    assert (told["accepted"], told["rejectedCount"]) == (3, 1)
+    summary = in_list.json()
+    [rejected] = summary["rejected"]
+    assert (summary["accepted"], summary["rejectedCount"]) == (3, 1)
     assert (rejected["index"], rejected["code"], rejected["path"]) == (2, code, f"[2].{path}")
     assert len(api.topics.observations()) == 3
 
@@ -117,9 +117,9 @@ async def test_one_bad_event_among_500_is_named_and_499_are_taken(tmp_path: Path
         n_taken = len(api.topics.observations())
 
     assert answer.status_code == 202
-    told = answer.json()
-    assert told["accepted"] == 499
-    assert told["rejected"] == [
+    summary = answer.json()
+    assert summary["accepted"] == 499
+    assert summary["rejected"] == [
         {
             "index": 123,
             "code": "WRONG_TYPE",
@@ -133,10 +133,10 @@ async def test_one_bad_event_among_500_is_named_and_499_are_taken(tmp_path: Path
 async def test_of_many_bad_observations_a_hundred_are_named_and_all_are_counted(api: Api) -> None:
     several = [CLICK, *[{**CLICK, "metric": "no spaces"}] * 500]
 
-    told = (await api.http.post("/observations", json=several)).json()
+    summary = (await api.http.post("/observations", json=several)).json()
 
-    assert (told["accepted"], told["rejectedCount"]) == (1, 500)
-    assert [each["index"] for each in told["rejected"]] == list(range(1, 101))
+    assert (summary["accepted"], summary["rejectedCount"]) == (1, 500)
+    assert [each["index"] for each in summary["rejected"]] == list(range(1, 101))
 
 
 @pytest.mark.parametrize("event_id", ['"\\ud800"', '"\\udfff\\ud800"'])

@@ -67,7 +67,7 @@ async def test_units_of_fixed_weights_stay_in_while_the_log_is_read_and_after(ap
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_up_and_down_and_up_loses_nobody(api: Api, kind) -> None:
+async def test_up_and_down_and_up_loses_no_unit(api: Api, kind) -> None:
     name = await api.run({**kind, "trafficAllocation": 0.3})
     seen: dict[int, str] = {}
     for share in (0.6, 0.1, 0.4, 0.0, 1.0, 0.05):
@@ -80,7 +80,7 @@ async def test_up_and_down_and_up_loses_nobody(api: Api, kind) -> None:
     assert len(seen) == 150
 
 
-async def test_an_experiment_whose_share_only_grew_asks_nobody(api: Api) -> None:
+async def test_an_experiment_whose_share_only_grew_reads_no_receipt(api: Api) -> None:
     name = await api.run({**KINDS[0], "trafficAllocation": 0.3})
     await lower(api, name, 0.6)
     await assigned(api, name, "u")

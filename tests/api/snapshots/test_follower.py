@@ -137,7 +137,7 @@ async def test_before_everything_was_read_nothing_is_said_not_to_exist(monkeypat
     await following.stop()
 
 
-async def test_what_does_not_run_is_known_and_assigns_nobody() -> None:
+async def test_what_does_not_run_is_known_and_assigns_no_unit() -> None:
     experiments = ExperimentCache()
     follower = SnapshotFollower(MemoryProjection().reader(), experiments, 1.0)
     await follower.sweep()

@@ -90,7 +90,7 @@ def test_a_sentence_states_no_probability_as_certain():
     )
 
 
-def test_evidence_says_what_the_winner_rests_on():
+def test_evidence_says_what_the_winner_follows_from():
     found = snapshot_of(experiment(), (5_000, 500), (5_000, 800)).evidence
 
     assert (found.leader, found.units, found.units_with_value) == (1, (5_000, 5_000), (500, 800))
@@ -306,7 +306,7 @@ def guarded(crashes, kind="bayesian_ab", **config):
 
 
 @pytest.mark.parametrize("kind", ["bayesian_ab", "thompson_sampling"])
-def test_harm_beyond_what_is_tolerated_stops_whoever_wins(kind):
+def test_harm_beyond_what_is_tolerated_stops_any_winner(kind):
     parameters = {} if kind == "bayesian_ab" else {"minAllocation": 0.5}
 
     found = guarded(900, kind, parameters=parameters)

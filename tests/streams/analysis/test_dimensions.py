@@ -227,5 +227,5 @@ def test_slices_are_finite_add_up_and_agree_with_themselves(counts, weights, pol
                     assert compared.is_different == (compared.p_value <= report.error)
                     if compared.lower is not None and compared.upper is not None:
                         assert compared.lower <= compared.upper
-        told = json_value(report, ["a", "b", "c"])
-        assert from_json(DimensionReport, told, ["a", "b", "c"]) == report
+        encoded = json_value(report, ["a", "b", "c"])
+        assert from_json(DimensionReport, encoded, ["a", "b", "c"]) == report

@@ -96,7 +96,7 @@ def test_allocation_of_an_adaptive_policy_has_the_version_of_the_snapshot():
 
 
 @pytest.mark.parametrize("kind", ["thompson_sampling", "ucb", "epsilon_greedy"])
-def test_an_experiment_that_promotes_by_itself_gives_every_variant_its_floor(kind):
+def test_an_experiment_that_promotes_automatically_gives_every_variant_its_floor(kind):
     counted = tally(variant(900, click=[1] * 300), variant(900, click=[1]))
 
     plain = evaluated(experiment(kind), counted).allocation.weights
@@ -107,7 +107,7 @@ def test_an_experiment_that_promotes_by_itself_gives_every_variant_its_floor(kin
 
 
 @pytest.mark.parametrize("n_variants", [2, 3])
-def test_units_from_before_an_experiment_was_to_promote_by_itself_keep_their_bound(n_variants):
+def test_units_from_before_an_experiment_was_to_promote_automatically_keep_their_bound(n_variants):
     """With the higher floor no propensity could be as small as those of old units have been."""
     old, new = variant(3, 100 * MICRO, click=[1, 0, 1]), variant(900, 4 * MICRO, click=[1] * 60)
     counted = tally(variant(900, click=[1] * 90), *[old + new] * (n_variants - 1))
@@ -241,10 +241,10 @@ def test_relabelling_the_variants_relabels_the_report(kind, pairs):
     st.lists(counts, min_size=2, max_size=4),
 )
 def test_less_of_failures_is_more_of_successes(kind, pairs):
-    """One log, told by its successes and by its failures: all that is believed but for the signs.
+    """One log, stated by its successes and by its failures: all that is believed but for the signs.
 
     The sequences are of another sum, as that of a common value feels by how much units are more
-    here than there; so a winner may be certain in one telling and not yet in the other.
+    here than there; so a winner may be certain in one form and not yet in the other.
     """
     more = experiment(kind, len(pairs), metrics={"click": {"direction": "increase"}})
     less = experiment(kind, len(pairs), metrics={"click": {"direction": "decrease"}})
@@ -332,7 +332,7 @@ def test_a_strong_prior_moves_no_end_of_a_lift():
         assert informed == pytest.approx(plain)
 
 
-def test_metrics_nobody_has_named_are_described_and_not_compared():
+def test_undeclared_metrics_are_described_and_not_compared():
     snapshot = evaluated(experiment(), tally(variant(10, view=[1, 1]), variant(10, view=[1])))
 
     assert [model.role for model in snapshot.metrics.values()] == ["primary", "observed"]

@@ -83,7 +83,7 @@ def test_units_are_waited_for(mature):
     assert reason(found).startswith(f"V0 has {units} units whose conversion window of 86,400 s is")
 
 
-def test_a_guardrail_has_a_window_of_its_own():
+def test_a_guardrail_has_a_separate_window():
     """Harm that shows at once is not waited for."""
     harmed = variant(5_000, click=250, crash=10), variant(5_000, click=250, crash=200)
     for window_s, action in ((0, "stop_guardrail"), (3_600, "continue")):

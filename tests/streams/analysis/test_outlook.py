@@ -29,7 +29,7 @@ def test_worked_by_hand_at_half_of_the_plan():
     assert found.conditional_power == pytest.approx(0.217 + 0.05, abs=0.01)
 
 
-def test_before_any_value_the_plan_alone_tells():
+def test_before_any_value_the_plan_alone_decides():
     """Of a drift of 2.99, 80 % reach 2.340; one is 61.3 / 20,000."""
     found = outlook((0, 0), (0, 0), plan=PLAN)
 

@@ -134,7 +134,7 @@ def test_what_was_rolled_back_keeps_its_evidence_and_asks_for_nothing():
     assert due_command(found) is None
 
 
-def test_harm_before_the_conclusion_is_none_after_it_and_the_other_way_round():
+def test_harm_before_the_conclusion_does_not_count_after_it_and_the_other_way_round():
     harmed = (TRIAL[0], tallied(5_000, EVEN, click=(800, 1), crash=(900, 1)))
     value = promoted()
 

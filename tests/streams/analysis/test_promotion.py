@@ -53,7 +53,7 @@ def test_a_certain_winner_is_promoted():
         ),
     ],
 )
-def test_what_stands_in_the_way_is_named(config, variants, expected):
+def test_what_prevents_promotion_is_named(config, variants, expected):
     value = experiment(**({"maxExpectedLoss": 0.001, "minDuration": 0} | config))
 
     assert list(obstacles(published(value, *variants))) == expected
@@ -153,7 +153,7 @@ def test_a_promotion_rules_out_harm_of_the_margin(units, control, winner, is_pro
     assert obstacles(found) == (() if is_proven else (Obstacle.GUARDRAIL_UNPROVEN,))
 
 
-def test_the_margin_is_a_line_of_its_own_beside_the_tolerated_harm():
+def test_the_margin_is_a_separate_line_beside_the_tolerated_harm():
     """By hand: a variant is compared with the control times 1.1 and times 1.4."""
     metrics = {"crash": CRASH | {"toleratedHarm": 0.1, "margin": 0.4}}
     (found,) = guarded(5_000, 500, 550, metrics=metrics).evidence.guardrails
@@ -208,7 +208,7 @@ def test_a_winner_is_proven_on_guardrails_that_should_rise():
     assert Obstacle.GUARDRAIL_TRIPPED in obstacles(guarded(5_000, 800, 500, metrics=metrics))
 
 
-def test_a_snapshot_without_evidence_promotes_nobody():
+def test_a_snapshot_without_evidence_promotes_no_variant():
     old = replace(published(experiment(), *CLEAR), evidence=None)
 
     assert obstacles(old) == (Obstacle.NO_WINNER,)

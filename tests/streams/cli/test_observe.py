@@ -309,7 +309,7 @@ def test_a_line_that_is_too_large_or_too_deep_is_printed(
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_a_file_with_a_wrong_key_is_told_once(status: int, api: Any, tmp_path: Any) -> None:
+def test_a_file_with_a_wrong_key_is_reported_once(status: int, api: Any, tmp_path: Any) -> None:
     error = {"code": "UNAUTHENTICATED", "message": "no key", "path": ""}
     api.answers["POST /observations"] = (status, {"error": error})
     file = tmp_path / "clicks.jsonl"

@@ -129,8 +129,8 @@ def beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Beside]:
     # It is where commands look that name no API; nothing has to listen there.
     plan = Plan("127.0.0.1", httpx.URL(API_DEFAULT).port or 0, 1, tmp_path)
     with pair() as stack, pair() as own:
-        told = plan.overrides(stack.kafka, stack.redis_url, {})
-        with registered(plan, told):
+        overridden = plan.overrides(stack.kafka, stack.redis_url, {})
+        with registered(plan, overridden):
             yield Beside(stack, own, plan.url)
 
 

@@ -117,14 +117,14 @@ def test_an_impression_is_in_the_layer_as_its_user_is():
 
 
 @pytest.mark.parametrize("request_", [Request(), Request(session_id="s"), Request(user_id="null")])
-def test_an_impression_of_nobody_is_in_no_part_of_a_layer(request_):
+def test_an_impression_without_a_unit_is_in_no_part_of_a_layer(request_):
     everyone = by_impression(layer={"key": "page", "range": [0, 1]})
 
     assert everyone.exclusion(None, None, request_) == (Reason.NOT_IN_LAYER, 0)
 
 
 @pytest.mark.parametrize("kind", [UnitKind.USER, UnitKind.SESSION])
-def test_a_holdout_goes_by_the_id_of_its_own_unit(kind):
+def test_a_holdout_goes_by_the_id_of_the_unit_it_is_for(kind):
     spec = HoldoutSpec(key="all", share=0.5)
     holdout = Holdout(spec.number, spec, 1, 0, kind)
     other = "session_id" if kind is UnitKind.USER else "user_id"

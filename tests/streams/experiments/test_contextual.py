@@ -113,8 +113,8 @@ def test_units_without_features_have_the_intercept_alone():
 
     sums = LinearSums(LinearTally(variants[0].gram, variants[0].metrics["click"].moment))
     sums.add_unit(INTERCEPT, 100)
-    told = LinearModel.fit([sums.freeze()], 4, noise=1.0, units=1000)
-    assert published.coefficients[0] == tuple(told.coefficients[0].tolist())
+    refitted = LinearModel.fit([sums.freeze()], 4, noise=1.0, units=1000)
+    assert published.coefficients[0] == tuple(refitted.coefficients[0].tolist())
 
 
 def test_a_metric_that_is_to_fall_gets_the_opposite_model():

@@ -201,7 +201,7 @@ def test_no_floor_is_above_an_equal_share(name):
         ({"autoPromoteWinner": True, "type": "bayesian_ab"}, None),
     ],
 )
-def test_who_promotes_by_itself_explores_with_half_of_its_units(config, floor):
+def test_automatic_promotion_explores_with_half_of_its_units(config, floor):
     definition = parse_definition(CONFIG | config, VARIANTS[:2])
 
     assert definition.policy.min_allocation == floor

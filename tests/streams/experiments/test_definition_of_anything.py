@@ -127,7 +127,7 @@ def test_anything_anywhere_in_a_definition_is_refused_with_a_code(
 
 
 @pytest.mark.parametrize("kind", [None, {}, [], 1, True, ""])
-def test_a_type_that_is_none_is_named_although_there_are_parameters(kind: object) -> None:
+def test_an_invalid_type_is_named_although_there_are_parameters(kind: object) -> None:
     with pytest.raises(InputError) as caught:
         parse(ExperimentDefinition, put(PLAIN, ("config", "type"), kind))
 

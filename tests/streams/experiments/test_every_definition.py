@@ -93,7 +93,7 @@ def test_what_a_search_found_can_be_evaluated(seed):
     ("alpha", "beta"), [(1e-9, 1e9), (1e9, 1e-9), (1e-9, 1e-9), (5e-324, 1.0), (1.0, 1e10)]
 )
 @pytest.mark.parametrize("kind", ["thompson_sampling", "top_two_thompson", "bayesian_ab"])
-def test_priors_that_floats_cannot_tell_from_certainty_are_refused(kind, alpha, beta):
+def test_priors_that_floats_cannot_distinguish_from_certainty_are_refused(kind, alpha, beta):
     parameters = {"priorAlpha": alpha, "priorBeta": beta}
 
     with pytest.raises(InputError) as error:

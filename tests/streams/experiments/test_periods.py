@@ -96,7 +96,7 @@ def test_strata_keep_a_drifting_base_rate_from_naming_the_wrong_one():
     assert by_period.allocation.weights[0] > by_period.allocation.weights[1]
 
 
-def test_what_a_conclusion_rests_on_takes_all_units_alike():
+def test_what_a_conclusion_follows_from_takes_all_units_alike():
     alike = evaluate(experiment(), tally(SIMPSON), ())
     for periods in ({"stratified": True}, {"halfLife": 3600}, {"delayed": True}):
         found = evaluate(experiment(periods=periods), tally(SIMPSON), ())

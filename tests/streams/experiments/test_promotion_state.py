@@ -53,7 +53,7 @@ def test_a_winner_with_a_control_share_goes_on_assigning():
     [WINNER, WINNER | {"controlShare": 0}, CONTROL | {"controlShare": 0.05}, {"controlShare": 0.1}],
     ids=["says no share", "share of nothing", "the control won", "no winner"],
 )
-def test_what_promotes_nobody_serves_one_variant(payload):
+def test_a_conclusion_without_promotion_serves_one_variant(payload):
     experiment = apply_command(reached(Status.RUNNING), command("conclude", 90, **payload))
 
     assert experiment.promotion is None
@@ -120,7 +120,7 @@ def test_a_roll_back_takes_nothing_but_its_reason():
     ),
     st.booleans(),
 )
-def test_weights_sum_to_one_and_nobody_else_has_any(share, variants, is_rolled_back):
+def test_weights_sum_to_one_and_no_other_variant_has_any(share, variants, is_rolled_back):
     n, (winner, control) = variants
     value = Promotion(
         winner, weight_of_share(share), is_automatic=True, is_rolled_back=is_rolled_back,

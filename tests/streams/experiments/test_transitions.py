@@ -146,7 +146,7 @@ def test_conclude_with_a_winner():
 
 
 @pytest.mark.parametrize("payload", [{}, {"winnerVariantId": None}])
-def test_conclude_without_a_winner_ships_nobody(payload):
+def test_conclude_without_a_winner_ships_no_variant(payload):
     assert apply_command(reached(Status.RUNNING), command("conclude", **payload)).winner is None
 
 

@@ -36,12 +36,14 @@ def naive_observations(records):
             times[experiment].append(each.observed_at_ms or timestamp_ms)
     variants: Any = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
     for (text, metric), unit_values in values.items():
-        told = KEYRING.verify(text)
+        claims = KEYRING.verify(text)
         of_pairs = (
-            () if metric != "click" else overlaps_of(told.experiment, *told[1:3], told.weights)
+            ()
+            if metric != "click"
+            else overlaps_of(claims.experiment, *claims[1:3], claims.weights)
         )
-        weights = inverse_propensity(told.propensity), of_pairs
-        variants[told.experiment][told.variant][metric].append((*weights, unit_values))
+        weights = inverse_propensity(claims.propensity), of_pairs
+        variants[claims.experiment][claims.variant][metric].append((*weights, unit_values))
     return [
         Cell(
             experiment,
@@ -140,11 +142,15 @@ def naive_overlap_moment(values, experiment, variant, metric):
     if metric != "click" or not plan_of(experiment).weighted_covariates:
         return ()
     rows = [
-        (dict(unpack(told.features)), sum(unit_values), squares_of(overlaps_of(*told[:3], weights)))
+        (
+            dict(unpack(claims.features)),
+            sum(unit_values),
+            squares_of(overlaps_of(*claims[:3], weights)),
+        )
         for (text, name), unit_values in values.items()
-        for told in (KEYRING.verify(text),)
-        for weights in (told.weights,)
-        if told.features and told[:2] == (experiment, variant) and name == metric
+        for claims in (KEYRING.verify(text),)
+        for weights in (claims.weights,)
+        if claims.features and claims[:2] == (experiment, variant) and name == metric
     ]
     length = max((1 + max(x) for x, _, _ in rows), default=0)
     return tuple(by_pair((x.get(i, 0) * value, v) for x, value, v in rows) for i in range(length))

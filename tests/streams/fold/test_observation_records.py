@@ -43,7 +43,7 @@ def test_chunks_are_the_records_above_an_offset_in_order_and_bounded(sized, last
         assert sum(map(cost, some[start:stop])) <= 160 or stop == start + 1
 
 
-def test_a_batch_of_ever_so_many_refused_observations_is_a_chunk_of_its_own():
+def test_a_batch_of_ever_so_many_refused_observations_is_a_separate_chunk():
     """10,000 members of two bytes each cost as much as thousands of clicks."""
     batch = b"[" + b"0," * 9_999 + b"0]"
     records = [Record(n, batch) for n in range(8)]

@@ -97,7 +97,7 @@ def _refused(found: FoldResult) -> set[int]:
 
 
 @pytest.mark.parametrize("record_ms", [-1, 0, NOW_MS // 1000, NOW_MS + 1_000])
-def test_an_exposure_is_of_its_own_time_whatever_that_of_its_record(record_ms):
+def test_an_exposure_keeps_its_time_whatever_that_of_its_record(record_ms):
     """By hand: shown after 1 s, and clicked after 30 s, of the 60 s that a click has."""
     plan = Plan(
         declared=frozenset({"click"}), windows={"click": 60}, n_variants=2, by_exposure=True

@@ -101,7 +101,7 @@ def test_silence_may_be_a_broker_that_is_busy():
 
 
 @pytest.mark.parametrize("address", ["nowhere.invalid:1", "no-port", "127.0.0.1:{port}"])
-def test_where_nobody_listens_nothing_is_known(address):
+def test_without_a_listener_nothing_is_known(address):
     address = address.format(port=free_port())
 
     assert speaks_tls(address) is None

@@ -83,7 +83,7 @@ async def test_readings_at_the_same_time_take_every_record_once():
     assert taker.pieces == [[(0, 0), (0, 1)], [(0, 2), (0, 3)], [(0, 4), (0, 5)]]
 
 
-def test_records_deleted_since_are_passed_by_and_gaps_are_none():
+def test_records_deleted_since_are_passed_by_and_are_no_gaps():
     log = log_of(3)
     positions: dict[int, int] = {}
     assert [len(records) for _, records in records_since(log, TOPIC, positions)] == [2, 1]

@@ -1,4 +1,4 @@
-"""A child process: told when it is ready, shown when it fails, gone when its parent is."""
+"""A child process: announced once it is ready, shown if it fails, ended with its parent."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ async def test_stopping_a_child_that_never_started_is_nothing(tmp_path):
 
 
 @pytest.mark.skipif(
-    sys.platform != "linux", reason="only Linux tells a child of its parent's death"
+    sys.platform != "linux", reason="only Linux signals the death of a parent to its child"
 )
 def test_children_die_with_a_parent_that_is_killed(tmp_path):
     parent = subprocess.Popen(

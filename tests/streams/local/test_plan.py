@@ -1,4 +1,4 @@
-"""A plan: refuses what is taken, and tells its children one consistent story."""
+"""A plan: refuses ports that are taken, and gives all children consistent settings."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def plan(tmp_path, **changes) -> Plan:
     return Plan(**(defaults | changes))
 
 
-def test_a_port_that_somebody_listens_on_is_refused(tmp_path):
+def test_a_port_in_use_is_refused(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as server:
         taken = plan(tmp_path, port=server.getsockname()[1])
 

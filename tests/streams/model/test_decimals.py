@@ -22,7 +22,7 @@ def test_what_is_written_is_the_number_to_its_decimals_or_a_bound_of_it(value, n
         assert 0 < abs(value) < SMALLEST
         assert float(text[1:]) == (SMALLEST if value > 0 else -SMALLEST)
     else:
-        # Half a unit of the last decimal, and what a float of this size cannot tell.
+        # Half a unit of the last decimal, and what a float of this size cannot resolve.
         assert abs(float(text) - value) <= 0.500001 * 10.0**-n + 1e-15 * abs(value)
 
 

@@ -85,7 +85,7 @@ def test_quoting_what_is_deep_or_cannot_be_printed_raises_nothing():
 
 
 @given(st.text(max_size=3_000), st.text(max_size=3_000))
-def test_message_and_path_are_bounded_and_printable_whoever_makes_them(message: str, path: str):
+def test_message_and_path_are_bounded_and_printable_from_any_source(message: str, path: str):
     error = EngineError("CODE", message, path)
 
     assert len(error.message) <= MESSAGE_CHARACTERS

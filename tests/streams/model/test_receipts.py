@@ -105,7 +105,7 @@ def test_no_other_spelling_verifies(receipt, place, character):
 
 
 @given(st.text(max_size=120) | st.text("AQEBabc-_0", min_size=70, max_size=80))
-def test_a_text_nobody_signed_never_verifies(text):
+def test_an_unsigned_text_never_verifies(text):
     assert code_of(text)
 
 
@@ -307,7 +307,7 @@ def test_weights_and_features_of_another_length_are_malformed_though_signed(exte
     assert code_of(signed(body + extension)) == "MALFORMED_RECEIPT"
 
 
-def test_a_key_that_is_not_here_is_told_from_a_forgery():
+def test_a_key_that_is_not_here_differs_from_a_forgery():
     other = Keyring({1: bytes(16)})
 
     assert code_of(Keyring({9: SECRET}).sign(GOLDEN_RECEIPT)) == "UNKNOWN_RECEIPT_KEY"

@@ -97,7 +97,7 @@ def test_a_clear_winner_is_found_and_then_all_users_get_it():
     assert found.share_best == pytest.approx(1.0 - found.units * 2 / 3 / 100_000, abs=0.01)
 
 
-def test_before_its_minimum_sample_nobody_wins():
+def test_before_its_minimum_sample_no_variant_wins():
     design = Design()
     early, late = (
         planned_experiment(design, "bayesian_ab", {}, min_sample_size=n) for n in (0, 3_000)
@@ -123,15 +123,15 @@ def test_a_bandit_loses_less_and_one_run_is_that_of_its_seed():
     assert moved != simulated(bandit, close, 2_000, 5, seed=4)
 
 
-def test_progress_is_told_by_runs():
-    told: list[int] = []
+def test_progress_is_shown_by_runs():
+    steps: list[int] = []
 
-    simulated(planned_experiment(Design(), "ucb", {}), CLEAR, 200, 3, 0, told.append)
+    simulated(planned_experiment(Design(), "ucb", {}), CLEAR, 200, 3, 0, steps.append)
 
-    assert told == [1, 1, 1]
+    assert steps == [1, 1, 1]
 
 
-def test_many_runs_are_told_by_their_shares():
+def test_many_runs_are_shown_by_their_shares():
     runs = [
         Run(300, True, 10.0, 0.9),
         Run(100, True, 20.0, 0.8),

@@ -56,9 +56,11 @@ def test_exchanging_zero_and_one_in_data_and_direction_changes_nothing(first, se
     successes = [Arm(300, float(n), 0.0, is_binary=True, weight=0.5) for n in (first, second)]
     failures = [Arm(300, 300.0 - n, 0.0, is_binary=True, weight=0.5) for n in (first, second)]
     counted = ThompsonSampling(prior_alpha=alpha, prior_beta=beta)
-    told = ThompsonSampling(prior_alpha=beta, prior_beta=alpha)
+    swapped = ThompsonSampling(prior_alpha=beta, prior_beta=alpha)
 
-    assert counted.shares(successes) == told.mirrored().shares([arm.mirrored() for arm in failures])
+    assert counted.shares(successes) == swapped.mirrored().shares(
+        [arm.mirrored() for arm in failures]
+    )
 
 
 @pytest.mark.parametrize("variant", list(UCBVariant))

@@ -98,7 +98,7 @@ def test_receipts_say_who_was_not_eligible(case):
         assert found == tuple(k for k, each in enumerate(table.propensities) if not each)
 
 
-def test_nobody_eligible_is_an_error_of_the_caller():
+def test_no_eligible_variant_is_an_error_of_the_caller():
     with pytest.raises(InvalidParameterError):
         draw_table((32_768, 32_768), 0b100)
 

@@ -181,7 +181,7 @@ async def test_what_is_due_is_not_waited_for_and_what_comes_meanwhile_ends_the_w
     assert cadence.due(waiting) == ["b"]
 
 
-async def test_a_wait_ends_by_itself():
+async def test_a_wait_ends_after_its_time():
     cadence: Cadence[str] = Cadence(0.01)
     cadence.handled("a")
     async with patience():

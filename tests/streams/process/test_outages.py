@@ -181,7 +181,7 @@ def test_an_outage_goes_on_until_the_next_try_could_have_failed():
     assert log.lines[2:] == ["wh_1: no failure for 90 s; the outage lasted 3600 s"]
 
 
-def test_the_end_comes_by_itself_in_a_process_that_logs_nothing_else(monkeypatch):
+def test_the_end_is_logged_in_a_process_that_logs_nothing_else(monkeypatch):
     monkeypatch.setattr(outages, "QUIET_S", 0.01)
     records: SimpleQueue[logging.LogRecord] = SimpleQueue()
     handler = logging.handlers.QueueHandler(records)
@@ -249,7 +249,7 @@ def _shows_the_error(call: ast.Call, handler: ast.ExceptHandler) -> bool:
 
 
 @pytest.mark.parametrize("package", ["api", "client", "dashboard", "streams"])
-def test_whoever_logs_an_outage_quotes_the_error_itself(package):
+def test_the_log_of_an_outage_quotes_the_error_itself(package):
     """Not its text, of which the filter of the log would see nothing."""
     hidden = [
         f"{path.relative_to(ROOT)}:{call.lineno}"

@@ -67,7 +67,7 @@ def test_a_loop_stuck_in_nan_is_ended_with_its_place_in_the_log() -> None:
     assert "the event loop has not turned for 2 s" in said
 
 
-def test_a_loop_that_hangs_in_its_log_is_ended_although_nobody_reads_it() -> None:
+def test_a_loop_that_hangs_in_its_log_is_ended_although_the_log_is_not_read() -> None:
     process = start(0.2, "log")
 
     assert process.wait(timeout=PATIENCE_S) == 70

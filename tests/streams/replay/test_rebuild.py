@@ -102,7 +102,7 @@ def test_only_what_is_there_and_not_served_can_be(there, generation, code):
     assert not there.changes
 
 
-def test_nothing_is_served_that_nobody_goes_on_with(there):
+def test_nothing_is_served_that_no_worker_continues(there):
     there.workers[2] = 0
 
     assert refusal(switch, 2) == "GENERATION_WITHOUT_WORKERS"
@@ -152,7 +152,7 @@ def test_what_is_served_since_a_moment_ago_is_not_dropped(there):
     assert refusal(rebuild.drop, SETTINGS, 2) == "GENERATION_NOT_CHANGED"
 
 
-def test_how_far_a_generation_is_is_told_in_records_of_the_served_one(there):
+def test_how_far_a_generation_is_is_shown_in_records_of_the_served_one(there):
     there.fold_to(2, 12)
 
     statuses = rebuild.statuses(SETTINGS)

@@ -82,7 +82,7 @@ def not_at_all(_: object) -> bytes:
 @pytest.mark.parametrize(
     ("broken", "code"), [(too_large, "ENTRY_TOO_LARGE"), (not_at_all, "ENCODING_FAILED")]
 )
-def test_a_command_after_which_nothing_could_be_written_is_none_for_a_replay(
+def test_a_command_after_which_nothing_could_be_written_is_ignored_by_a_replay(
     monkeypatch: pytest.MonkeyPatch, broken: Callable[[object], bytes], code: str
 ) -> None:
     def encode(stored: Any) -> bytes:

@@ -221,7 +221,7 @@ def test_a_decision_that_was_made_twice_is_equal_and_another_is_not():
     assert (difference.path, difference.replayed) == ("evidence.status", "draft")
 
 
-def test_a_command_that_nobody_has_taken_yet_is_no_difference():
+def test_a_command_that_no_worker_has_taken_yet_is_no_difference():
     made = installation(5)
     made.command(7, CommandKind.CONCLUDE)
     made.log.topics["decisions", 0].pop()

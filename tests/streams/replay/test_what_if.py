@@ -58,7 +58,7 @@ def test_another_policy_begins_at_its_defaults_and_takes_parameters(made):
     assert both.actual.experiment.definition.config.type == "thompson_sampling"
 
 
-def test_a_guardrail_that_decides_is_none_any_more(made):
+def test_a_guardrail_that_decides_is_no_guardrail_any_more(made):
     definition = parse_definition(
         {
             "name": "Hero",
@@ -101,7 +101,7 @@ def test_until_leaves_later_records_out(made):
     assert all(cell.last_offset <= 9 for cell in both.actual.cells)
 
 
-def test_before_it_was_created_there_is_none(made):
+def test_before_it_was_created_there_is_no_state(made):
     with pytest.raises(ExperimentNotFoundError):
         found(made, Assumptions(), replace(INPUTS, until_ms=NOW_MS - 1))
 

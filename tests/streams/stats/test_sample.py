@@ -79,7 +79,7 @@ def test_weight_of_nothing_leaves_nothing():
 
 
 @given(st.lists(st.lists(values, min_size=2, max_size=2), min_size=1, max_size=6), st.data())
-def test_groups_of_periods_are_pooled_each_by_itself(parts, data):
+def test_groups_of_periods_are_pooled_separately(parts, data):
     samples = Samples.of(
         [[Sample.of(len(each) + 1, tallied(each)) for each in row] for row in parts]
     )

@@ -80,7 +80,7 @@ def test_a_command_is_an_event_with_the_names_of_its_experiment():
     }
 
 
-def test_a_promotion_and_a_conclusion_by_a_person_have_types_of_their_own():
+def test_a_promotion_and_a_conclusion_by_a_person_have_separate_types():
     winner = {"winnerVariantId": f"{experiment_id(NUMBER)}_v1"}
     types = []
     for payload in (winner, {**winner, "isPromotion": True}, {}):
@@ -246,7 +246,7 @@ def test_what_is_commanded_later_changes_nothing_for_whom_an_event_is(
             assert set(event.tags) == set(given_tags[number])
 
 
-def test_slack_is_told_in_sentences_whose_names_have_no_effect():
+def test_slack_gets_sentences_whose_names_have_no_effect():
     known = directory(CREATE, START)
     started = event_of(decided(CommandKind.START, "2" * 32), known, 0)
     evidence = {"winner": 1, "confidence": 0.973, "reasonCode": "WINNER_FOUND",
@@ -266,7 +266,7 @@ def test_slack_is_told_in_sentences_whose_names_have_no_effect():
 
 
 @pytest.mark.parametrize("name", ["{", "{winner.__class__}", "{0}", "conclude_all"])
-def test_slack_is_told_the_name_of_an_action_of_a_newer_engine(name):
+def test_slack_gets_the_name_of_an_action_of_a_newer_engine(name):
     event = event_of(Decision(NUMBER, name, 0, 3, {}), directory(CREATE, START), 0)
 
     assert event is not None

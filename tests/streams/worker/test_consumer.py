@@ -399,7 +399,7 @@ def test_the_thread_of_the_consumer_reads_committed_records_and_does_not_wait_lo
     assert consumer._fetch_max_wait_ms == transport.FETCH_WAIT_MS
 
 
-async def test_the_broker_is_told_for_how_long_it_may_hold_the_next_fetch(monkeypatch):
+async def test_a_fetch_states_for_how_long_the_broker_may_hold_the_next_fetch(monkeypatch):
     fetched: list[Any] = [{}, {SOURCE: ["record"]}, {}]
 
     async def fetch(*_: Any, **__: Any) -> Any:

@@ -232,7 +232,7 @@ def test_the_end_of_an_experiment_survives_a_crash_with_cells_that_were_not_remo
     assert not again.dirty
 
 
-def test_a_released_partition_is_left_to_whoever_has_it_now():
+def test_a_released_partition_is_left_to_its_present_worker():
     stage, _ = archived_stage()
     left: list[str] = []
     stage.on_release = left.extend

@@ -94,7 +94,7 @@ async def test_what_is_met_later_is_read_from_where_the_log_was_read_to(frames):
     assert plans.get(9) == CAPPED
 
 
-async def test_what_nobody_has_created_costs_one_reading_and_is_plain(frames):
+async def test_what_was_never_created_costs_one_reading_and_is_plain(frames):
     log = MemoryLog()
     create(log, 7, DEFINITION)
     plans = LoggedPlans(log, frames)

@@ -119,7 +119,7 @@ async def test_a_redis_that_is_emptied_during_a_write_gets_all_of_it_again(
     assert case.written() == ["mine"]
 
 
-async def test_nothing_is_written_before_the_first_heartbeat_could_tell_that_it_was_lost() -> None:
+async def test_nothing_is_written_before_the_first_heartbeat_could_show_that_it_was_lost() -> None:
     case = Case("written")
     with suppress(TimeoutError):
         async with asyncio.timeout(BRIEFLY_S):

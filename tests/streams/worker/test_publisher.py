@@ -86,7 +86,7 @@ async def test_what_is_due_at_a_take_over_is_logged_and_no_more(world, was_logge
 
     assert world.decided() == decided
     assert world.log.readings["decisions"] == 1
-    assert len(world.sent["commands"]) == 1  # its id tells a second one
+    assert len(world.sent["commands"]) == 1  # a second one is recognized by its id
 
 
 async def test_a_worker_that_gets_a_partition_looks_what_was_logged_before(world, monkeypatch):

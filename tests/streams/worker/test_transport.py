@@ -49,7 +49,7 @@ def test_a_batch_is_cut_at_the_bound_of_records(monkeypatch):
     ]
 
 
-def test_a_record_above_the_bound_of_bytes_is_a_batch_of_its_own(monkeypatch):
+def test_a_record_above_the_bound_of_bytes_is_a_separate_batch(monkeypatch):
     monkeypatch.setattr(transport, "MAX_BATCH_BYTES", 10)
 
     batches = list(split(11, records([1] * 4, [4, 30, 4, 4])))

@@ -32,7 +32,7 @@ from streams.replay.off_policy.target import replayed
         ("0.5,x", "WRONG_TYPE"),
     ],
 )
-def test_shares_that_are_none_are_refused(text, code):
+def test_invalid_shares_are_refused(text, code):
     with pytest.raises(InputError) as raised:
         shares_of(text, 2)
 
@@ -95,7 +95,7 @@ def test_a_worse_one_worse_and_a_close_one_neither(experiment):
     assert "3 observations are of assignments that are not in the log" in text
 
 
-def test_what_is_wrong_with_the_weights_is_told(experiment):
+def test_what_is_wrong_with_the_weights_is_shown(experiment):
     evaluation = found((0.2, 0.2), (0.5, 0.5))
     known = evaluation.diagnostics
     few = replace(known, effective_units=12.0, mean_weight=replace(known.mean_weight, upper=0.9))
@@ -134,7 +134,7 @@ def test_json_has_null_for_what_is_not_known(experiment):
     assert "unknown" in text_of(experiment, evaluation)
 
 
-def test_what_the_policy_has_learned_from_is_told(experiment):
+def test_what_the_policy_has_learned_from_is_shown(experiment):
     evaluation = found((0.2, 0.2), (0.5, 0.5))
 
     assert "knew at every moment what this log knew" in text_of(experiment, evaluation)

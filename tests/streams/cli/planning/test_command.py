@@ -49,7 +49,7 @@ def test_planned_looks_are_listed_with_their_boundaries():
     assert "never" not in text
 
 
-def test_simulations_tell_of_all_three():
+def test_simulations_report_all_three():
     found = as_json(*CLEAR, "--variants", "3", "--daily-units", "100", "--horizon", "4000")
 
     assert found["sequential"]["nRuns"] == 10
@@ -72,7 +72,7 @@ def test_the_tables_are_for_people():
     assert "8 weeks" in text
 
 
-def test_a_bandit_that_is_never_certain_is_told_so():
+def test_a_bandit_that_is_never_certain_gets_a_note_of_it():
     text = planned("--baseline", "0.1", "--lift", "0.2", "--simulations", "2", "--horizon", "400")
 
     assert "moves the traffic and proves" in text.stdout

@@ -177,7 +177,7 @@ archive(log_of(records([0, 0, day, day])), Path(sys.argv[1]), [TOPIC])
 """
 
 
-def test_what_a_run_that_died_left_is_seen_by_nobody_and_removed_by_the_next(kept):
+def test_what_a_run_that_died_left_is_never_read_and_removed_by_the_next(kept):
     died = subprocess.run([sys.executable, "-c", CRASH, kept.directory], check=False)
     assert died.returncode == 9
     (left,) = kept.directory.rglob("*.partial")

@@ -115,7 +115,7 @@ def test_a_contextual_bandit_is_worth_what_it_would_have_earned_on_an_even_split
     assert truth > 0.22  # and it has learned: the same for all users is worth 0.2
 
 
-def test_a_run_of_its_own_is_drawn_by_the_shares_of_each_context():
+def test_a_separate_run_is_drawn_by_the_shares_of_each_context():
     log = log_of([0, 1] * 200, contexts=[1, 1, 2, 2] * 100, vectors=VECTORS)
     rule = Rule({MOBILE: (1.0, 0.0), DESKTOP: (0.0, 1.0)}.__getitem__, lambda _: (0.0, 0.0))
     known = []

@@ -143,7 +143,7 @@ def test_a_variant_that_was_never_tried_leaves_the_direct_method_without_an_answ
     assert not UNKNOWN.is_known
 
 
-def test_one_unit_tells_no_interval():
+def test_one_unit_gives_no_interval():
     one = np.ones(1)
     for found in (mean(one), ipw(one, one), snipw(one, one)):
         assert (found.value, found.lower, found.upper) == (1.0, -math.inf, math.inf)

@@ -101,7 +101,7 @@ def test_a_policy_that_decides_by_features_needs_those_of_the_log():
         assert (caught.value.code, caught.value.path) == ("FEATURES_DIFFER", "parameters.features")
 
 
-def test_progress_is_told_in_units():
+def test_progress_is_shown_in_units():
     passed: list[int] = []
 
     replayed(log_of([0] * 7), fixed([1.0, 0.0]), 3, advance=passed.append)
@@ -183,22 +183,22 @@ def test_a_bandit_is_worth_what_it_would_have_earned_on_an_even_split():
     assert np.std(errors["dr"]) < np.std(errors["ipw"])
 
 
-def test_a_run_of_its_own_takes_what_the_policy_would_have_chosen():
+def test_a_separate_run_takes_what_the_policy_would_have_chosen():
     log = log_of([0, 1, 0, 1], [(unit, 1.0, 0) for unit in range(4)], propensity=HALF)
-    told: list[Tally] = []
+    tallies_seen: list[Tally] = []
 
     def weigh(tally: Tally) -> Rule:
-        told.append(tally)
+        tallies_seen.append(tally)
         return Rule(lambda _: (0.25, 0.75) if tally.variants else (1.0, 0.0))
 
     # Weights 2, 0 in the first batch, and 1/2, 3/2 in the second: taken if 2 draw < weight.
     own = OwnRun(2.0, np.array([0.99, 0.0, 0.3, 0.7]))
     target = replayed(log, weigh, 2, own)
 
-    assert told[0].variants == {}
-    assert {arm: tally.units for arm, tally in told[1].variants.items()} == {0: 1}
-    assert told[1].variants[0].weight == MICRO  # it had the share 1
-    assert told[1].variants[0].metrics["click"].total == MICRO
+    assert tallies_seen[0].variants == {}
+    assert {arm: tally.units for arm, tally in tallies_seen[1].variants.items()} == {0: 1}
+    assert tallies_seen[1].variants[0].weight == MICRO  # it had the share 1
+    assert tallies_seen[1].variants[0].metrics["click"].total == MICRO
     assert target.n_learned == 2
     assert target.lacking == 0.0
     assert replayed(log, weigh, 2, OwnRun(1.0, own.draws)).lacking == pytest.approx(1.5 / 4)
@@ -221,7 +221,7 @@ def test_a_cap_below_one_is_refused():
 
 @pytest.mark.long
 @pytest.mark.statistical
-def test_a_run_of_its_own_earns_what_a_real_one_does():
+def test_a_separate_run_earns_what_a_real_one_does():
     """Thompson on rates 0.2, 0.1, 0.1: 80 logs of 3,000 evenly split units give runs of 1,000.
 
     The mean estimate and the mean of 80 real runs of 1,000 units differ by their standard error,

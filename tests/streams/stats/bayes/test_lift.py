@@ -227,7 +227,7 @@ def test_line_that_does_not_rise_asks_for_the_arm_alone():
 
 
 def test_rates_that_are_almost_surely_almost_zero_have_intervals():
-    """Quartiles of 1e-300: no machine number tells them from 0, and no digit is promised."""
+    """Quartiles of 1e-300: no machine number differs from 0 by them, and no digit is promised."""
     result = lift_vs_control(betas((0.001, 1e9), (0.001, 1e9))[0], 0)
 
     assert 0.0 < result.probability_better[1] < 1.0
@@ -294,7 +294,7 @@ def test_intervals_contain_what_they_say(a, b, level):
     assert result.difference_lower[1] <= narrower.difference_lower[1] + 1e-9
     assert result.difference_upper[1] >= narrower.difference_upper[1] - 1e-9
     assert result.relative_lower[1] >= -1.0
-    # Difference and ratio tell the same side of the tie.
+    # Difference and ratio are on the same side of the tie.
     below_tie = result.difference_upper[1] < 0.0
     assert below_tie == (result.relative_upper[1] < 0.0) or (abs(result.difference_upper[1]) < 1e-6)
 

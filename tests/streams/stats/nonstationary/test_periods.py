@@ -71,7 +71,7 @@ def test_half_life_worked_by_hand():
     assert sample.total == pytest.approx(np.dot(factors, [16, 4, 8]))
 
 
-def test_nothing_fades_while_nobody_is_assigned():
+def test_nothing_fades_while_no_unit_is_assigned():
     tallies = variants([binary(80, 16), binary(80, 4)])
 
     assert read(tallies, half_life_s=900.0) == read(tallies, now_ms=10**12, half_life_s=900.0)
@@ -105,7 +105,7 @@ def test_short_periods_become_strata_of_enough_units():
     assert (left.units, right.units) == (pytest.approx(70), pytest.approx(140))
 
 
-def test_a_variant_with_few_units_leaves_one_stratum_and_nobody_out():
+def test_a_variant_with_few_units_leaves_one_stratum_and_no_unit_out():
     a, b = [binary(1_000, 10), binary(1_000, 30)], [binary(3, 0), binary(0, 0)]
 
     assert read(variants(a, b), is_stratified=True) == read(variants(a, b))

@@ -48,7 +48,7 @@ def test_step_has_its_quantile_at_the_jump():
     assert found[0] == pytest.approx(2.0, abs=1e-9)
 
 
-def test_what_machine_numbers_cannot_tell_apart_is_left_at_their_neighbour():
+def test_what_machine_numbers_cannot_distinguish_is_left_at_their_neighbour():
     """Deviations of a millionth about a billion: neighbours are 0.1 deviations apart."""
     found = solve_increasing(
         lambda x, _: special.ndtr((x - 1e9) / 1e-6), LEVELS, np.full(5, 1e9), np.full(5, 1e-6)

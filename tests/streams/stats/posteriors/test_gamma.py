@@ -58,7 +58,7 @@ def test_events_of_another_arm_move_no_rate():
 
 
 def test_dispersion_takes_units_away():
-    """Events in lumps of 5: 100 units with 50 events tell as much as 20 with 10."""
+    """Events in lumps of 5: 100 units with 50 events are worth 20 with 10."""
     lumps = GammaPosterior.observed([50], [100], prior_units=1, dispersion=5)
     plain = GammaPosterior.observed([10], [20], prior_units=1)
 

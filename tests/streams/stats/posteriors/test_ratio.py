@@ -115,7 +115,7 @@ def test_denominator_of_one_for_all_users_is_the_plain_mean():
     assert (arm.location, arm.scale, arm.degrees) == (plain.location, plain.scale, plain.degrees)
 
 
-def test_arms_without_a_denominator_tell_nothing():
+def test_arms_without_a_denominator_add_no_information():
     arms = posteriors_of([sampled([3, 1], [2, 4]), sampled([1, 1], [0, 0])])
 
     assert arms.degrees[1] == 3.0

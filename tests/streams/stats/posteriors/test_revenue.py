@@ -114,7 +114,7 @@ def test_one_amount_has_an_interval_above_zero():
     assert 100.0 < arm.quantiles(0.975)[0] < 500.0
 
 
-def test_amounts_of_zero_tell_nothing_of_what_is_paid():
+def test_amounts_of_zero_say_nothing_of_what_is_paid():
     arms = RevenuePosterior.observed([sampled([0, 0], 8), ARMS[0]])
 
     assert arms.means[0] == pytest.approx(2.5 / 11 * 47.5)

@@ -181,7 +181,7 @@ def test_planned_rates_are_two_increasing_ones(rates: tuple[float, float]) -> No
         PlannedRates(*rates)
 
 
-def test_units_that_there_are_none_of_add_nothing_to_any_sum():
+def test_zero_units_add_nothing_to_any_sum():
     """Weights are at most 1/4 here, so bets up to -4 are allowed."""
     no_units, some_units = 0.0, 3.0
     columns = (10.0, 2.0, 0.45, [no_units, some_units], [0.0, 0.45], [0.0, 0.0825], 0.25)

@@ -14,7 +14,7 @@ def test_without_drift_it_is_the_reflection_principle():
     assert float(crossing_probability(2.0, 0.0, 4.0)) == pytest.approx(2 * norm.sf(1.0))
 
 
-def test_a_distance_that_is_covered_is_certain_and_no_time_is_none():
+def test_a_distance_that_is_covered_is_certain_and_no_time_covers_no_distance():
     assert crossing_probability(np.array([0.0, -1.0, 1.0]), -9.0, 0.0).tolist() == [1.0, 1.0, 0.0]
 
 

@@ -92,7 +92,7 @@ def test_a_sum_that_is_skewed_to_the_left_has_no_lower_end():
     assert are_ends_believed(both(values, values)).all()  # skewness of equals cancels
 
 
-def test_equal_values_tell_nothing_of_a_tail():
+def test_equal_values_say_nothing_of_a_tail():
     assert not tails(np.zeros(10_000)).is_right_seen
     assert not tails(np.zeros(10_000)).is_left_seen
 
