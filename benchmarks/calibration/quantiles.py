@@ -11,7 +11,7 @@ from scipy import special
 from benchmarks.calibration.errors import name_of
 from benchmarks.calibration.results import Claim, Mean, Measure, Result
 from benchmarks.calibration.row import Group, Progress, Row, Size
-from benchmarks.simulation.amounts import Amounts, LogNormal, Mixed
+from benchmarks.simulation.amounts import Amounts, Counts, LogNormal, Mixed, Seldom
 from benchmarks.simulation.quantiles import Compared, judge
 
 _SEED = 2026_36
@@ -52,6 +52,11 @@ def quantiles() -> Group:
         _World((narrow, narrow), 0.5, 30_000),
         _World((Mixed(0.01, 0.3),) * 2, 0.99, 30_000),
         _World((narrow, narrow), 0.95, 30_000, swing=0.5),
+        # Ties: the quantile is a value that many units have, most often 0.
+        _World((Counts(3.0),) * 2, 0.5, _FEW_UNITS),
+        _World((Counts(3.0),) * 2, 0.5, _FEW_UNITS, swing=0.5),
+        _World((Seldom(0.49, 0.5), Seldom(0.1, 2.0)), 0.5, _FEW_UNITS),
+        _World((Seldom(0.11, 0.5),) * 2, 0.9, _FEW_UNITS, swing=0.5),
         _World((narrow, narrow), 0.5, 30_000, lift=0.1, repetitions=100),
         _World((narrow, narrow), 0.95, 30_000, lift=0.1, repetitions=100),
         _World((narrow, narrow), 0.99, 60_000, lift=0.1, repetitions=100),
@@ -60,7 +65,8 @@ def quantiles() -> Group:
         "quantiles",
         "Quantiles",
         "Two variants whose units have a value each, log-normal with a spread, or rare and large, "
-        "of equal quantiles unless a lift is stated. With a swing, all values swing together by "
+        "of equal quantiles unless a lift is stated. Counts have ties, and so have amounts that a "
+        "part of the units has: the others count as 0. With a swing, all values swing together by "
         "half and the shares of the variants between 10 and 90 % along with them.",
         {"wrong": "wrongly different", "right": "found", "units": "mean units"},
         tuple(map(_row, worlds)),

@@ -104,3 +104,46 @@ class Mixed(Amounts):
     def name(self) -> str:
         """Name with share and part."""
         return f"{self.share:.1%} bring {self.part:.0%}"
+
+
+@dataclass(frozen=True, slots=True)
+class Counts(Amounts):
+    """Poisson counts over their mean: whole multiples of one amount, with many ties.
+
+    Attributes:
+        mean: Their mean, > 0.
+    """
+
+    mean: float
+
+    def draw(self, random: np.random.Generator, n: int) -> FloatArray:
+        """Return `n` amounts."""
+        return random.poisson(self.mean, n) / self.mean
+
+    @property
+    def name(self) -> str:
+        """Name with the mean."""
+        return f"counts {self.mean:g}"
+
+
+@dataclass(frozen=True, slots=True)
+class Seldom(Amounts):
+    """Log-normal amounts that some units have; of the others the amount is 0.
+
+    Attributes:
+        share: Share of the units that have one, in (0, 1].
+        spread: Standard deviation of the logarithm, > 0.
+    """
+
+    share: float
+    spread: float
+
+    def draw(self, random: np.random.Generator, n: int) -> FloatArray:
+        """Return `n` amounts."""
+        has = random.random(n) < self.share
+        return has * LogNormal(self.spread).draw(random, n) / self.share
+
+    @property
+    def name(self) -> str:
+        """Name with share and spread."""
+        return f"{self.share:.0%} log-normal {self.spread:g}"
