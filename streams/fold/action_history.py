@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 from streams.experiments.history import MAX_ACTIONS, RECOMMENDATION, Change, HistoryEntry
 from streams.experiments.statistics.recommendation import RecommendedAction
+from streams.fold.basis import Basis
 from streams.model.authors import EVALUATION
 from streams.model.events import Decision
-from streams.model.generations import FIRST
 from streams.model.ids import MAX_VARIANTS, experiment_id, variant_id
 
 _ID_BYTES = 16
@@ -19,17 +19,22 @@ class ActionHistory(NamedTuple):
     """Recommended actions of an experiment in `decisions`.
 
     Attributes:
-        entries: The last ones, oldest first.
-        n_logged: Number of all logged entries.
+        entries: The last changes, oldest first.
+        n_logged: Number of all changes.
         action: The last one.
+        basis: Basis of the last one.
     """
 
     entries: tuple[HistoryEntry, ...] = ()
     n_logged: int = 0
     action: RecommendedAction = RecommendedAction.CONTINUE
+    basis: Basis = Basis()
 
     def followed_by(self, decision: Decision, since_ms: int = 0) -> ActionHistory:
         """Return the history after one more decision.
+
+        One that repeats the action is no change: before a worker notices that another has the
+        experiment, both may log the same.
 
         Args:
             decision: A decision about a recommended action.
@@ -39,10 +44,11 @@ class ActionHistory(NamedTuple):
         Raises:
             ValueError: the decision is not about a recommended action.
         """
-        action = RecommendedAction(decision.kind)
+        action, basis = RecommendedAction(decision.kind), Basis.of_decision(decision)
+        if action is self.action:
+            return self._replace(basis=basis)
         name = experiment_id(decision.experiment)
-        generation = decision.evidence.get("generation", FIRST)
-        seed = f"{RECOMMENDATION}/{name}/{generation}/{decision.version}/{action}"
+        seed = f"{RECOMMENDATION}/{name}/{basis.generation}/{decision.version}/{action}"
         changes = [Change("recommendedAction", self.action.value, action.value)]
         winner, code = decision.evidence.get("winner"), decision.evidence.get("reasonCode")
         if isinstance(winner, int) and 0 <= winner < MAX_VARIANTS:
@@ -56,7 +62,8 @@ class ActionHistory(NamedTuple):
             version=decision.version,
             changes=tuple(changes),
         )
-        return ActionHistory((*self.entries, entry)[-MAX_ACTIONS:], self.n_logged + 1, action)
+        entries = (*self.entries, entry)[-MAX_ACTIONS:]
+        return ActionHistory(entries, self.n_logged + 1, action, basis)
 
 
 NOTHING_LOGGED = ActionHistory()

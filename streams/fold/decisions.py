@@ -5,6 +5,7 @@ from __future__ import annotations
 from streams.analysis.answered_evidence import stored_evidence
 from streams.analysis.evidence_size import bounded
 from streams.experiments.snapshot import Snapshot
+from streams.fold.basis import Basis, stated
 from streams.model.events import CONCLUSION, Answer, Command, CommandKind, Decision
 from streams.model.generations import FIRST
 from streams.model.published import json_value
@@ -13,15 +14,20 @@ _GENERATION = "generation"
 _EXPLAINED = frozenset({CommandKind.CONCLUDE, CommandKind.ROLLBACK})
 
 
-def recommended(snapshot: Snapshot, generation: int = FIRST) -> Decision:
+def recommended(snapshot: Snapshot, generation: int = FIRST, number: int | None = 1) -> Decision:
     """Return the decision to log when the recommended action changes to this one.
 
     Args:
         snapshot: Snapshot that the decision is based on.
         generation: Generation of the snapshot. Two generations may have different snapshots of the
             same version.
+        number: Number of the change among those of the experiment, from 1. A worker that logs one
+            that another has logged gives it the same number. None for an action as it was logged
+            before actions named their state.
     """
     own = {} if generation == FIRST else {_GENERATION: generation}
+    basis = Basis.of(snapshot, generation).evidence()
+    named = {} if number is None else {"basis": basis, "number": number}
     failed = snapshot.failure
     failure = {} if failed is None else {"failure": json_value(failed, (), is_stored=True)}
     return Decision(
@@ -38,6 +44,7 @@ def recommended(snapshot: Snapshot, generation: int = FIRST) -> Decision:
                 "expectedLoss": [variant.expected_loss for variant in snapshot.variants],
                 "assignments": [variant.assignments for variant in snapshot.variants],
                 "evidence": stored_evidence(snapshot),
+                **named,
                 **failure,
                 **own,
             }
@@ -71,7 +78,12 @@ def conclusion(snapshot: Snapshot, body: bytes, generation: int = FIRST) -> Deci
 
 def generation_of(decision: Decision) -> int:
     """Return the generation of the snapshot that an action was decided on."""
-    return int(decision.evidence.get(_GENERATION, FIRST))
+    return stated(decision.evidence, _GENERATION, FIRST)
+
+
+def number_of(action: Decision) -> int | None:
+    """Return the number of a recommended action among those of its experiment, if it has one."""
+    return stated(action.evidence, "number", None)
 
 
 def answered(command: Command, answer: Answer) -> Decision:

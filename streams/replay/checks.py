@@ -10,7 +10,8 @@ from streams.experiments.lifecycle import Status
 from streams.experiments.snapshot import CellPlace, Snapshot
 from streams.experiments.statistics.recommendation import RecommendedAction
 from streams.experiments.time_points import TimePoint, point_of
-from streams.fold.decisions import generation_of, recommended
+from streams.fold.basis import Basis
+from streams.fold.decisions import number_of, recommended
 from streams.fold.experiment_state import encoded_snapshot, snapshot_of
 from streams.fold.failed_evaluations import failed_snapshot
 from streams.model.events import Decision
@@ -216,32 +217,47 @@ class Checks:
                 applied[state.partition] = max(applied.get(state.partition, -1), state.offset)
         return applied
 
+    def _replayed_on(self) -> dict[tuple[int, Basis], Snapshot | None]:
+        """Return the replayed snapshots by what an action that was decided on them states."""
+        found: dict[tuple[int, Basis], Snapshot | None] = {}
+        for placed, replayed in self._replayed:
+            basis = Basis.of(placed.value, self._generation)
+            for each in (basis, basis.unstated):
+                found[placed.value.experiment.number, each] = replayed
+        return found
+
     def _compare_actions(self) -> None:
-        by_version = {
-            (placed.value.experiment.number, placed.value.version): replayed
-            for placed, replayed in self._replayed
-        }
+        """Compare actions with what the snapshots recommend that they were decided on."""
+        replayed_on = self._replayed_on()
         last: dict[int, LiveValue[Decision]] = {}
-        for placed in self._live.decisions:
+        catching_up: set[int] = set()
+        for index, placed in enumerate(self._live.decisions):
             live = placed.value
             if live.kind == COMMAND:
                 continue
-            newest = self._live.newest(live.experiment)
-            if newest is not None and live.version <= newest.version:
-                last[live.experiment] = placed
-            replayed = by_version.get((live.experiment, live.version))
-            if replayed is None or generation_of(live) != self._generation:
+            number, basis = live.experiment, Basis.of_decision(live)
+            newest = self._live.newest(number)
+            if newest is not None:
+                if not Basis.of(newest, self._generation).is_behind(basis):
+                    last[number] = placed
+                elif index < self._live.n_earlier:
+                    # A worker that has taken it over still lacks cells, and decides nothing.
+                    catching_up.add(number)
+            replayed = replayed_on.get((number, basis))
+            if replayed is None:
                 self._actions_not_compared += 1
                 continue
             self._actions += 1
-            subject = f"{experiment_id(live.experiment)}/{live.kind}"
-            wanted = recommended(replayed, self._generation)
+            subject = f"{experiment_id(number)}/{live.kind}"
+            wanted = recommended(replayed, self._generation, number_of(live))
             self._note(compare(placed.place, subject, live, wanted))
         if not self._is_active:
             return
-        for number in sorted(self._live.snapshots):
+        for number in sorted(self._live.snapshots.keys() - catching_up):
             newest = self._live.newest(number)
-            replayed = None if newest is None else by_version.get((number, newest.version))
+            if newest is None:
+                continue
+            replayed = replayed_on.get((number, Basis.of(newest, self._generation)))
             if replayed is not None:
                 self._compare_last_action(number, last.get(number), replayed)
 

@@ -16,6 +16,7 @@ from schemas import catalogue
 from schemas.codec import Codec
 from streams.experiments.snapshot import Snapshot
 from streams.experiments.time_points import TimePoint
+from streams.fold.basis import Basis
 from streams.fold.decisions import generation_of
 from streams.model.errors import EventError
 from streams.model.events import CONCLUSION, Decision
@@ -68,6 +69,7 @@ class LiveState:
         points: Points of the time series of every experiment, of this generation; of more than
             `POINTS_COMPARED` so many, evenly spread, the first and the last among them.
         decisions: All other decisions, in the order of their topic.
+        n_earlier: Number of them that were read before the snapshots.
         unreadable: Records that cannot be decoded, by topic.
     """
 
@@ -77,12 +79,13 @@ class LiveState:
     conclusions: dict[int, LiveValue[Snapshot]] = field(default_factory=dict)
     points: dict[int, list[LiveValue[TimePoint]]] = field(default_factory=dict)
     decisions: list[LiveValue[Decision]] = field(default_factory=list)
+    n_earlier: int = 0
     unreadable: Counter[str] = field(default_factory=Counter)
 
     def newest(self, experiment: int) -> Snapshot | None:
         """Return the newest snapshot of an experiment in the log."""
         found = self.snapshots.get(experiment)
-        return max((each.value for each in found), key=_version) if found else None
+        return max((each.value for each in found), key=_order) if found else None
 
     def all_snapshots(self) -> Iterator[LiveValue[Snapshot]]:
         """Yield every snapshot, those of the log first."""
@@ -111,12 +114,13 @@ def read_live(
     """
     live = LiveState()
     ends = _read_decisions(reading, live, {}, generation)
+    live.n_earlier = len(live.decisions)
     _read_cells(reading, live, generation)
-    versions = defaultdict(set)
+    bases = defaultdict(set)
     for decision in live.decisions:
-        if decision.value.kind != COMMAND and generation_of(decision.value) == generation:
-            versions[decision.value.experiment].add(decision.value.version)
-    _read_snapshots(reading, live, versions, generation)
+        if decision.value.kind != COMMAND:
+            bases[decision.value.experiment].add(Basis.of_decision(decision.value))
+    _read_snapshots(reading, live, bases, generation)
     _read_points(reading, live, generation)
     if projection is not None:
         live.projected = {
@@ -193,7 +197,7 @@ def _read_cells(reading: Reading, live: LiveState, generation: int) -> None:
 
 
 def _read_snapshots(
-    reading: Reading, live: LiveState, versions: Mapping[int, set[int]], generation: int
+    reading: Reading, live: LiveState, bases: Mapping[int, set[Basis]], generation: int
 ) -> None:
     newest: dict[int, LiveValue[Snapshot]] = {}
     topic = catalogue.of_generation(catalogue.POSTERIORS, generation).name
@@ -201,7 +205,8 @@ def _read_snapshots(
         number = snapshot.experiment.number
         if number not in newest or snapshot.order >= newest[number].value.order:
             newest[number] = LiveValue(place, snapshot)
-        if snapshot.version in versions.get(number, ()):
+        basis = Basis.of(snapshot, generation)
+        if not bases.get(number, set()).isdisjoint({basis, basis.unstated}):
             live.snapshots.setdefault(number, []).append(LiveValue(place, snapshot))
     for number, placed in newest.items():
         kept = live.snapshots.setdefault(number, [])
@@ -260,5 +265,5 @@ def _decoded(
         return None
 
 
-def _version(snapshot: Snapshot) -> int:
-    return snapshot.version
+def _order(snapshot: Snapshot) -> tuple[int, int, bool]:
+    return snapshot.order

@@ -123,13 +123,14 @@ def message_id(decision: Decision) -> str:
     """Return the id of the message of a decision.
 
     It is derived from the decision: one that a worker logs again after a crash, or that has another
-    offset in a rewritten log, has the same id.
+    offset in a rewritten log, has the same id. So has a recommended action that two workers log
+    around a rebalance, maybe on other cells: it has the same number among those of its experiment.
     """
+    number = decision.evidence.get("number")
     identity = (
         decision.experiment,
         decision.kind,
-        decision.version,
-        decision.at_ms,
+        *((decision.version, decision.at_ms) if number is None else ("number", str(number))),
         str(decision.evidence.get("commandId", "")),
         str(decision.evidence.get("generation", "")),
     )

@@ -125,7 +125,14 @@ class Publisher:
         self._scheduler = EvaluationScheduler()
         self._large: set[int] = set()
         self._large_task: asyncio.Task[None] | None = None
-        self.delivery = SnapshotDelivery(stage, outlets, projector, follower, points)
+        self.delivery = SnapshotDelivery(
+            stage,
+            outlets,
+            projector,
+            follower,
+            points,
+            lambda: self._is_informed or not follower.is_active,
+        )
 
     async def run(self) -> None:
         """Publish what changes, indefinitely."""
@@ -153,10 +160,11 @@ class Publisher:
 
     async def _step(self) -> None:
         stage = self._stage
-        if self._is_taking_over:
+        if self._is_taking_over or (self._follower.is_active and not self._is_informed):
             async with self.delivery.turn:  # what waits is decided by what is read now
                 await self._take_note()
             self._is_taking_over = False
+            self.delivery.wake()
         self._forget_others()
         answers, stage.answers = stage.answers, []
         self._remove_ended()
@@ -393,6 +401,11 @@ class Publisher:
                 self._stage.note_action(partition, known, known.logged.action)
 
     @property
+    def _is_informed(self) -> bool:
+        """Whether the logged decisions were read since the last take-over."""
+        return self._read_at == self._take_over_now
+
+    @property
     def _take_over_now(self) -> tuple[int, int]:
         return self._follower.generations.epoch, self._stage.restorations
 
@@ -402,7 +415,7 @@ class Publisher:
         Before the answer to the command, so that its sender can read them, and once: not before the
         log was read since the last take-over, after which everything is evaluated again.
         """
-        if not self._follower.is_active or self._read_at != self._take_over_now:
+        if not (self._follower.is_active and self._is_informed):
             return
         for each in published:
             if not is_report_due(each.snapshot) or self._logged.has_conclusion(each.known.number):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from streams.analysis.auto_promotion import due_command
 from streams.experiments.history import entries_json
 from streams.experiments.snapshot import Snapshot
+from streams.fold.basis import Basis
 from streams.fold.decisions import recommended
 from streams.fold.experiment_state import ExperimentState
 from streams.model.ids import experiment_id
@@ -18,6 +19,7 @@ from streams.worker.generation_follower import GenerationFollower
 from streams.worker.outbox import Outgoing
 from streams.worker.outlets import Outlets
 from streams.worker.pacing import follow
+from streams.worker.pending import Pending
 from streams.worker.point_recorder import PointRecorder
 from streams.worker.projector import Projector
 
@@ -57,6 +59,8 @@ class SnapshotDelivery:
         projector: Writes histories to Redis.
         follower: Knows whether this generation is active: an inactive one logs snapshots only.
         points: Records time series.
+        may_decide: Returns whether all is known that other workers have decided. Until then,
+            decisions wait.
 
     Attributes:
         turn: Held during a delivery. Who holds it has none begin.
@@ -69,6 +73,7 @@ class SnapshotDelivery:
         projector: Projector,
         follower: GenerationFollower,
         points: PointRecorder,
+        may_decide: Callable[[], bool],
     ) -> None:
         self._stage = stage
         self._outlets = outlets
@@ -76,7 +81,9 @@ class SnapshotDelivery:
         self._follower = follower
         self._points = points
         self._commanded: set[str] = set()
+        self._may_decide = may_decide
         self._waiting: dict[int, Evaluated] = {}
+        self._undecided: Pending[int, Evaluated] = Pending()
         self._changed = asyncio.Event()
         self.turn = asyncio.Lock()
 
@@ -85,6 +92,10 @@ class SnapshotDelivery:
         for each in evaluated:
             self._waiting[each.known.number] = each
             self._changed.set()
+
+    def wake(self) -> None:
+        """Decide what waits for it, if that may be decided now."""
+        self._changed.set()
 
     def offer_history(self, known: ExperimentState) -> None:
         """Offer the history of an experiment to the projector, if this generation is active."""
@@ -112,13 +123,20 @@ class SnapshotDelivery:
             waiting, self._waiting = self._waiting, {}
             own = [each for each in waiting.values() if self._is_own(each)]
             try:
-                await self._outlets.send_snapshots([each.record for each in own])
-                for each in filter(self._is_own, own):  # another worker may have it by now
-                    self._points.offer(each.snapshot)
-                    await self._decide(each.partition, each.known, each.snapshot)
+                if own:
+                    await self._outlets.send_snapshots([each.record for each in own])
             except BaseException:
                 self._waiting = waiting | self._waiting
                 raise
+            for each in filter(self._is_own, own):  # another worker may have it by now
+                self._points.offer(each.snapshot)
+                self._undecided[each.known.number] = each
+            for number, each in list(self._undecided.items()):
+                if not self._may_decide():
+                    break
+                if self._is_own(each):
+                    await self._decide(each.partition, each.known, each.snapshot)
+                self._undecided.confirm({number: each})
 
     def _is_own(self, evaluated: Evaluated) -> bool:
         known = evaluated.known
@@ -126,13 +144,20 @@ class SnapshotDelivery:
         return is_same and not known.is_ended
 
     async def _decide(self, partition: int, known: ExperimentState, snapshot: Snapshot) -> None:
-        action = snapshot.recommended_action
+        """Log what a snapshot recommends, unless another worker has decided on a newer state.
+
+        A worker that takes over an experiment may have fewer cells at first than the one before it.
+        """
+        action, logged = snapshot.recommended_action, known.logged
+        generation = self._follower.generation
+        if self._follower.is_active and Basis.of(snapshot, generation).is_behind(logged.basis):
+            return
         if action is not known.action:
             if self._follower.is_active:
-                decision = recommended(snapshot, self._follower.generation)
+                decision = recommended(snapshot, generation, logged.n_logged + 1)
                 await self._outlets.send_decision(decision)
                 since_ms = known.entries[-1].at_ms if known.entries else 0
-                known.logged = known.logged.followed_by(decision, since_ms)
+                known.logged = logged.followed_by(decision, since_ms)
             self._stage.note_action(partition, known, action)
             self.offer_history(known)
         # Without the right to write commands, winners are not promoted automatically.

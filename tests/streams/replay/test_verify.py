@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import combinations, product
+from random import Random
 
 import pytest
 from hypothesis import given, settings
@@ -13,17 +16,25 @@ from hypothesis import strategies as st
 from streams.analysis import reasons
 from streams.experiments.snapshot import Snapshot
 from streams.experiments.statistics.recommendation import ReasonCode, RecommendedAction
-from streams.fold.decisions import conclusion
+from streams.fold.decisions import conclusion, recommended
+from streams.fold.experiment_state import snapshot_of
 from streams.kafka.records import LogError
 from streams.model.events import CommandKind, Decision
 from streams.model.ids import experiment_id
 from streams.replay.verify import verify
-from streams.tallies.cell import Source
+from streams.tallies.cell import Cell, Source
 from streams.wire.cells import decode_cell, encode_cell
 from streams.wire.decisions import decode_decision, encode_decision
 from streams.wire.snapshots import decode_snapshot, encode_snapshot
 from streams.wire.time_points import decode_time_point, encode_time_point
-from tests.streams.replay.memory import CONTEXTUAL, EXPERIMENTS, INPUTS, Installation, installation
+from tests.streams.replay.memory import (
+    CONTEXTUAL,
+    EXPERIMENTS,
+    INPUTS,
+    PARTITIONS,
+    Installation,
+    installation,
+)
 
 
 def checked(made: Installation, **options):
@@ -297,6 +308,87 @@ def test_actions_of_another_generation_are_not_compared_and_only_the_served_one_
     assert own.subject.endswith(f"/{action}")
     first = checked(made).difference  # not by its version, but it is the last one
     assert (first.path, first.live) == ("kind", action)
+
+
+def states_of_one_version() -> tuple[Installation, Snapshot, Snapshot]:
+    """Return two snapshots of as many records, from cells of other partitions.
+
+    So have two workers, of which one takes the experiment over and has not received all that the
+    other had.
+    """
+    made, number = Installation(), EXPERIMENTS[0]
+    for each in EXPERIMENTS:
+        made.command(each, CommandKind.CREATE)
+        made.command(each, CommandKind.START)
+    made.traffic(Random(1), 40)
+    cells: defaultdict[int, dict[int, Cell]] = defaultdict(dict)
+    for partition in (0, 1):
+        for _ in range(20):
+            made.fold(Source.IMPRESSIONS, partition, 1)
+            cell = made.unsent.get((number, Source.IMPRESSIONS, partition))
+            if cell is not None:
+                cells[partition][cell.last_offset] = cell
+    first, second = next(
+        (one, other)
+        for one, other in combinations(product(cells[0].values(), cells[1].values()), 2)
+        if sum(each.last_offset for each in one) == sum(each.last_offset for each in other)
+    )
+    experiment = made.known[number].experiment
+    assert experiment is not None
+    published = snapshot_of(experiment, first), snapshot_of(experiment, second)
+    for snapshot in published:
+        name = snapshot.experiment.id.encode()
+        made.log.append("posteriors", number % PARTITIONS, encode_snapshot(snapshot), name)
+    made.redis[number] = published[0]
+    return made, published[0], published[1]
+
+
+@pytest.mark.parametrize("decided", [0, 1])
+def test_an_action_is_compared_with_the_state_that_it_was_decided_on(decided):
+    made, *published = states_of_one_version()
+    assert published[0].version == published[1].version
+    assert published[0].cells != published[1].cells
+    made.log.append("decisions", 1, encode_decision(recommended(published[decided])))
+
+    report = checked(made)
+
+    assert report.difference is None
+    assert (report.actions, report.actions_not_compared) == (1, 0)
+
+
+@pytest.mark.parametrize("is_changed", [False, True])
+def test_an_action_that_names_no_state_is_compared_by_version(is_changed):
+    """It was logged before actions named their state."""
+    made = installation(3)
+    number, snapshot = next(iter(made.redis.items()))
+    decision = recommended(snapshot)
+    evidence = {
+        name: value for name, value in decision.evidence.items() if name not in {"basis", "number"}
+    }
+    if is_changed:
+        evidence["confidence"] = 0.125
+    earlier = encode_decision(replace(decision, evidence=evidence))
+    made.log.append("decisions", number % PARTITIONS, earlier)
+    before = checked(installation(3))
+
+    report = checked(made)
+
+    assert report.actions == before.actions + 1
+    found = report.difference
+    assert (found is not None and found.path) == (is_changed and "evidence.confidence")
+
+
+def test_an_action_of_another_state_of_the_same_version_is_reported():
+    made, *published = states_of_one_version()
+    basis = recommended(published[1]).evidence["basis"]
+    decision = recommended(published[0])
+    mixed = replace(decision, evidence={**decision.evidence, "basis": basis})
+    made.log.append("decisions", 1, encode_decision(mixed))
+
+    difference = checked(made).difference
+
+    assert difference is not None
+    assert difference.path.startswith("evidence")
 
 
 def test_the_first_report_of_a_conclusion_is_compared_and_no_other():

@@ -159,6 +159,17 @@ def test_the_id_follows_from_what_was_decided(one, other):
     assert (message_id(one) == message_id(other)) == (facts[0] == facts[1])
 
 
+@given(DECISIONS, DECISIONS, st.integers(1, 3), st.integers(1, 3))
+def test_an_action_that_two_workers_have_logged_has_the_id_of_its_number(one, other, first, second):
+    """They may have had other cells, and so another version and time."""
+    logged = [
+        Decision(7, RecommendedAction.CONTINUE, each.at_ms, each.version, {"number": number})
+        for each, number in ((one, first), (other, second))
+    ]
+
+    assert (message_id(logged[0]) == message_id(logged[1])) == (first == second)
+
+
 @pytest.mark.parametrize(
     ("events", "experiments", "chosen"),
     [

@@ -29,10 +29,11 @@ def decide(log: MemoryLog, experiment: int, kind: str, snapshot: bytes = b"") ->
 async def test_the_last_action_of_each_experiment_is_read_and_later_ones_after_it(frames):
     log = MemoryLog()
     for experiment, kind in (
-        (7, "continue"),
+        (7, "conclude_no_difference"),
         (7, "command"),
         (8, "command"),
         (7, "conclude_winner"),
+        (7, "conclude_winner"),  # of a worker that did not know of the one before
     ):
         decide(log, experiment, kind)
     log.append("decisions", 0, b"noise")
@@ -42,10 +43,13 @@ async def test_the_last_action_of_each_experiment_is_read_and_later_ones_after_i
     first = logged.actions(7)
     assert first.action is RecommendedAction.CONCLUDE_WINNER
     assert logged.actions(8) is NOTHING_LOGGED
-    assert [each.changes[0].after for each in first.entries] == ["continue", "conclude_winner"]
+    assert [each.changes[0].after for each in first.entries] == [
+        "conclude_no_difference",
+        "conclude_winner",
+    ]
 
     decide(log, 8, "conclude_no_difference")
-    log.first["decisions", 1] = 3  # not read a second time
+    log.first["decisions", 1] = 4  # not read a second time
     await logged.read()
     assert logged.actions(7) == first
     assert logged.actions(8).action is RecommendedAction.CONCLUDE_NO_DIFFERENCE

@@ -9,11 +9,27 @@ from typing import Any
 import pytest
 
 from streams.experiments.lifecycle import Status
+from streams.experiments.snapshot import Snapshot
+from streams.experiments.statistics.recommendation import RecommendedAction
+from streams.fold.basis import Basis
+from streams.fold.decisions import number_of
+from streams.model.errors import DependencyError
 from streams.model.events import CommandKind, Decision
 from streams.wire.decisions import encode_decision
+from streams.wire.snapshots import encode_snapshot
 from streams.worker import outlets as module
+from streams.worker.outbox import Outgoing
+from streams.worker.snapshot_delivery import Evaluated
 from tests.patience import until_true
-from tests.streams.worker.publishing import CONCLUDE, EXPERIMENT, PARTITION, command, snapshots
+from tests.streams.worker.publishing import (
+    CONCLUDE,
+    CONTINUE,
+    EXPERIMENT,
+    PARTITION,
+    World,
+    command,
+    snapshots,
+)
 
 
 class Broker:
@@ -89,7 +105,7 @@ async def test_what_another_worker_has_meanwhile_is_not_decided_here(world, monk
     if not is_during:
         world.stage.release(PARTITION)
     flushed = asyncio.create_task(world.publisher.delivery.flush())
-    await until_true(lambda: broker.asked)
+    await until_true(lambda: bool(broker.asked or flushed.done()))
     if is_during:
         world.stage.release(PARTITION)
     broker.goes_on.set()
@@ -110,3 +126,84 @@ async def test_what_waits_at_a_take_over_is_decided_by_what_was_logged(world):
 
     assert len(snapshots(world)) == 1
     assert world.decided() == []
+
+
+@pytest.mark.parametrize(
+    ("commands", "version", "cells", "decided"),
+    [
+        (2, 2, None, 1),  # on the same state, by another release
+        (2, 2, "0" * 16, 0),  # on other cells with as many records
+        (2, 3, "0" * 16, 0),
+        (3, 2, "0" * 16, 0),
+        (2, 1, "0" * 16, 1),
+        (1, 9, "0" * 16, 1),  # before the last command
+    ],
+)
+async def test_a_worker_decides_once_its_cells_are_no_fewer_than_those_of_the_last_decision(
+    world, commands, version, cells, decided
+):
+    """It has the version 2, of two commands and no cell; another worker has logged `continue`."""
+    own = Basis.of(own_snapshot(world), world.follower.generation)
+    assert (own.commands, own.version) == (2, 2)
+    basis = {"commands": commands, "cells": cells or own.cells}
+    evidence = {"generation": world.follower.generation, "basis": basis}
+    other = RecommendedAction.CONCLUDE_NO_DIFFERENCE
+    world.log.append(
+        "decisions", 0, encode_decision(Decision(EXPERIMENT, other, 1, version, evidence))
+    )
+
+    await world.step()
+
+    assert len(world.decided()) == decided
+    assert world.known().action is (CONCLUDE if decided else other)
+
+
+async def test_nothing_is_decided_between_a_restoration_and_the_reading_of_the_log(world):
+    await world.step()
+    [logged] = world.sent["decisions"]
+    world.known().action = CONTINUE  # as restored by a worker of which the note was not durable
+    world.log.append("decisions", 0, logged)
+    world.stage.restorations += 1
+    world.publisher.delivery.offer([evaluated(world)])
+
+    await world.publisher.delivery.flush()
+    assert len(world.decisions()) == 1
+    await world.step()
+
+    assert len(world.decisions()) == 1
+    assert world.known().logged.n_logged == 1
+
+
+async def test_decisions_wait_while_the_log_cannot_be_read_and_go_on_afterwards(world):
+    world.log.failures.append(DependencyError("kafka", "away"))
+    with pytest.raises(DependencyError):
+        await world.step()
+    assert world.decisions() == []
+
+    await world.step()
+
+    assert len(world.decisions()) == 1
+
+
+async def test_a_change_has_the_number_that_follows_those_that_were_logged(world):
+    action = RecommendedAction.CONCLUDE_NO_DIFFERENCE
+    for each in (action, action, CONTINUE):
+        world.log.append("decisions", 0, encode_decision(Decision(EXPERIMENT, each, 1, 1)))
+
+    await world.step()
+
+    [decision] = world.decisions()
+    assert number_of(decision) == 3  # a repetition is no change
+
+
+def own_snapshot(world: World) -> Snapshot:
+    snapshot = world.known().snapshot()
+    assert snapshot is not None
+    return snapshot
+
+
+def evaluated(world: World) -> Evaluated:
+    snapshot = own_snapshot(world)
+    single = encode_snapshot(snapshot)
+    record = Outgoing(snapshot.experiment.id.encode(), single)
+    return Evaluated(PARTITION, world.known(), snapshot, single, record)
