@@ -28,7 +28,8 @@ Positions = Mapping[tuple[str, int], int]
 class GroupPositions:
     """A reader of the committed offsets of a generation's workers that does not join their group.
 
-    A worker commits an offset when all before it is durable: tables, dead letters, decisions.
+    A worker commits an offset when all before it is durable (tables, dead letters, decisions) and
+    the cells that count it are in `tallies`.
 
     Args:
         settings: Where Kafka is, and which generation.

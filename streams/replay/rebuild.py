@@ -33,8 +33,9 @@ SIGN_PATIENCE_S = 3.0
 SNAPSHOT_PATIENCE_S = 30.0
 """Longest wait for the snapshots of what is folded."""
 
-AT_ONCE_S = 5.0
-"""A generation that reaches in this time where the active one was, follows it."""
+AT_ONCE_S = 15.0
+"""A generation that reaches in this time where the active one was, follows it. Records are
+committed once their cells were sent, and many large cells take 8 s for that."""
 
 
 class GenerationError(EngineError):

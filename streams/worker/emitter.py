@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from typing import NamedTuple
@@ -94,6 +95,9 @@ class CellEmitter:
         self._own: set[Place] = set()
         self._timeout = timeout_s
         self._unsent: Pending[Place, WrittenCell] = Pending()
+        # By source partition, for each unsent cell: offset before which it lacks nothing that was
+        # not sent.
+        self._begins: defaultdict[tuple[str, int], dict[Place, int]] = defaultdict(dict)
         self._held: set[Place] = set()  # large cells that wait for the time budget
         self._removed: Pending[Place, None] = Pending()
         self._changed = asyncio.Event()
@@ -103,23 +107,38 @@ class CellEmitter:
         """Queue a tombstone for a cell whose experiment has ended durably."""
         place = experiment, source, partition
         self._unsent.pop(place, None)
+        self._begins[source, partition].pop(place, None)
         self._own.discard(place)
         self._removed[place] = None
         self._changed.set()
 
-    def offer(self, written: WrittenCell) -> None:
-        """Queue a durable cell; it replaces older ones of its place."""
+    def offer(self, written: WrittenCell, begin: int = 0) -> None:
+        """Queue a durable cell; it replaces older ones of its place.
+
+        Args:
+            written: The cell.
+            begin: Offset before which nothing is new in it; 0 if it may lack all.
+        """
         cell = written.cell
         place = cell.experiment, cell.source, cell.partition
         self._unsent[place] = written
+        self._begins[cell.source, cell.partition].setdefault(place, begin)
         if self._take_early(cell):
             self._own.add(place)
         else:
             self._own.discard(place)
         self._changed.set()
 
+    def sent_until(self, source: str, partition: int) -> int | None:
+        """Return the offset of a source partition before which all that is counted was sent.
+
+        None if nothing waits: then all that is durable was sent.
+        """
+        return min(self._begins[source, partition].values(), default=None)
+
     def forget(self, source: str, partition: int) -> None:
         """Drop the cells of a source partition that another worker has now."""
+        self._begins.pop((source, partition), None)
         for place in [place for place in self._unsent if place[1:] == (source, partition)]:
             del self._unsent[place]
         self._own = {place for place in self._own if place[1:] != (source, partition)}
@@ -160,6 +179,12 @@ class CellEmitter:
             self._own_cadence.failed(sent)
             raise
         self._unsent.confirm(sent)
+        for place, written in sent.items():
+            begins = self._begins[place[1:]]
+            if place in self._unsent:  # a newer one of a place that was sent up to this one
+                begins[place] = written.cell.last_offset + 1
+            else:
+                begins.pop(place, None)
         self._removed.confirm(removed)
 
     def _tombstone(self, place: Place) -> Outgoing:

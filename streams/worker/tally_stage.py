@@ -63,6 +63,7 @@ class TallyStage(Generic[FoldT]):
         self._emitter = emitter
         self._folds: dict[int, FoldT] = {}
         self._unpublished: dict[int, dict[int, WrittenCell]] = {}
+        self._offered_until: dict[int, int] = {}
         self._duplicates: dict[tuple[int, int], int] = {}
         self._begun: dict[int, Outcome] = {}
         self._removed: dict[int, list[int]] = {}
@@ -101,6 +102,7 @@ class TallyStage(Generic[FoldT]):
         cells = [each.cell for each in written]
         fold.restore(None if progress is None else Progress(*progress), cells, segments, ended)
         self._folds[partition] = fold
+        self._offered_until.pop(partition, None)
         self._restore_unwritten(
             partition, unwritten, {cell.experiment: cell.last_offset for cell in cells}
         )
@@ -142,6 +144,7 @@ class TallyStage(Generic[FoldT]):
         """Drop the state of a partition that is assigned to another worker now."""
         fold = self._folds.pop(partition, None)
         self._unpublished.pop(partition, None)
+        self._offered_until.pop(partition, None)
         self._begun.pop(partition, None)
         self._removed.pop(partition, None)
         self._unwritten.pop(partition, None)
@@ -232,8 +235,10 @@ class TallyStage(Generic[FoldT]):
     def on_durable(self, topic: str, partition: int, answers: Sequence[Answer] = ()) -> None:
         """Emit the cells of the batches folded so far; events have no answers."""
         del topic, answers
+        begin = self._offered_until.get(partition, 0)
         for written in self._unpublished.pop(partition, {}).values():
-            self._emitter.offer(written)
+            self._emitter.offer(written, begin)
+        self._offered_until[partition] = self._folds[partition].last_offset + 1
         removed = self._removed.pop(partition, ())
         for experiment in removed:
             self._emitter.remove(experiment, self._folds[partition].source, partition)

@@ -17,6 +17,7 @@ from streams.model.partitioning import partition_of
 from streams.model.receipts import Keyring
 from streams.process.background import Run, vital
 from streams.settings import Settings
+from streams.tallies.cell import Source
 from streams.wire.decisions import encode_decision
 from streams.wire.framing import Framing
 from streams.worker.counted_until import CountedUntil
@@ -96,6 +97,10 @@ def attach(
         codec=codec,
         timeout_s=topology.timeout_s,
         may_command=lambda: identities.may_write(catalogue.COMMANDS),
+    )
+    sources = {impressions: Source.IMPRESSIONS, observations: Source.OBSERVATIONS}
+    app.sent_until = lambda topic, partition: (
+        emitter.sent_until(sources[topic], partition) if topic in sources else None
     )
     points = PointRecorder(
         experiments,

@@ -149,12 +149,15 @@ class BatchingApp(faust.App):
         identities: Topic ids of the source topics; set it before the app starts.
         rewound: Called with a source partition and its position when older records arrive: the log
             may have lost its end.
+        sent_until: Offset of a source partition before which all that follows from it was sent;
+            None if all that is acknowledged was. No offset behind it is committed.
         turn_to_fold: Held by the partition that folds; one at a time per process.
     """
 
     resume: Mapping[str, Resume]
     fence: Fence
     rewound: Callable[[TP, int], None]
+    sent_until: Callable[[str, int], int | None]
     identities: TopicIdentities
     turn_to_fold: asyncio.Lock
 
@@ -164,6 +167,7 @@ class BatchingApp(faust.App):
         self.resume = {}
         self.fence = lambda _topic, _partition: None
         self.rewound = lambda _tp, _position: None
+        self.sent_until = lambda _topic, _partition: None
 
     def _new_transport(self) -> TransportT:
         return BatchingTransport(self.conf.broker_consumer, cast(AppT, self))
@@ -251,6 +255,18 @@ class BatchingConsumer(driver.Consumer):
             self._cut = {}
             self._waiting.clear()
             return positions
+
+    async def perform_seek(self) -> None:
+        """Seek the source partitions, and have what the tables hold committed.
+
+        The worker before this one may have exited in between, and if no record comes, nothing else
+        is acknowledged.
+        """
+        await super().perform_seek()
+        for tp, position in self._position.items():
+            if position and self._resume[tp.topic](tp) is not None:
+                self._committed_offset[tp] = None
+                self._acked[tp] = [position - 1]
 
     def ack(self, message: Message) -> bool:
         """Acknowledge a durable batch, so that its partition may be fetched again."""
@@ -344,10 +360,14 @@ class BatchingConsumer(driver.Consumer):
         acked = self._acked[tp]
         if not acked:
             return None
-        highest = max(acked)
+        end = max(acked) + 1
+        sent = cast(BatchingApp, self.app).sent_until(*tp)
         acked.clear()
         self._acked_index[tp].clear()
-        return highest + 1
+        if sent is None or sent >= end:
+            return end
+        acked.append(end - 1)  # committed once it was sent
+        return sent or None
 
 
 class BatchingTransport(driver.Transport):

@@ -189,6 +189,35 @@ async def test_what_is_acknowledged_is_committed_behind_its_last_record(monkeypa
     assert subject.consumer._acked[SOURCE] == []
 
 
+async def test_no_offset_is_committed_behind_what_was_sent():
+    """Readers of the committed offsets expect the cells in `tallies`."""
+    sent: dict[TP, int | None] = {SOURCE: 0}
+    subject = await reader(SOURCE, records=7)
+    subject.app.sent_until = lambda *tp: sent[TP(*tp)]
+    await subject.fetch()
+    subject.acknowledge(SOURCE)
+
+    await subject.consumer.commit()
+    assert subject.thread.committed == {}
+    sent[SOURCE] = 4
+    await subject.consumer.commit()
+    assert subject.thread.committed == {SOURCE: 4}
+    sent[SOURCE] = None
+    await subject.consumer.commit()
+    assert subject.thread.committed == {SOURCE: 7}
+
+
+async def test_what_the_tables_hold_is_committed_though_no_record_comes():
+    """The worker before this one has exited between its tables and its commit."""
+    subject = await reader(SOURCE, OTHER, records=7)
+    subject.durable[SOURCE] = 7
+
+    await subject.assign(SOURCE, OTHER)
+    await subject.consumer.commit()
+
+    assert subject.thread.committed == {SOURCE: 7}
+
+
 async def test_a_partition_whose_agent_is_behind_is_not_fetched(monkeypatch):
     monkeypatch.setattr(transport, "MAX_BATCH_RECORDS", 1)
     monkeypatch.setattr(transport, "MAX_WAITING_BATCHES", 2)

@@ -85,7 +85,7 @@ class Emitted:
     durable: Callable[[], dict[tuple[int, bytes], bytes]]
     cells: dict[tuple[int, int], Cell] = field(default_factory=dict)
 
-    def offer(self, written: WrittenCell) -> None:
+    def offer(self, written: WrittenCell, begin: int) -> None:
         cell, body = written
         before = self.cells.get((cell.experiment, cell.partition))
         assert before is None or before.last_offset <= cell.last_offset

@@ -198,6 +198,52 @@ async def test_what_moves_or_ends_during_a_delivery_that_fails_is_not_sent_again
     assert emitter._wait_s() is None
 
 
+async def test_a_partition_was_sent_up_to_what_its_unsent_cells_lack(emitter, sent, monkeypatch):
+    """Worked by hand: each cell waits from the first offset that its place was not sent with."""
+    until = [Source.OBSERVATIONS, 0]
+    emitter.offer(cell(SMALL, 5), begin=0)
+    assert emitter.sent_until(*until) == 0
+    await emitter._send()
+    assert emitter.sent_until(*until) is None
+
+    emitter.offer(cell(SMALL, 9), begin=6)
+    emitter.offer(cell(2, 12), begin=10)
+    emitter.offer(cell(SMALL, 12), begin=10)
+    emitter.offer(cell(SMALL, 3, partition=1), begin=2)
+    assert (emitter.sent_until(*until), emitter.sent_until(Source.OBSERVATIONS, 1)) == (6, 2)
+    emitter.remove(SMALL, Source.OBSERVATIONS, 0)
+    assert emitter.sent_until(*until) == 10
+    emitter.forget(*until)
+    assert (emitter.sent_until(*until), emitter.sent_until(Source.OBSERVATIONS, 1)) == (None, 2)
+    assert emitter.sent_until(Source.IMPRESSIONS, 0) is None
+
+
+async def test_a_cell_that_is_replaced_while_it_is_sent_waits_behind_what_was_sent(
+    emitter, monkeypatch
+):
+    async def replaced(_topic: Any, records: Any, _timeout: float) -> None:
+        list(records)
+        emitter.offer(cell(SMALL, 8), begin=6)
+
+    monkeypatch.setattr(module, "deliver", replaced)
+    emitter.offer(cell(SMALL, 5), begin=3)
+
+    await emitter._send()
+
+    assert emitter.sent_until(Source.OBSERVATIONS, 0) == 6
+    assert emitter._unsent[SMALL, Source.OBSERVATIONS, 0].cell.last_offset == 8
+
+
+async def test_a_large_cell_that_waits_for_its_share_was_not_sent(emitter, sent):
+    emitter.offer(cell(LARGE, 1), begin=1)
+    await emitter._send()
+    emitter.offer(cell(LARGE, 2), begin=2)
+    emitter.now_s[0] += 1.0
+    await emitter._send()
+
+    assert emitter.sent_until(Source.OBSERVATIONS, 0) == 2
+
+
 async def test_every_cell_is_taken_early_also_those_that_a_newer_one_replaces(emitter):
     for last_offset in (1, 2):
         emitter.offer(cell(SMALL, last_offset))

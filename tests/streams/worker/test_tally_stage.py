@@ -47,7 +47,7 @@ class Emitted:
 
     cells: dict[int, Cell] = field(default_factory=dict)
 
-    def offer(self, written: WrittenCell) -> None:
+    def offer(self, written: WrittenCell, begin: int) -> None:
         cell, body = written
         assert decode_cell(body) == cell
         before = self.cells.get(cell.experiment)
