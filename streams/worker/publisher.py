@@ -6,7 +6,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 
 from aiokafka.errors import KafkaError
@@ -53,9 +52,12 @@ share of the processor time may be all that the worker gets."""
 STEPS_AT_MOST = 0.95
 """Share of the time for steps with their rests."""
 
-TAKE_OVER_PAUSES_S = (0.0, 2.0, 10.0)
+TAKE_OVER_READS_S = (0.0, 2.0, 12.0)
 """Times after a take-over at which the logged actions are read: by a generation that becomes active
 or a worker that gets a partition. The previous owner may log actions until it notices."""
+
+RETRY_S = 2.0
+"""Pause after the log could not be read."""
 
 logger = logging.getLogger(__name__)
 
@@ -89,9 +91,10 @@ class Publisher:
     has its turn in the next one. The results are delivered beside it.
 
     In an inactive generation it publishes snapshots only, and notes recommended actions without
-    logging them. After a take-over it first reads the actions that were logged: when its generation
-    becomes active, since others decided in between on other states, and when it gets a partition,
-    since the previous worker may have logged an action and crashed before noting it.
+    logging them. After a take-over it logs none before it has read those that were logged: when its
+    generation becomes active, since others decided in between on other states, and when it gets a
+    partition, since the previous worker may have logged an action and crashed before noting it. The
+    log is kept forever, and a worker that starts reads all of it; snapshots do not wait for that.
 
     Args:
         stage: State of the experiments, and which have changed.
@@ -121,7 +124,7 @@ class Publisher:
         self._last = logged.snapshots
         self._read_at = -1, -1
         self._failing: dict[int, Snapshot | None] = {}
-        self._is_taking_over = False
+        self._is_note_due = False
         self._scheduler = EvaluationScheduler()
         self._large: set[int] = set()
         self._large_task: asyncio.Task[None] | None = None
@@ -144,26 +147,43 @@ class Publisher:
         return 0.0 if stage.answers or stage.ended else self._scheduler.wait_s(stage.dirty)
 
     async def take_over(self) -> None:
-        """Log what is due after every take-over, indefinitely."""
-        done = 0, 0
+        """Have what was logged read and noted after every take-over, indefinitely."""
+        clock = asyncio.get_running_loop().time
+        taken_over, began_s = (0, 0), clock()
+        waits: list[float] = []
         while True:
-            due = self._take_over_now
-            if self._follower.is_active and due != done:
-                done = due
-                for pause_s in TAKE_OVER_PAUSES_S:
-                    await asyncio.sleep(pause_s)
-                    with suppress(LogError, DependencyError):  # the step retries
-                        await self._logged.read()  # most of the log, while evaluations continue
-                    self._is_taking_over = True
-                    self._stage.touch_all()
+            if self._follower.is_active and taken_over != self._take_over_now:
+                taken_over, began_s = self._take_over_now, clock()
+                waits = list(TAKE_OVER_READS_S)
+            if waits and clock() - began_s >= waits[0]:
+                try:
+                    await self._read_ahead()
+                except (LogError, DependencyError) as error:
+                    logger.warning("what was decided before cannot be read: %s", error)
+                    await asyncio.sleep(RETRY_S)
+                else:
+                    del waits[0]
             await asyncio.sleep(LOOK_S)
+
+    async def _read_ahead(self) -> None:
+        """Read what was logged, while evaluations continue, and have the next step note it.
+
+        What conclusions are logged is projected. What this worker has logged itself is read again:
+        the first record of an experiment counts.
+        """
+        await self._logged.read()
+        own = [known.number for _, known in self._stage.all_known() if not known.is_ended]
+        for number, payload in (await self._logged.conclusions(own)).items():
+            self._projector.offer_conclusion(experiment_id(number), payload)
+        self._is_note_due = True
+        self._stage.touch_all()
 
     async def _step(self) -> None:
         stage = self._stage
-        if self._is_taking_over or (self._follower.is_active and not self._is_informed):
-            async with self.delivery.turn:  # what waits is decided by what is read now
+        if self._is_note_due:
+            async with self.delivery.turn:  # what waits is decided by what is noted now
                 await self._take_note()
-            self._is_taking_over = False
+            self._is_note_due = False
             self.delivery.wake()
         self._forget_others()
         answers, stage.answers = stage.answers, []
@@ -385,15 +405,9 @@ class Publisher:
             stage.changed.set()
 
     async def _take_note(self) -> None:
-        """Replace the noted actions by those logged last, and project what conclusions are logged.
-
-        What this worker has logged itself is read again: the first record of an experiment counts.
-        """
+        """Replace the noted actions by those logged last; most of the log was read before."""
         taken_over = self._take_over_now
         await self._logged.read()
-        own = [known.number for _, known in self._stage.all_known() if not known.is_ended]
-        for number, payload in (await self._logged.conclusions(own)).items():
-            self._projector.offer_conclusion(experiment_id(number), payload)
         self._read_at = taken_over
         for partition, known in self._stage.all_known():
             known.logged = self._logged.actions(known.number)

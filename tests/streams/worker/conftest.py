@@ -42,7 +42,10 @@ from tests.twins.log import MemoryLog
 
 @pytest.fixture
 def world(monkeypatch) -> World:
-    """An experiment with a winner, which is to be concluded automatically."""
+    """An experiment with a winner, which is to be concluded automatically.
+
+    The worker has had it for long, and knows what was logged.
+    """
     stage = ExperimentsStage("commands", PARTITIONS)
     config = cast(dict[str, Any], DEFINITION["config"]) | {
         "autoPromoteWinner": True,
@@ -76,6 +79,7 @@ def world(monkeypatch) -> World:
     monkeypatch.setattr(module, "LARGE_EVALUATION_S", math.inf)
     publisher._scheduler.share = TimeBudget(0.5, 3_600.0, cost_clock=time.thread_time)
     publisher._scheduler.cadence = Cadence(0.0)  # what is to be seen here is what a step does
+    publisher._read_at = publisher._take_over_now
     world = World(stage, follower, publisher, projected, log)
 
     async def deliver(topic: str, records: list[Outgoing], _timeout: float) -> None:

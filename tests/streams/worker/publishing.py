@@ -93,8 +93,8 @@ class World:
         await self.publisher.delivery.flush()
 
     async def take_over(self) -> None:
-        self.publisher._is_taking_over = True
-        await self.step()
+        await self.publisher._read_ahead()
+        await self.publish()
 
     def decisions(self) -> list[Decision]:
         return [decode_decision(value) for value in self.sent.get("decisions", [])]

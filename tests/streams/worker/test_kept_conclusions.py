@@ -40,6 +40,7 @@ async def test_a_worker_that_takes_over_keeps_what_was_kept_first(world, monkeyp
     first = conclusion(world.known().snapshot(), b"first")
     for each in (first, replace(first, snapshot=b"second")):
         world.log.append("decisions", 1, encode_decision(each))
+    world.stage.restorations += 1
     command(world, 2, CommandKind.CONCLUDE, {})
 
     await world.publisher._step()  # before it knows the log

@@ -118,7 +118,6 @@ async def test_a_large_one_is_evaluated_again_when_its_last_snapshot_cannot_be_r
     world, monkeypatch
 ):
     monkeypatch.setattr(module, "_evaluated", lambda _: 1 / 0)
-    await world.publisher._take_note()
     world.log.failures.append(DependencyError("kafka", "away"))
     world.publisher._large.add(EXPERIMENT)
     await world.step()

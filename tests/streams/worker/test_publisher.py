@@ -16,7 +16,7 @@ from streams.wire.commands import decode_command
 from streams.wire.decisions import encode_decision
 from streams.worker import publisher as module
 from tests.patience import until_true
-from tests.streams.worker.publishing import CONCLUDE, CONTINUE, EXPERIMENT
+from tests.streams.worker.publishing import CONCLUDE, CONTINUE, EXPERIMENT, snapshots
 
 
 async def test_a_history_has_the_logged_actions_also_after_a_take_over(world):
@@ -54,7 +54,7 @@ async def test_the_active_generation_decides_once_and_says_which_it_is(world):
     [sent] = world.sent["commands"]
     promotion = decode_command(sent, SOLE_PARTITION)
     assert promotion.kind is CommandKind.CONCLUDE
-    assert world.log.readings["decisions"] == 1  # before the first decision
+    assert world.log.readings["decisions"] == 0
 
 
 async def test_without_the_right_to_write_commands_all_but_the_promotion_goes_on(world):
@@ -79,25 +79,23 @@ async def test_what_is_due_at_a_take_over_is_logged_and_no_more(world, was_logge
     if was_logged:  # by the generation that was active before
         decision = Decision(EXPERIMENT, CONCLUDE.value, 1, 2)
         world.log.append("decisions", 0, encode_decision(decision))
-    world.publisher._is_taking_over = True
 
-    await world.step()
+    await world.take_over()
     await world.step()
 
     assert world.decided() == decided
-    assert world.log.readings["decisions"] == 1
     assert len(world.sent["commands"]) == 1  # a second one is recognized by its id
 
 
 async def test_a_worker_that_gets_a_partition_looks_what_was_logged_before(world, monkeypatch):
-    monkeypatch.setattr(module, "TAKE_OVER_PAUSES_S", (0.0,))
+    monkeypatch.setattr(module, "TAKE_OVER_READS_S", (0.0,))
     await world.step()
     assert world.decided() == [("conclude_winner", 2)]
     world.known().action = CONTINUE  # the note of it was lost
     world.stage.restorations += 1
 
     taking_over = asyncio.create_task(world.publisher.take_over())
-    await until_true(lambda: world.publisher._is_taking_over)
+    await until_true(lambda: world.publisher._is_note_due)
     await world.step()
     await world.step()
     taking_over.cancel()
@@ -106,10 +104,43 @@ async def test_a_worker_that_gets_a_partition_looks_what_was_logged_before(world
 
 
 async def test_a_take_over_that_cannot_read_the_log_is_not_over(world):
-    world.publisher._is_taking_over = True
+    await world.publisher._read_ahead()
     world.log.failures.append(DependencyError("kafka", "away"))
     with pytest.raises(DependencyError):
         await world.step()
 
-    assert world.publisher._is_taking_over
+    assert world.publisher._is_note_due
     assert world.stage.dirty
+
+
+async def test_a_log_that_cannot_be_read_is_read_again_and_delays_no_snapshot(
+    world, monkeypatch, caplog
+):
+    for pause in ("RETRY_S", "LOOK_S"):
+        monkeypatch.setattr(module, pause, 0.001)
+    monkeypatch.setattr(module, "TAKE_OVER_READS_S", (0.0,))
+    world.stage.restorations += 1
+    world.log.failures += [DependencyError("kafka", "away")] * 3
+    await world.step()
+    assert (len(snapshots(world)), world.decided()) == (1, [])
+
+    taking_over = asyncio.create_task(world.publisher.take_over())
+    await until_true(lambda: world.publisher._is_note_due)
+    await world.publish()
+    taking_over.cancel()
+
+    assert world.decided() == [("conclude_winner", 2)]
+    assert len(caplog.messages) == 3
+
+
+async def test_a_partition_that_comes_during_a_take_over_begins_another(world, monkeypatch):
+    """Two readings after each, the second far away; hand-counted."""
+    monkeypatch.setattr(module, "LOOK_S", 0.001)
+    monkeypatch.setattr(module, "TAKE_OVER_READS_S", (0.0, 3_600.0))
+    taking_over = asyncio.create_task(world.publisher.take_over())
+    for _ in range(2):
+        world.stage.restorations += 1
+        await until_true(lambda: world.publisher._is_note_due)
+        await world.publish()
+        assert world.publisher._is_informed
+    taking_over.cancel()
