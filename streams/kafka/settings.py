@@ -131,8 +131,9 @@ class KafkaSettings(BaseSettings):
         1.0,
         gt=0,
         le=60,
-        description="How often a worker commits its offsets, seconds. Only lag monitors read them: "
-        "a worker resumes from its own progress record.",
+        description="How often a worker commits its offsets, seconds. It resumes from its own "
+        "progress record. Lag monitors, `experiment doctor`, schedules with `holdOn`, and "
+        "`replay rebuild` read the offsets.",
     )
 
     # Topics.

@@ -21,6 +21,7 @@ class PartitionFacts:
         begin, end: The log has the offsets [begin, end).
         committed: Offset the workers continue at; None before their first commit.
         committed_later: The same a few commit intervals later.
+        is_sending: Whether cells of the partition were sent meanwhile, if these two are the same.
     """
 
     topic: str
@@ -29,6 +30,7 @@ class PartitionFacts:
     end: int
     committed: int | None
     committed_later: int | None
+    is_sending: bool = False
 
     @property
     def lag(self) -> int:

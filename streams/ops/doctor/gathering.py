@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -36,7 +36,8 @@ from streams.experiments.snapshot import Snapshot
 from streams.kafka.admin import required_topics
 from streams.kafka.answers import ClusterError, admin_client
 from streams.kafka.generations import generations_of
-from streams.kafka.progress import SOURCES, Patience, committed, watch
+from streams.kafka.positions import Positions
+from streams.kafka.progress import SOURCES, Patience, Spans, committed, watch
 from streams.kafka.records import LogError, all_records
 from streams.kafka.requirements import deviations, missing_rights
 from streams.kafka.rights import log_group, rights_of_doctor
@@ -56,6 +57,7 @@ from streams.ops.doctor.facts import (
     SnapshotFacts,
 )
 from streams.ops.doctor.schemas import SchemaFacts
+from streams.ops.doctor.sending import still_sending
 from streams.ops.doctor.webhooks import WebhookFacts, webhook_facts
 from streams.projection.connection import connect, redis_errors
 from streams.projection.keys import Keys
@@ -187,6 +189,7 @@ async def _kafka(
         letters = await asyncio.to_thread(find_letters, settings, Selection(since_ms=since_ms))
         patience = Patience(settings.commit_interval_s)
         after = await watch(settings, spans, patience)
+        positions = await _with_sending(settings, spans, _positions(spans, before, after))
         with _noted(silent):
             snapshots = await _newest_snapshots(settings)
             if any(_are_newer(cells, snapshots.get(name)) for name, cells in tallies.items()):
@@ -194,7 +197,23 @@ async def _kafka(
                 snapshots = await _newest_snapshots(settings)
     except (DependencyError, ClusterError, KafkaException) as error:
         return KafkaFacts(error=_said(error), code=getattr(error, "code", "")), {}, {}
-    positions = tuple(
+    codes: Counter[str] = Counter()
+    for each in letters:
+        codes[each.letter.code] += each.letter.count
+    return (
+        replace(
+            known,
+            positions=tuple(positions),
+            dead_letters=codes,
+            registry_error=silent[0] if silent else None,
+        ),
+        snapshots,
+        tallies,
+    )
+
+
+def _positions(spans: Spans, before: Positions, after: Positions) -> list[PartitionFacts]:
+    return [
         PartitionFacts(
             topic,
             number,
@@ -205,20 +224,27 @@ async def _kafka(
         )
         for topic, parts in spans.items()
         for number, span in parts.items()
+    ]
+
+
+async def _with_sending(
+    settings: Settings, spans: Spans, positions: Sequence[PartitionFacts]
+) -> list[PartitionFacts]:
+    """Return the partitions, marked where cells are still being sent of one that stands still."""
+    standing = {
+        (each.topic.removeprefix(settings.topic_prefix), each.partition): each
+        for each in positions
+        if each.lag and each.committed == each.committed_later
+    }
+    ends = spans[settings.topic_name(TALLIES)]
+    sending = await still_sending(
+        KafkaSource(settings),
+        of_generation(TALLIES, settings.generation).name,
+        {number: span.end for number, span in ends.items()},
+        standing,
     )
-    codes: Counter[str] = Counter()
-    for each in letters:
-        codes[each.letter.code] += each.letter.count
-    return (
-        replace(
-            known,
-            positions=positions,
-            dead_letters=codes,
-            registry_error=silent[0] if silent else None,
-        ),
-        snapshots,
-        tallies,
-    )
+    marked = [standing[place] for place in sending]
+    return [replace(each, is_sending=True) if each in marked else each for each in positions]
 
 
 def _lacking(

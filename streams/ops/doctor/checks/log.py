@@ -60,7 +60,7 @@ def _lag(facts: Facts) -> Iterator[Finding]:
     for each in facts.kafka.positions:
         if each.lag == 0:
             continue
-        if each.committed == each.committed_later:
+        if each.committed == each.committed_later and not each.is_sending:
             stalled[each.topic].append(each)
         else:
             behind[each.topic] += each.lag

@@ -69,6 +69,7 @@ OLD_API = ProcessSchemas("api", "a", {"snapshot": 3}, {"snapshot": 3})
         HEALTHY,
         replace(with_position(committed=None, committed_later=None, end=0), snapshots=()),  # new
         with_position(committed=0, committed_later=50),  # behind, and advancing
+        with_position(committed_later=90, is_sending=True),  # its large cells wait their turn
         with_position(committed=90, committed_later=110),  # sent after the end was looked up
         with_position(begin=100, committed=100),  # all of it expired after it was read
         with_snapshot(redis_version=12),  # Redis was asked later
