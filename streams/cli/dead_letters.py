@@ -102,6 +102,10 @@ def resend(
         list[str] | None, typer.Argument(metavar="PLACE...", help="topic:partition:offset[:index]")
     ] = None,
     code: Annotated[str | None, typer.Option(help="All letters with this code.")] = None,
+    topic: Annotated[
+        str | None,
+        typer.Option(help="With --code: only letters of this topic, which may be one of others."),
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
     as_json: AsJson = False,
     api: Api = API_DEFAULT,
@@ -109,20 +113,26 @@ def resend(
     """Send the records of dead letters again, to the topic and partition they were read from.
 
     Of a batch that was partly counted only the refused observations are sent. The record of a
-    letter that holds a part of it is read from its topic. The exit code is 1 if an event cannot be
-    sent again; the others are sent.
+    letter that holds a part of it is read from its topic. To a topic that is not of the
+    installation, as `experiment observe` reads one, records are sent only if a place or --topic
+    names it. The exit code is 1 if an event cannot be sent again; the others are sent.
     """
     if bool(places) == (code is not None):
         raise InputError("MISSING_FIELD", "name either places or a --code", "PLACE")
+    if topic is not None and code is None:
+        message = "--topic goes with --code; a place has its topic"
+        raise InputError("CONFLICTING_OPTIONS", message, "--topic")
     settings = terminal.settings_of(api)
     if places:
-        found = letters_of(settings, [Place.parse(place) for place in places])
+        asked = [Place.parse(place) for place in places]
+        found, named = letters_of(settings, asked), {place.topic for place in asked}
     else:
-        found = find_letters(settings, Selection(code=code))
+        found = find_letters(settings, Selection(code=code, topic=topic))
+        named = set() if topic is None else {topic}
         if found and not yes:
             events = sum(each.letter.count for each in found)
             typer.confirm(f"Send {counted(events, 'event')} again?", abort=True, err=True)
-    resends, refused = asyncio.run(prepared(settings, found))
+    resends, refused = asyncio.run(prepared(settings, found, named))
     for error in refused:
         terminal.echo(f"experiment: {error}", err=True)
     send_again(settings, resends)

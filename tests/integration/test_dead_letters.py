@@ -13,8 +13,16 @@ from streams.cli.main import app
 from streams.kafka.admin import create_topics
 from streams.local.plan import Plan
 from streams.local.stack_files import registered
-from streams.model.events import Observation, ObservationBatch
+from streams.model.events import (
+    Command,
+    CommandKind,
+    DeadLetter,
+    Observation,
+    ObservationBatch,
+)
 from streams.model.quantities import MICRO
+from streams.wire.commands import encode_command
+from streams.wire.dead_letters import encode_dead_letter
 from streams.wire.observations import encode_observation_batch
 from tests.integration.engine_ledger import Ledger, environment, workers_of
 from tests.patience import PATIENCE_S, until
@@ -134,6 +142,32 @@ def test_poison_is_listed_shown_and_refused_again_when_it_is_sent_again(
         assert sent == (b"a key", forged)
 
 
+def test_a_forged_letter_sends_nothing_where_its_record_has_never_been(settings, run):
+    """What may write letters alone has no record written by one who may write more."""
+    ledger = Ledger(settings)
+    prefix = settings.topic_prefix
+    ledger.produce("commands", b"another record", partition=0)
+    ledger.producer.flush()
+    before = {name: len(ledger.read(name)) for name in ("commands", "decisions", "observations")}
+    command = encode_command(Command("f" * 32, EXPERIMENT, CommandKind.ARCHIVE, 1, {}))
+    places = (
+        (f"{prefix}commands", 0),
+        (f"{prefix}decisions", 0),
+        (f"{prefix}observations", settings.partitions),
+        ("no-such-topic", 0),
+    )
+    for topic, partition in places:
+        letter = DeadLetter(topic, partition, 0, 0, 1, "FORGED", "", "", b"key", command)
+        ledger.produce("dead-letters", encode_dead_letter(letter))
+    ledger.producer.flush()
+
+    for arguments in (["--code", "FORGED", "--yes"], [f"{prefix}commands:0:0"]):
+        resent = run("resend", *arguments)
+        assert (resent.exit_code, "0 sent again" in resent.stderr) == (1, True), resent.stderr
+
+    assert before == {name: len(ledger.read(name)) for name in before}
+
+
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [
@@ -141,6 +175,7 @@ def test_poison_is_listed_shown_and_refused_again_when_it_is_sent_again(
         (["show", "nowhere"], "INVALID_PLACE"),
         (["resend"], "MISSING_FIELD"),
         (["resend", "a:1:2", "--code", "X"], "MISSING_FIELD"),
+        (["resend", "a:1:2", "--topic", "a"], "CONFLICTING_OPTIONS"),
         (["list", "--since", "yesterday"], "INVALID_PERIOD"),
     ],
 )

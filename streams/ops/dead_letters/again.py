@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +14,7 @@ from streams.ops.dead_letters.place import Place
 from streams.ops.dead_letters.reading import FoundLetter, Record, Selection, find_letters
 from streams.ops.dead_letters.resending import Resend, resends_of
 from streams.ops.dead_letters.sending import send_again
+from streams.ops.dead_letters.targets import check_target
 from streams.settings import Settings
 from streams.wire.framing import framing
 
@@ -32,20 +33,32 @@ def letters_of(settings: Settings, places: Sequence[Place]) -> list[FoundLetter]
 
 
 async def prepared(
-    settings: Settings, found: Sequence[FoundLetter]
+    settings: Settings, found: Sequence[FoundLetter], named: Collection[str] = ()
 ) -> tuple[list[Resend], list[InputError]]:
     """Return what of letters can be sent again, in the order they were refused in, and what cannot.
+
+    Args:
+        settings: Where Kafka is.
+        found: The letters.
+        named: Topics of others that they may be sent to, by their full names.
 
     Raises:
         DependencyError: Kafka or the schema registry does not answer.
     """
-    originals = originals_of(settings, found) if found else {}
     resends: list[Resend] = []
     refused: list[InputError] = []
+    allowed: list[FoundLetter] = []
+    for each in found:
+        try:
+            check_target(each.letter, settings, named)
+            allowed.append(each)
+        except InputError as error:
+            refused.append(error)
+    originals = originals_of(settings, allowed) if allowed else {}
     whole = [each.value for each in originals.values() if isinstance(each, Original)]
     async with framing(settings.schema_registry_url) as frames:
         await frames.prepare(whole)
-        for each in reversed(found):
+        for each in reversed(allowed):
             original = originals[each.place]
             if isinstance(original, InputError):
                 refused.append(original)

@@ -17,6 +17,7 @@ from streams.model.errors import InputError
 from streams.model.events import DeadLetter
 from streams.ops.dead_letters.place import Place
 from streams.ops.dead_letters.reading import FoundLetter, Record, letters
+from streams.ops.dead_letters.targets import is_authentic
 from streams.wire.homes import MISPLACED
 
 
@@ -44,7 +45,11 @@ def originals_of(settings: KafkaSettings, found: Collection[FoundLetter]) -> Ori
     source = KafkaSource(settings, prefix="")  # the name in a letter is the full one
     holders = holders_of(found, (letter for letter, _ in letters(settings)))
     return {
-        place: original_of(letter, lambda place: _stored(source, place))
+        place: original_of(
+            letter,
+            lambda place: _stored(source, place),
+            is_authentic=is_authentic(letter.topic, settings.topic_prefix),
+        )
         for place, letter in holders.items()
     }
 
@@ -75,26 +80,32 @@ def _holder(letter: DeadLetter) -> Place | Record:
     return place if letter.code == MISPLACED else place.record
 
 
-def original_of(letter: DeadLetter, read: ReadPlace) -> Original | InputError:
+def original_of(
+    letter: DeadLetter, read: ReadPlace, *, is_authentic: bool = True
+) -> Original | InputError:
     """Return the record that a letter is of, from the letter if it holds all of it.
 
     Args:
         letter: The letter, with what it holds of the value.
         read: Reads the record from its topic.
+        is_authentic: Whether the letter is enough; else its topic must have the same record.
     """
-    if letter.is_whole and letter.value is not None:
+    if is_authentic and letter.is_whole and letter.value is not None:
         return Original(letter.key, letter.value)
-    if letter.value_bytes is None:
+    if letter.value_bytes is None and letter.value is None:
         return _refusal("NOTHING_TO_RESEND", "its record has no value", letter)
     stored = read((letter.topic, letter.partition, letter.offset))
     if stored is None or stored.value is None:
         return _refusal(
             "ORIGINAL_GONE",
             f"the letter holds {len(letter.value or b'')} of {letter.value_bytes} bytes, "
-            "and the record itself is no longer in its topic",
+            "and the record itself is no longer in its topic"
+            if is_authentic
+            else "the record is no longer in its topic, and a letter alone does not prove it",
             letter,
         )
-    if sha256(stored.value).digest() != letter.value_sha256:
+    digest = letter.value_sha256 or sha256(letter.value or b"").digest()
+    if sha256(stored.value).digest() != digest:
         return _refusal(
             "ORIGINAL_CHANGED",
             "its topic holds another record at this place, so the topic was made anew",
