@@ -23,6 +23,7 @@ from streams.model.receipts import Keyring
 from streams.wire.framing import Framing
 from streams.wire.observations import encode_observation
 from streams.worker import metrics
+from streams.worker.copy_marks import is_copy, marked
 
 LOOK_S = 1.0
 """Interval of looking for holdouts, and pause after a failure."""
@@ -37,9 +38,6 @@ READ_TOGETHER = 10_000
 
 FLUSH_S = 30.0
 """Longest wait for the acknowledgement of copies."""
-
-COPIED_FOR = "copied-for"
-"""Header of a copy: `holdout`. Copies are not copied."""
 
 logger = logging.getLogger(__name__)
 
@@ -122,7 +120,7 @@ class HoldoutCopier:
                 raise KafkaException(error)
         by_partition: defaultdict[int, list[_Record]] = defaultdict(list)
         for each in messages:
-            if each.error() is None and not _is_copy(each):
+            if each.error() is None and not is_copy(self._keyring, each.headers(), each.value()):
                 record = _Record(each.offset() or 0, each.timestamp()[1], each.value())
                 by_partition[each.partition() or 0].append(record)
         if by_partition:
@@ -202,7 +200,7 @@ class HoldoutCopier:
                         self._topic,
                         value,
                         key=copy.assignment_id.encode(),
-                        headers={COPIED_FOR: b"holdout"},
+                        headers=marked(self._keyring, value),
                         on_delivery=note,
                     )
                     break
@@ -219,11 +217,3 @@ class HoldoutCopier:
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
             await asyncio.to_thread(consumer.close)
-
-
-def _is_copy(message: Message) -> bool:
-    headers = message.headers()
-    if not headers:
-        return False
-    names = headers if isinstance(headers, dict) else [name for name, _ in headers]
-    return COPIED_FOR in names

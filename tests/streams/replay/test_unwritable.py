@@ -134,7 +134,7 @@ class Emitted:
         self.log = log
         self.last = -1
 
-    def offer(self, written: WrittenCell) -> None:
+    def offer(self, written: WrittenCell, begin: int) -> None:
         if written.cell.last_offset > self.last:  # others are there already
             self.log.append("tallies", 1, written.body)
         self.last = max(self.last, written.cell.last_offset)
