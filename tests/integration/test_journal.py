@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import secrets
 import threading
 import time
@@ -119,3 +120,22 @@ def test_a_log_of_more_partitions_is_refused_with_the_setting(settings, tmp_path
         journal.append([JournalRecord(COMMANDS, 6, 0, 1, None, b"v")])
         with pytest.raises(ConfigurationError, match="EXPERIMENT_PARTITIONS=7"):
             restore(journal, settings, lambda _: None)
+
+
+def test_records_of_any_size_that_the_log_had_are_restored(settings, tmp_path):
+    """The statistics of a conclusion may have megabytes, and what is unpacked is what is kept."""
+    restored = another(settings)
+    sizes = {catalogue.DECISIONS.name: catalogue.STATE_BYTES - 1_000, OBSERVATIONS: 17 * 2**20}
+    with Journal(tmp_path / "journal") as journal:
+        journal.append(
+            record
+            for topic, size in sizes.items()
+            for record in (
+                JournalRecord(topic, 0, 0, 1, b"k", random.Random(size).randbytes(size // 20) * 20),
+                JournalRecord(topic, 0, 1, 2, b"k", b"small"),
+            )
+        )
+        restore(journal, restored, lambda _: None)
+        for topic in sizes:
+            wanted = [record.value for record in journal.records() if record.topic == topic]
+            assert [each.value for _, each in kept(restored, topic)] == wanted

@@ -18,6 +18,10 @@ from streams.settings import ENVIRONMENT_PREFIX
 QUEUE_RECORDS = 50_000
 """Most records that are on their way to the broker; each has its bytes in memory."""
 
+LARGEST_BYTES = 1_000_000_000
+"""Largest record that librdkafka can be set to send. By default it is a megabyte, and records were
+compressed when the broker took them first."""
+
 POLL_S = 0.1
 
 
@@ -75,6 +79,7 @@ def restore(
             "enable.idempotence": True,
             "linger.ms": 5,
             "queue.buffering.max.messages": QUEUE_RECORDS,
+            "message.max.bytes": LARGEST_BYTES,
             "log_level": 0,
         }
     )
