@@ -26,6 +26,11 @@ STATE_BYTES = 4 * 1_048_576
 """Largest record of a topic of state, in bytes: a snapshot of 256 variants with 33 metrics is near
 1 MB. A worker's producer must allow as much."""
 
+UNPACKED_BYTES = 8 * STATE_BYTES
+"""Most bytes of a batch of records that is read, after decompression. A broker limits what is
+compressed, and a megabyte of zstd may be 32 GB. Producers fill batches of a megabyte at most unless
+they are set otherwise."""
+
 APP = "experiment-streams"
 """Application id, behind the topic prefix; the changelogs are named after it."""
 

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from schemas.catalogue import Topic, app_id, of_generation
+from schemas.catalogue import UNPACKED_BYTES, Topic, app_id, of_generation
 from streams.model.errors import ConfigurationError
 
 ENVIRONMENT_PREFIX = "EXPERIMENT_"
@@ -238,13 +238,18 @@ class KafkaSettings(BaseSettings):
                     config[name] = str(path)
         return config
 
+    def reading_config(self) -> dict[str, str | int | float | bool]:
+        """Return what every librdkafka consumer of records has in common."""
+        # librdkafka applies it to unpacked batches of zstd, and by default refuses ordinary ones.
+        return self.confluent_config() | {"message.max.bytes": UNPACKED_BYTES}
+
     def group_config(self, group: str) -> dict[str, str | int | float | bool]:
         """Return the configuration of a consumer in `group` that commits its offsets itself.
 
         It is taken for dead as soon as a worker is. With librdkafka's own 45 s, the embedded broker
         takes 23 s to form a group of one.
         """
-        return self.confluent_config() | {
+        return self.reading_config() | {
             "group.id": group,
             "enable.auto.commit": False,
             "auto.offset.reset": "earliest",

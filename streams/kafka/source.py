@@ -153,7 +153,7 @@ class KafkaSource:
     @contextmanager
     def _consumer(self, topic: str) -> Iterator[Consumer]:
         consumer = Consumer(
-            self.settings.confluent_config()
+            self.settings.reading_config()
             | {
                 "group.id": f"{log_group(self.settings)}{secrets.token_hex(8)}",
                 "enable.auto.commit": False,

@@ -85,7 +85,7 @@ class DecisionLog:
             number: _RecentRecords(span.begin, span.end, span.end) for number, span in spans.items()
         }
         consumer = Consumer(
-            self._settings.confluent_config()
+            self._settings.reading_config()
             | {
                 "group.id": f"{self._settings.topic_prefix}log-webhooks",
                 "enable.auto.commit": False,

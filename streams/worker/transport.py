@@ -30,6 +30,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, AppT, ConsumerMessage, Message
 from faust.types.transports import ConsumerT, TransportT
 
+from streams.worker import unpacking
 from streams.worker.identities import TopicIdentities
 
 MAX_BATCH_RECORDS = 20_000
@@ -198,6 +199,7 @@ class _Thread(driver.AIOKafkaConsumerThread):
         self._fetch_wait = FetchWait()
 
     def _create_worker_consumer(self, transport: driver.Transport) -> AIOKafkaConsumer:
+        unpacking.install()
         consumer = super()._create_worker_consumer(transport)
         consumer._fetch_max_wait_ms = FETCH_WAIT_MS  # noqa: SLF001 - hard-coded to 1500 above us
         # Unless Faust is itself transactional, it would read aborted records.

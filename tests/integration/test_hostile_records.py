@@ -13,8 +13,10 @@ import pytest
 from confluent_kafka import KafkaError, Message, Producer
 from typer.testing import CliRunner
 
+from schemas.catalogue import UNPACKED_BYTES
 from streams.cli.main import app
 from streams.kafka.admin import create_topics
+from streams.kafka.source import KafkaSource
 from streams.model.events import Command, CommandKind, Observation, ObservationBatch
 from streams.model.ids import experiment_id
 from streams.model.partitioning import partitions_of
@@ -112,6 +114,45 @@ def test_oversized_empty_and_keyless_records_stop_no_topic(ledger, workers, pack
     assert max(len(letter.value or b"") for letter in letters) == 65_536
     assert UNPACKED in {letter.value_bytes for letter in letters}
     assert sha256(bytes(UNPACKED)).digest() in {letter.value_sha256 for letter in letters}
+
+
+@pytest.mark.parametrize("codec", ["gzip", "lz4", "zstd"])
+def test_a_batch_that_unpacks_to_more_than_is_kept_is_one_letter_and_nothing_stands_still(
+    settings, ledger, workers, codec
+):
+    """A megabyte of zstd may be 32 GB of records; a few megabytes are an ordinary batch."""
+    worker = workers.start()
+    ledger.start_experiment(EXPERIMENT)
+    good(ledger)
+    producer = Producer(
+        settings.confluent_config()
+        | {"compression.type": codec, "message.max.bytes": 2 * UNPACKED_BYTES, "linger.ms": 0}
+    )
+    offsets: list[int] = []
+    for size in (UNPACKED_BYTES, 3 * 2**20, UNPACKED_BYTES):
+        producer.produce(
+            settings.topic_prefix + "observations",
+            bytes(size),
+            partition=1,
+            on_delivery=lambda _, message: offsets.append(message.offset() or 0),
+        )
+        assert producer.flush(PATIENCE_S) == 0
+    for offset in offsets:
+        place = settings.topic_prefix + "observations", 1, offset
+        ledger.letters[place] = "RECORD_TOO_LARGE"
+    good(ledger)
+
+    until(lambda: settled(ledger))
+    assert worker.poll() is None
+    source = KafkaSource(settings)
+    span = source.spans("observations")[1]
+    read = [
+        record.offset
+        for records in source.read("observations", 1, span.begin, span.end)
+        for record in records
+    ]
+    assert read[-1] == span.end - 1
+    assert offsets[1] in read
 
 
 def test_a_flood_of_refused_events_is_a_letter_for_each_record(ledger, workers, packing):

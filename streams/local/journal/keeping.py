@@ -116,7 +116,7 @@ class JournalKeeper:
     @contextmanager
     def _consumer(self) -> Iterator[Consumer]:
         consumer = Consumer(
-            self._settings.confluent_config()
+            self._settings.reading_config()
             | {
                 "group.id": "journal",
                 "enable.auto.commit": False,
