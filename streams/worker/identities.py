@@ -1,8 +1,9 @@
-"""Detection of source topics that were deleted and created again.
+"""Detection of source topics that were deleted and created again, or have got more partitions.
 
 Such a topic has its old name and other records at its old offsets, so new records would be skipped
 as already folded. Therefore the id that Kafka gives a topic is stored in the table beside the
-progress, and a worker does not start on a topic with another id.
+progress, and a worker does not start on a topic with another id. Nor does it start on one with
+another number of partitions, which has no tables for the others, and another partition for a key.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from faust.types import TP
 
 from schemas.catalogue import Topic
-from streams.kafka.requirements import missing_rights
+from streams.kafka.admin import required_topics
+from streams.kafka.requirements import Deviation, deviations, missing_rights
 from streams.kafka.rights import optional_rights_of_worker
 from streams.kafka.settings import KafkaSettings
 from streams.kafka.source import KafkaSource
@@ -24,11 +26,13 @@ from streams.model.errors import ConfigurationError, EngineError
 LOOK_S = 2.0
 """Interval of checking the topic ids."""
 
+_REFUSED = frozenset({"TOPIC_MADE_ANEW", "PARTITIONS_DIFFER"})
+
 logger = logging.getLogger(__name__)
 
 
 class TopicIdentities:
-    """The current ids of the source topics, and the rights on them.
+    """The current ids of the source topics, their numbers of partitions, and the rights on them.
 
     Args:
         settings: Where Kafka is.
@@ -42,6 +46,7 @@ class TopicIdentities:
         self._settings = settings
         self._topics = topics
         self._ids: dict[str, str] = {}
+        self._required = [each for each in required_topics(settings) if each.name in topics]
         self._optional = optional_rights_of_worker(settings)
         self.lacking: tuple[str, ...] = ()
 
@@ -49,7 +54,8 @@ class TopicIdentities:
         """Read ids and rights from Kafka.
 
         Raises:
-            ConfigurationError: a topic has another id than before.
+            ConfigurationError: a topic has another id than before (`TOPIC_MADE_ANEW`), or more
+                partitions than the installation (`PARTITIONS_DIFFER`).
             DependencyError: Kafka does not answer.
         """
         described = describe(self._settings, {*self._topics, *self._optional})
@@ -57,6 +63,9 @@ class TopicIdentities:
             topic = described.topics.get(name)
             if topic is not None and topic.topic_id is not None:
                 self.check(name, self._ids.setdefault(name, topic.topic_id), topic.topic_id)
+        for each in deviations(self._required, described):
+            if each.setting == "partitions" and int(each.actual) > int(each.wanted):
+                raise _with_surplus(each)
         lacking = tuple(missing_rights(self._optional, described))
         if lacking and lacking != self.lacking:
             logger.warning(
@@ -84,17 +93,23 @@ class TopicIdentities:
             raise made_anew(topic, f"it has the id {found}, and was {kept}")
 
     async def watch(self, refuse: Callable[[EngineError], Awaitable[None]]) -> None:
-        """Check periodically until cancelled; call `refuse` when a topic has another id."""
+        """Check periodically until cancelled; call `refuse` when a topic may not be read on."""
         while True:
             await asyncio.sleep(LOOK_S)
             try:
                 await asyncio.to_thread(self.look)
             except ConfigurationError as error:
-                if error.code == "TOPIC_MADE_ANEW":
+                if error.code in _REFUSED:
                     await refuse(error)
                 logger.warning("the topics cannot be described: %s", error)
             except EngineError as error:
                 logger.warning("the topics cannot be described: %s", error)
+
+
+def _with_surplus(deviation: Deviation) -> ConfigurationError:
+    error = ConfigurationError(f"{deviation}. {deviation.advice}", deviation.topic)
+    error.code = "PARTITIONS_DIFFER"
+    return error
 
 
 def made_anew(topic: str, what: str) -> ConfigurationError:

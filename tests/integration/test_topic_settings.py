@@ -17,6 +17,7 @@ from confluent_kafka.admin import (
     AlterConfigOpType,
     ConfigEntry,
     ConfigResource,
+    NewPartitions,
     NewTopic,
     ResourceType,
 )
@@ -27,7 +28,7 @@ from streams.kafka.admin import create_topics, required_topics
 from streams.settings import Settings
 from tests.brokers.kafka import KafkaCluster
 from tests.integration.api_process import api_of, run_experiment
-from tests.integration.engine_ledger import environment, workers_of
+from tests.integration.engine_ledger import Ledger, environment, workers_of
 from tests.patience import PATIENCE_S, until_found
 
 NOWHERE = "http://127.0.0.1:1"
@@ -149,6 +150,23 @@ async def test_what_a_broker_creates_automatically_is_noticed_though_its_partiti
         "error"
     ]
     assert "PARTITIONS_DIFFER" not in {each["code"] for each in found}
+
+
+@pytest.mark.kafka  # the embedded broker adds none
+@pytest.mark.parametrize("topic", ["observations", "commands"])
+def test_a_worker_ends_when_a_topic_gets_more_partitions_than_there_are_tables(
+    settings, admin, tmp_path, topic
+):
+    create_topics(settings)
+    name = settings.topic_prefix + topic
+    with workers_of(settings, tmp_path) as workers:
+        worker = workers.start()
+        Ledger(settings).start_experiment(7)  # so it reads
+        added = NewPartitions(name, settings.partitions + 2)
+        admin.create_partitions([added])[name].result(PATIENCE_S)
+
+        assert worker.wait(PATIENCE_S) == 2
+        assert f"{name} has partitions={settings.partitions + 2}, must be" in workers.log()
 
 
 async def test_an_api_before_its_topics_makes_none_and_goes_on_when_they_are_made(
