@@ -7,8 +7,7 @@ would then count for their experiment and not for its holdouts.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
+from streams.kafka.headers import Headers
 from streams.model.receipts import Keyring
 
 COPIED_FOR = "copied-for"
@@ -16,21 +15,15 @@ COPIED_FOR = "copied-for"
 
 _PURPOSE = b"copied-for/"
 
-Headers = Mapping[str, str | bytes | None] | Sequence[tuple[str, str | bytes | None]]
-"""Headers of a record, as confluent-kafka has them."""
-
 
 def marked(keyring: Keyring, value: bytes) -> dict[str, str | bytes | None]:
     """Return the headers of a copy with this value."""
     return {COPIED_FOR: keyring.tag(_PURPOSE, value)}
 
 
-def is_copy(keyring: Keyring, headers: Headers | None, value: bytes | None) -> bool:
+def is_copy(keyring: Keyring, headers: Headers, value: bytes | None) -> bool:
     """Return whether a worker of this installation made a record as a copy for a holdout."""
-    if not headers or value is None:
+    if value is None:
         return False
-    pairs = headers.items() if isinstance(headers, Mapping) else headers
-    return any(
-        name == COPIED_FOR and isinstance(mark, bytes) and keyring.has_tagged(mark, _PURPOSE, value)
-        for name, mark in pairs
-    )
+    marks = (mark for name, mark in headers if name == COPIED_FOR and mark is not None)
+    return any(keyring.has_tagged(mark, _PURPOSE, value) for mark in marks)

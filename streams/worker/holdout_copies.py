@@ -12,6 +12,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 
 from schemas.catalogue import COMMANDS, OBSERVATIONS
 from streams.fold.holdout_copies import Coverage, copies_of
+from streams.kafka.headers import headers_of
 from streams.kafka.outages import logging_outages
 from streams.kafka.positions import HOLDOUTS_GROUP
 from streams.kafka.records import LogError, LogSource
@@ -120,7 +121,7 @@ class HoldoutCopier:
                 raise KafkaException(error)
         by_partition: defaultdict[int, list[_Record]] = defaultdict(list)
         for each in messages:
-            if each.error() is None and not is_copy(self._keyring, each.headers(), each.value()):
+            if each.error() is None and not is_copy(self._keyring, headers_of(each), each.value()):
                 record = _Record(each.offset() or 0, each.timestamp()[1], each.value())
                 by_partition[each.partition() or 0].append(record)
         if by_partition:

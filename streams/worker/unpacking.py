@@ -1,8 +1,9 @@
-"""Bounds of what the compressed batches of a fetch are unpacked to.
+"""Bounds of what the batches of a fetch are unpacked to, and batches that cannot be decoded.
 
 A broker limits compressed batches, and a megabyte of zstd can be 32 GB of records. The records of a
 batch that would be larger than any process may keep are not read: one record stands for them, which
-becomes a dead letter, and the partition goes on behind it.
+becomes a dead letter, and the partition goes on behind it. So it does behind a batch that is
+damaged, and behind a record with a name of a header that is no UTF-8, which brokers take.
 
 aiokafka unpacks a batch when its first record is asked for. So here are its codecs with a bound,
 and what gives its records to a consumer (`aiokafka.consumer.fetcher.PartitionRecords`) with the
@@ -30,7 +31,7 @@ OVERSIZED = bytes(STATE_BYTES + 1)
 """Value that stands for a batch that is too large: any stage refuses it (`RECORD_TOO_LARGE`)."""
 
 DAMAGED = b"\0"
-"""Value that stands for a batch that cannot be unpacked."""
+"""Value that stands for a batch, or the rest of one, that cannot be decoded."""
 
 _FIRST_RATIO = 8
 _GZIP = 31  # of `zlib.decompressobj`: gzip, with the largest window
@@ -110,7 +111,7 @@ class _StandIn(NamedTuple):
 
 
 class _Batch:
-    """A batch of aiokafka, of which one record stands for those that cannot be unpacked."""
+    """A batch of aiokafka, of which one record stands for those that cannot be decoded."""
 
     def __init__(self, batch: Any, place: object) -> None:
         self._batch = batch
@@ -123,20 +124,21 @@ class _Batch:
         return next(self._batch)
 
     def __iter__(self) -> Iterator[Any]:
+        batch = self._batch
         try:
-            return iter(self._batch)
+            yield from batch
         except BatchTooLargeError:
             value = OVERSIZED
             why = f"unpacked they have more than {UNPACKED_BYTES >> 20} MiB"
         except Exception as error:  # noqa: BLE001 - whatever is in it must not end a process
-            value, why = DAMAGED, f"they cannot be unpacked: {error!r}"
-        batch = self._batch
+            value, why = DAMAGED, f"from one on they cannot be decoded: {error!r}"
+        else:
+            return
         last = batch.next_offset - 1
         logger.warning(
-            "the records %d to %d of %s are not read: %s",
-            batch.base_offset, last, self._place, why,
-        )  # fmt: skip
-        return iter([_StandIn(last, batch.max_timestamp, batch.timestamp_type, value)])
+            "records in %d to %d of %s are not read: %s", batch.base_offset, last, self._place, why
+        )
+        yield _StandIn(last, batch.max_timestamp, batch.timestamp_type, value)
 
 
 class _Batches:

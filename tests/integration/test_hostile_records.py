@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import time
@@ -10,6 +11,8 @@ from hashlib import sha256
 
 import psutil
 import pytest
+from aiokafka import AIOKafkaProducer
+from aiokafka.record._crecords.cutil import crc32c_cython
 from confluent_kafka import KafkaError, Message, Producer
 from typer.testing import CliRunner
 
@@ -153,6 +156,36 @@ def test_a_batch_that_unpacks_to_more_than_is_kept_is_one_letter_and_nothing_sta
     ]
     assert read[-1] == span.end - 1
     assert offsets[1] in read
+
+
+async def test_a_header_whose_name_is_no_text_stops_neither_a_partition_nor_a_reader(
+    settings, ledger, workers
+):
+    """A broker takes any bytes there; the clients of Python know only text."""
+    worker = workers.start()
+    await asyncio.to_thread(ledger.start_experiment, EXPERIMENT)
+    good(ledger)
+    producer = AIOKafkaProducer(bootstrap_servers=settings.kafka_url)
+    await producer.start()
+    for topic in ("observations", "impressions"):
+        batch = producer.create_batch()
+        batch.append(key=b"k", value=b"first", timestamp=ledger.now_ms, headers=[])
+        batch.append(key=b"k", value=b"x", timestamp=ledger.now_ms, headers=[("name", b"v")])
+        batch.close()
+        damaged = bytearray(batch._build())
+        at = damaged.index(b"name")
+        damaged[at : at + 4] = b"\xff\xfe\x80\xc3"
+        damaged[17:21] = crc32c_cython(bytes(damaged[21:])).to_bytes(4, "big")
+        batch._buffer = damaged
+        sent = await producer.send_batch(batch, settings.topic_prefix + topic, partition=1)
+        first = (await sent).offset
+        for offset, code in ((first, "UNDECODABLE_RECORD"), (first + 1, "UNDECODABLE_RECORD")):
+            ledger.letters[settings.topic_prefix + topic, 1, offset] = code
+    await producer.stop()
+    good(ledger)
+
+    await asyncio.to_thread(until, lambda: settled(ledger))
+    assert worker.poll() is None
 
 
 def test_a_flood_of_refused_events_is_a_letter_for_each_record(ledger, workers, packing):

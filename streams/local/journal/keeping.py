@@ -12,9 +12,10 @@ from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from schemas import catalogue
 from streams.kafka.generations import generations_of, taken
+from streams.kafka.headers import headers_of
 from streams.kafka.positions import HOLDOUTS_GROUP, GroupPositions, Positions
 from streams.kafka.settings import KafkaSettings
-from streams.local.journal.store import Header, Journal, JournalRecord
+from streams.local.journal.store import Journal, JournalRecord
 from streams.model.errors import DependencyError
 from streams.model.generations import FIRST
 
@@ -162,7 +163,7 @@ class JournalKeeper:
                     message.timestamp()[1],
                     message.key(),
                     message.value(),
-                    _headers_of(message),
+                    headers_of(message),
                 )
             )
         return found
@@ -244,13 +245,3 @@ def groups_of(settings: KafkaSettings, generation: int) -> dict[str, str]:
         WORKERS: of_generation.faust_app_id,
         HOLDOUTS: settings.topic_prefix + HOLDOUTS_GROUP,
     }
-
-
-def _headers_of(message: Message) -> tuple[Header, ...]:
-    found = message.headers() or ()
-    pairs = found.items() if isinstance(found, dict) else found
-    return tuple((name, _bytes(value)) for name, value in pairs)
-
-
-def _bytes(value: str | bytes | None) -> bytes | None:
-    return value.encode() if isinstance(value, str) else value

@@ -108,6 +108,16 @@ def test_one_record_stands_for_a_batch_that_is_damaged(codec):
     assert position == 201
 
 
+def test_one_record_stands_for_those_from_an_unreadable_header_on():
+    made = bytearray(batch(0, [b"a", b"b", b"c"]))
+    places = [at for at in range(len(made) - 3) if made[at : at + 4] == b"\x02h\x02v"]
+    made[places[1] + 1] = 0xFF
+    found, position = read(bytes(made), batch(0, [b"d"], base=3))
+
+    assert [(each.offset, each.value) for each in found] == [(0, b"a"), (2, DAMAGED), (3, b"d")]
+    assert position == 4
+
+
 def test_gzip_of_several_members_and_with_padding_is_read_and_a_cut_one_is_not():
     members = gzip.compress(b"a" * 1_000) + gzip.compress(b"") + gzip.compress(b"b") + b"\0\0"
 
