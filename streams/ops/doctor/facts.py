@@ -60,6 +60,8 @@ class SnapshotFacts:
         dimensions: Code and message of each finding of its dimensions.
         late_ms: How late its schedule did the latest of what it did, in milliseconds.
         overdue_ms: For how long something of its schedule has been due and is not done.
+        ahead_ms: By how much its start is ahead of this machine's clock; 0 if it is not, or if it
+            is concluded.
         held_by: What holds the ramp of its schedule, as `guardrail`; None if nothing does.
         unexposed: Assignments of an experiment that counts exposures and has none; 0 otherwise.
         overlaps: Id of the experiment that has its units of a layer; None where it has them.
@@ -80,6 +82,7 @@ class SnapshotFacts:
     dimensions: tuple[tuple[str, str], ...] = ()
     late_ms: int = 0
     overdue_ms: int = 0
+    ahead_ms: int = 0
     held_by: str | None = None
     unexposed: int = 0
     overlaps: str | None = None

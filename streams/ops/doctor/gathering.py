@@ -118,6 +118,7 @@ async def gather(
             ),
             late_ms=max((e.at_ms - e.due_at_ms for e in snapshot.experiment.history), default=0),
             overdue_ms=_overdue_ms(snapshot.experiment, now_ms),
+            ahead_ms=_ahead_ms(snapshot.experiment, now_ms),
             held_by=held_by(snapshot.experiment.history),
             unexposed=_unexposed(snapshot),
             overlaps=None
@@ -423,6 +424,14 @@ def _files_bytes(settings: Settings) -> int:
 
 def _damaged_files(settings: Settings) -> tuple[str, ...]:
     return tuple(sorted(map(str, settings.spool_dir.glob("*/*.segment.damaged"))))
+
+
+def _ahead_ms(experiment: Experiment, now_ms: int) -> int:
+    """Return by how much the start of an experiment is ahead of a time; 0 where it is not."""
+    started_ms = experiment.started_at_ms
+    if started_ms is None or experiment.status in {Status.CONCLUDED, Status.ARCHIVED}:
+        return 0
+    return max(0, started_ms - now_ms)
 
 
 def _overdue_ms(experiment: Experiment, now_ms: int) -> int:

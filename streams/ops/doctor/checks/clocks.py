@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from streams.model.attribution import CLOCK_SKEW_MS
 from streams.ops.doctor.facts import Facts
-from streams.ops.doctor.finding import Finding, Severity
+from streams.ops.doctor.finding import Finding, Severity, shortened
 
 SKEW_LIMIT_MS = 5_000
 """Largest difference of clocks that is not reported; a Date header alone is up to 1 s late."""
@@ -40,6 +40,21 @@ def _kafka_clock(facts: Facts) -> Iterator[Finding]:
         )
 
 
+def _set_back(facts: Facts) -> Iterator[Finding]:
+    ahead = [each for each in facts.snapshots if each.ahead_ms > CLOCK_SKEW_MS]
+    if ahead:
+        latest_ms = max(each.ahead_ms for each in ahead)
+        yield Finding(
+            "CLOCK_SET_BACK",
+            Severity.ERROR,
+            f"the start of {shortened([each.experiment_id for each in ahead])} is up to "
+            f"{latest_ms / 60_000:,.0f} minutes ahead of this machine's clock, which was set back "
+            "or was ahead then",
+            f"Set the clock. Until it is {_MINUTES} minutes before the start, assignments are "
+            "refused; create the experiment anew if that is too long.",
+        )
+
+
 def _skew(subject: str, reference: str, skew_ms: int | None, advice: str) -> Iterator[Finding]:
     if skew_ms is None or abs(skew_ms) <= SKEW_LIMIT_MS:
         return
@@ -52,4 +67,4 @@ def _skew(subject: str, reference: str, skew_ms: int | None, advice: str) -> Ite
     )
 
 
-CLOCK_CHECKS = (_clocks, _kafka_clock)
+CLOCK_CHECKS = (_clocks, _kafka_clock, _set_back)

@@ -72,6 +72,7 @@ OLD_API = ProcessSchemas("api", "a", {"snapshot": 3}, {"snapshot": 3})
         with_position(committed_later=90, is_sending=True),  # its large cells wait their turn
         with_position(committed=90, committed_later=110),  # sent after the end was looked up
         with_position(begin=100, committed=100),  # all of it expired after it was read
+        with_snapshot(ahead_ms=300_000),  # as far as clocks may differ
         with_snapshot(redis_version=12),  # Redis was asked later
         with_redis(skew_ms=4_000),
         with_api(skew_ms=None),
@@ -243,6 +244,7 @@ def test_no_key_is_called_unused_where_experiments_are_not_known(unread, code):
         ),
         ({"late_ms": 61_000}, "SCHEDULE_LATE", Severity.NOTE),
         ({"overdue_ms": 61_000}, "SCHEDULE_OVERDUE", Severity.WARNING),
+        ({"ahead_ms": 3 * 3_600_000}, "CLOCK_SET_BACK", Severity.ERROR),
         ({"held_by": "guardrail"}, "SCHEDULE_HELD", Severity.WARNING),
         ({"unexposed": 100}, "NO_EXPOSURES", Severity.WARNING),
         ({"overlaps": "exp_0000000000001"}, "LAYER_OVERLAP", Severity.ERROR),
