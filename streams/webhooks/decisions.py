@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from schemas.catalogue import COMMANDS, DECISIONS
 from schemas.codec import Codec
@@ -65,6 +65,7 @@ class DecisionLog:
         self._directory = ExperimentDirectory()
         self._commands = LogTail(source, COMMANDS.name, framing)
         self._recent: dict[int, _RecentRecords] = {}
+        self._received: dict[int, list[StoredRecord]] = {}
         self._consumer: Consumer | None = None
         self._topic = settings.topic_name(DECISIONS)
 
@@ -111,27 +112,21 @@ class DecisionLog:
             LogError, DependencyError, KafkaException: the log cannot be read.
         """
         assert self._consumer is not None  # noqa: S101 - it was opened
-        messages = await asyncio.to_thread(self._consumer.consume, READ_TOGETHER, POLL_S)
-        by_partition: dict[int, list[StoredRecord]] = {}
-        for each in messages:
-            error = each.error()
-            if error is None:
-                record = StoredRecord(
-                    each.offset() or 0, each.timestamp()[1], each.key(), each.value()
-                )
-                by_partition.setdefault(each.partition() or 0, []).append(record)
-            elif not error.retriable() and error.fatal():
-                raise KafkaException(error)
-        if not by_partition:
+        # What was received is kept until it is in memory: if the log or the registry cannot be read
+        # meanwhile, the consumer does not give it a second time.
+        if not self._received:
+            self._receive(await asyncio.to_thread(self._consumer.consume, READ_TOGETHER, POLL_S))
+        if not self._received:
             return False
         await self._learn()
-        for partition, records in by_partition.items():
+        for partition, records in list(self._received.items()):
             events = await self._events(records)
             recent = self._recent[partition]
             recent.events.extend(events)
             recent.end = records[-1].offset + 1
             while len(recent.events) > KEPT_RECORDS:
                 recent.begin = recent.events.popleft()[0] + 1
+            del self._received[partition]
         return True
 
     async def read(self, partition: int, begin: int, limit: int) -> tuple[Sequence[Numbered], int]:
@@ -202,6 +197,17 @@ class DecisionLog:
             number: max(recent.first, min(positions.get(number, 0), recent.end))
             for number, recent in self._recent.items()
         }
+
+    def _receive(self, messages: Sequence[Message]) -> None:
+        for each in messages:
+            error = each.error()
+            if error is None:
+                record = StoredRecord(
+                    each.offset() or 0, each.timestamp()[1], each.key(), each.value()
+                )
+                self._received.setdefault(each.partition() or 0, []).append(record)
+            elif not error.retriable():
+                logger.warning("decisions are not read now: %s", error.str())
 
     async def _learn(self) -> None:
         await self._commands.take(self._directory.take)

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
@@ -53,6 +54,9 @@ TEST_AGE_MS = 300_000
 STOP_S = 1.0
 """Time that a stopping process gives to deliveries under way."""
 
+HAND_OVER_S = 5.0
+"""Longest time that another process waits to take over."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -81,12 +85,14 @@ class Delivery:
         self._sender = sender
         self._rules = rules
         self._writer = WebhookWriter(settings)
-        self._group = _Group(settings)
+        self._group = _Group(settings, self._hand_over)
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._table = WebhookTable()
         self._dispatchers: dict[str, WebhookDispatcher] = {}
         self._delivering: dict[str, asyncio.Task[None]] = {}
         self._decisions: DecisionLog | None = None
         self._written_s: dict[str, float] = {}
+        self._writing = asyncio.Lock()
 
     async def run(self) -> None:
         """Deliver until cancelled; deliveries under way are then finished, or repeated later.
@@ -95,6 +101,7 @@ class Delivery:
             ClusterError: a right is missing; without the right to write, all events would be sent
                 again.
         """
+        self._loop = asyncio.get_running_loop()
         await self._check_rights()
         tasks = [
             asyncio.create_task(self._follow_webhooks()),
@@ -132,8 +139,9 @@ class Delivery:
                 logger.warning("webhooks are not read now: %s", error)
                 await asyncio.sleep(PAUSE_S)
                 continue
-            if is_new:  # ownership has changed
-                await self._stop_all()
+            if is_new:
+                # Ownership has changed. What was not handed over may be another's by now.
+                await self._stop_all(is_owner=False)
                 self._table = WebhookTable()
             changed = set()
             for key, value, timestamp_ms in records:
@@ -145,8 +153,10 @@ class Delivery:
 
     async def _apply(self, changed: set[str | None]) -> None:
         """Have dispatchers follow the definitions of their webhooks."""
-        for name in [each for each in self._dispatchers if each not in self._table.webhooks]:
-            await self._dispatchers.pop(name).stop(0.0)
+        for name, each in list(self._dispatchers.items()):
+            if not each.delivers(self._table.webhooks.get(name)):
+                del self._dispatchers[name]
+                await each.stop(0.0)
         orphans = self._table.drop_orphans()
         await self._write(*((f"{name}{PROGRESS}".encode(), None) for name in orphans))
         for name, webhook in self._table.webhooks.items():
@@ -190,12 +200,27 @@ class Delivery:
             logger.warning("webhook %s %s", webhook.webhook_id, error.message)
             return None
 
-    async def _stop_all(self) -> None:
-        """Stop all dispatchers, and write their progress."""
+    def _hand_over(self) -> None:
+        """Stop all dispatchers, and write their progress; for the thread of the consumer.
+
+        Until this returns no other process owns them: it begins where this one has stopped, and
+        what this one writes is never newer than what the other has written.
+        """
+        assert self._loop is not None  # noqa: S101 - it runs
+        stopping = asyncio.run_coroutine_threadsafe(self._stop_all(), self._loop)
+        with contextlib.suppress(TimeoutError):
+            stopping.result(HAND_OVER_S)
+
+    async def _stop_all(self, *, is_owner: bool = True) -> None:
+        """Stop all dispatchers, and write their progress while they are this process's."""
         dispatchers = list(self._dispatchers.values())
         await asyncio.gather(*(each.stop(STOP_S) for each in dispatchers))
-        await asyncio.gather(*self._delivering.values(), return_exceptions=True)
-        await self._write_progress(is_last=True)
+        delivering = list(self._delivering.values())
+        for task in delivering:  # they may wait for Kafka
+            task.cancel()
+        await asyncio.gather(*delivering, return_exceptions=True)
+        if is_owner:
+            await self._write_progress(is_last=True)
         self._dispatchers.clear()
         self._written_s.clear()
 
@@ -229,6 +254,10 @@ class Delivery:
             await self._write_progress()
 
     async def _write_progress(self, *, is_last: bool = False) -> None:
+        async with self._writing:  # of two at once, the older progress might come last
+            await self._write_changes(is_last=is_last)
+
+    async def _write_changes(self, *, is_last: bool) -> None:
         now_s = time.monotonic()
         due = {
             name: dispatcher
@@ -243,11 +272,14 @@ class Delivery:
         for name, dispatcher in due.items():
             dispatcher.is_changed = dispatcher.has_moved = False
             records.append(encoded_progress(name, dispatcher.progress))
-        if await self._write(*records):
+        is_written = False
+        try:
+            is_written = await self._write(*records)
+        finally:  # also when it is cancelled: the last write must not miss what this one left
+            for dispatcher in due.values():
+                dispatcher.is_changed |= not is_written
+        if is_written:
             self._written_s |= dict.fromkeys(due, now_s)
-            return
-        for dispatcher in due.values():
-            dispatcher.is_changed = True
 
     async def _write(self, *records: tuple[bytes, bytes | None]) -> bool:
         if not records:
@@ -271,9 +303,11 @@ class _Group:
 
     Args:
         settings: Where Kafka is.
+        hand_over: Called before another process becomes the owner.
     """
 
-    def __init__(self, settings: KafkaSettings) -> None:
+    def __init__(self, settings: KafkaSettings, hand_over: Callable[[], None]) -> None:
+        self._hand_over = hand_over
         self._is_changed = False
         self._is_owner = False
         self._is_caught_up = False
@@ -286,7 +320,7 @@ class _Group:
             [WEBHOOKS.full_name(settings.topic_prefix)],
             on_assign=self._assigned,
             on_revoke=self._revoked,
-            on_lost=self._revoked,
+            on_lost=self._lost,
         )
 
     def poll(self) -> tuple[list[tuple[bytes | None, bytes | None, int]], bool, bool]:
@@ -304,7 +338,7 @@ class _Group:
             elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - its public name
                 self._is_caught_up |= each.partition() == PARTITION
             elif error.fatal() or not error.retriable():
-                raise KafkaException(error)
+                logger.warning("webhooks are not read now: %s", error.str())
         is_changed, self._is_changed = self._is_changed, False
         return records, is_changed, self._is_owner and self._is_caught_up
 
@@ -321,4 +355,9 @@ class _Group:
         self._is_owner = any(each.partition == PARTITION for each in partitions)
 
     def _revoked(self, *_: object) -> None:
+        if self._is_owner:
+            self._hand_over()
+        self._lost()
+
+    def _lost(self, *_: object) -> None:
         self._is_changed, self._is_owner = True, False

@@ -138,9 +138,21 @@ class WebhookDispatcher:
         """Whether it is to deliver."""
         return not self._is_stopping and self.status in _DELIVERING
 
+    def delivers(self, webhook: Webhook | None) -> bool:
+        """Return whether this is its webhook, and not one of the same id that was deleted."""
+        created_at_ms = self.webhook.definition.created_at_ms
+        return webhook is not None and webhook.definition.created_at_ms == created_at_ms
+
     def update(self, webhook: Webhook, confidential: Confidential | None) -> None:
-        """Replace the definition; deliveries under way are finished with the former one."""
+        """Replace the definition; deliveries under way are finished with the former one.
+
+        With another address, failures of the former one no longer count.
+        """
+        former = self._confidential
         self.webhook, self._confidential = webhook, confidential
+        if former is not None and confidential is not None and former.url != confidential.url:
+            self.progress.start_over()
+            self.is_changed = True
         self._wake.set()
 
     def wake(self) -> None:
@@ -158,7 +170,8 @@ class WebhookDispatcher:
                 logger.warning("webhook %s: %s", self.webhook.webhook_id, error)
                 await asyncio.sleep(PAUSE_S)
                 continue
-            self._send_due(decisions)
+            if self._is_current:
+                self._send_due(decisions)
             await self._pause()
 
     async def stop(self, patience_s: float) -> None:
@@ -174,11 +187,22 @@ class WebhookDispatcher:
     def start_test(self) -> None:
         """Send a requested test that was not sent yet, even if the webhook is disabled."""
         wanted = self.webhook.definition.test_id
-        done = self.progress.state.test
-        if not wanted or wanted in self._tests or (done is not None and done.id == wanted):
+        if not wanted or wanted in self._tests or self._is_tested:
             return
         self._tests.add(wanted)
         self._start(self._test(wanted))
+
+    @property
+    def _is_tested(self) -> bool:
+        """Whether the result of the last requested test is known."""
+        done = self.progress.state.test
+        return done is not None and done.id == self.webhook.definition.test_id
+
+    @property
+    def _is_current(self) -> bool:
+        """Whether it is to deliver by the current activation; both may change during any wait."""
+        is_activated = self.progress.state.activation == self.webhook.definition.activation
+        return self.is_wanted and is_activated
 
     async def _activate(self, decisions: Decisions) -> None:
         definition = self.webhook.definition
@@ -254,6 +278,8 @@ class WebhookDispatcher:
                 self.progress.forget(place, pending)
                 self.is_changed = True
                 return
+            if not self._is_current:
+                return  # it was turned off while the event was read
             outcome = await self._post(event)
         except (DependencyError, LogError, KafkaException) as error:
             logger.warning("webhook %s: %s", self.webhook.webhook_id, error)
@@ -299,6 +325,8 @@ class WebhookDispatcher:
         from streams.webhooks.events import test_event  # noqa: PLC0415 - takes a second
 
         outcome = await self._post(test_event(test_id, self.webhook.webhook_id, now_ms()))
+        if self._is_tested:
+            return  # a later test has ended before this one
         failure = None if outcome.failure is None else outcome.failure.value
         self.progress.note_test(
             TestResult(id=test_id, at_ms=now_ms(), status=outcome.status, error=failure)

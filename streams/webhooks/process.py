@@ -8,7 +8,7 @@ import signal
 import sys
 
 from streams.model.errors import ConfigurationError, DependencyError
-from streams.process.exits import EXIT_CONFIGURATION, die, end_within
+from streams.process.exits import EXIT_CONFIGURATION, die, end_within, leave
 from streams.process.logs import configure_logging
 from streams.process.metrics_server import start_metrics_server
 from streams.settings import ENVIRONMENT_PREFIX, Settings, load_settings
@@ -51,13 +51,17 @@ async def _run(settings: Settings) -> None:
         delivering = asyncio.create_task(
             Delivery(settings, seals, frames, sender, rules).run(), name="webhooks"
         )
-
-        def stop() -> None:
-            end_within()
-            delivering.cancel()
-
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, stop)
+            loop.add_signal_handler(number, _stop, delivering)
         with contextlib.suppress(asyncio.CancelledError):
             await delivering
+    # Threads may wait for Kafka or a name server, but hold nothing that would be lost.
+    leave()
+
+
+def _stop(delivering: asyncio.Task[None]) -> None:
+    """Stop; a second signal does not interrupt what the first one began."""
+    if not delivering.cancelling():
+        end_within()
+        delivering.cancel()

@@ -95,7 +95,7 @@ class PendingEvent:
     Attributes:
         attempts: Number of attempts.
         due_ms: Time of the next attempt.
-        first_ms: Time of the first attempt of this activation; 0 before.
+        first_ms: Time of the first attempt since `start_over`; 0 before.
         is_under_way: Whether it is being sent now.
     """
 
@@ -134,15 +134,17 @@ class Progress:
         if positions is not None:
             self.positions = dict(positions)
             self.waiting = {}
-        # All waiting events are reset, and sent at once; those under way once they have ended.
+        self._change(activation=activation, disabled_at_ms=None, disabled_because=None)
+        self.start_over()
+
+    def start_over(self) -> None:
+        """Begin anew, without earlier failures: the receiver is another one, or mended.
+
+        All waiting events are sent at once; those under way once they have ended.
+        """
         for event in self.waiting.values():
             event.attempts, event.due_ms, event.first_ms = 0, 0, 0
-        self._change(
-            activation=activation,
-            disabled_at_ms=None,
-            disabled_because=None,
-            failing_since_ms=None,
-        )
+        self._change(failing_since_ms=None)
 
     def enqueue(self, place: Place, now_ms: int) -> None:
         """Add a waiting event, to be sent at once."""
@@ -200,8 +202,8 @@ class Progress:
 
         If it was, and no event was delivered since its first attempt, the webhook is disabled, and
         the event waits until it is enabled again. An answer 410 disables it at once. An attempt
-        that began before the current activation says nothing about it: the event is sent again at
-        once.
+        that began before `start_over` says nothing about the receiver of now: the event is sent
+        again at once.
 
         Args:
             place: Place of the event.

@@ -60,6 +60,7 @@ class WebhookTable:
     def __init__(self) -> None:
         self.webhooks: dict[str, Webhook] = {}
         self._progress: dict[str, Progress] = {}
+        self._orphans: set[str] = set()
 
     def take(self, key: bytes | None, value: bytes | None, timestamp_ms: int) -> str | None:
         """Apply a record; return the id of the webhook that it creates, changes or deletes.
@@ -97,10 +98,11 @@ class WebhookTable:
 
     def drop_orphans(self) -> list[str]:
         """Drop the progress of deleted webhooks, and return their ids."""
-        found = [each for each in self._progress if each not in self.webhooks]
+        found = self._orphans | self._progress.keys() - self.webhooks.keys()
+        self._orphans.clear()
         for each in found:
-            del self._progress[each]
-        return found
+            self._progress.pop(each, None)
+        return sorted(found)
 
     def _take_progress(self, name: str, value: bytes | None) -> None:
         if value is None:
@@ -111,6 +113,9 @@ class WebhookTable:
     def _take_webhook(self, name: str, value: bytes | None, timestamp_ms: int) -> None:
         if value is None:
             self.webhooks.pop(name, None)
+            # One that is created again under this id does not continue from it.
+            if self._progress.pop(name, None) is not None:
+                self._orphans.add(name)
             return
         record = decode_webhook(value)
         definition = WebhookDefinition.from_json(record.definition)

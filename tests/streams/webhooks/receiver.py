@@ -18,17 +18,25 @@ class Receiver:
     Attributes:
         answers: Bytes to answer with, by path; None leaves a request without an answer.
         received: Path, headers in small letters and body of every request.
+        held: Writers of the requests that were left without an answer, by path.
     """
 
     port: int = 0
     answers: dict[str, bytes | None] = field(default_factory=dict)
     received: list[tuple[str, dict[str, str], bytes]] = field(default_factory=list)
+    held: dict[str, list[asyncio.StreamWriter]] = field(default_factory=dict)
 
     def url(self, path: str = "/", host: str = "127.0.0.1") -> str:
         return f"http://{host}:{self.port}{path}"
 
     def ids(self, path: str = "/") -> list[str]:
         return [headers["webhook-id"] for to, headers, _ in self.received if to == path]
+
+    def release(self, path: str, answer: bytes) -> None:
+        """Answer the requests that were left without an answer, and close their connections."""
+        for writer in self.held.pop(path, []):
+            writer.write(answer)
+            writer.close()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
@@ -41,6 +49,7 @@ class Receiver:
                 self.received.append((path, headers, body))
                 answer = self.answers.get(path, OK)
                 if answer is None:
+                    self.held.setdefault(path, []).append(writer)
                     await reader.read()
                     break
                 writer.write(answer)

@@ -22,7 +22,7 @@ from streams.webhooks.progress import MAX_WAITING, Place, Progress
 from streams.webhooks.sealing import Confidential
 from streams.webhooks.sender import Sender
 from streams.webhooks.signing import new_secret
-from streams.webhooks.table import Webhook
+from streams.webhooks.table import Webhook, with_definition
 from tests.patience import PATIENCE_S, patience, until_true
 from tests.streams.webhooks.receiver import Receiver, receiving
 
@@ -235,6 +235,80 @@ async def test_what_is_under_way_when_it_is_enabled_again_is_not_sent_twice_at_a
     assert receiver.ids() == ["msg_0", "msg_0", "msg_1"]
 
 
+class SlowlyRead(Decisions):
+    """The same, with records that take until they are released."""
+
+    def __init__(self, n_events: int) -> None:
+        super().__init__(n_events)
+        self.released = asyncio.Event()
+        self.n_held = 0
+
+    async def read(self, partition, begin, limit):
+        self.n_held += 1
+        await self.released.wait()
+        return await super().read(partition, begin, limit)
+
+
+def turn_off(dispatcher: WebhookDispatcher) -> None:
+    webhook = with_definition(dispatcher.webhook, is_enabled=False)
+    dispatcher.update(webhook, dispatcher._confidential)
+
+
+@pytest.mark.parametrize("decisions", [Held(2), SlowlyRead(2)], ids=["event", "records"])
+@pytest.mark.parametrize("end", ["off", "stopped"])
+async def test_nothing_is_sent_once_it_is_turned_off_or_stopped_however_long_the_log_takes(
+    decisions, end
+):
+    decisions = type(decisions)(2)
+    async with receiving() as receiver, Sender(POLICY, PATIENCE_S) as sender:
+        dispatcher = dispatcher_of(receiver.url(), sender)
+        task = asyncio.create_task(dispatcher.deliver(decisions))
+        await until_true(lambda: decisions.n_held == 1)
+        if isinstance(decisions, Held):
+            await until_true(lambda: dispatcher.progress.state.delivered == 1)
+        sent = len(receiver.received)
+        if end == "off":
+            turn_off(dispatcher)
+        else:
+            await dispatcher.stop(0.0)
+        decisions.released.set()
+        await task
+        await asyncio.gather(*dispatcher._under_way)
+
+    assert len(receiver.received) == sent
+    assert not any(each.is_under_way for each in dispatcher.progress.waiting.values())
+    assert len(dispatcher.progress.waiting) == 2 - sent
+
+
+@pytest.mark.parametrize("answer", [FAILED, b"HTTP/1.1 410 Gone\r\nContent-Length: 0\r\n\r\n"])
+async def test_the_former_address_neither_disables_nor_delays_the_current_one(answer):
+    async with receiving() as receiver, Sender(POLICY, PATIENCE_S) as sender:
+        receiver.answers["/former"] = None
+        dispatcher = dispatcher_of(receiver.url("/former"), sender, retries_s=())
+        async with delivering(dispatcher, Decisions(1)):
+            await until_true(lambda: len(receiver.ids("/former")) == 1)
+            dispatcher.update(dispatcher.webhook, Confidential(receiver.url("/current"), (SECRET,)))
+            receiver.release("/former", answer)
+            await until_true(lambda: dispatcher.progress.state.delivered == 1)
+
+        assert receiver.ids("/current") == ["msg_0"]
+        assert dispatcher.progress.state.disabled_at_ms is None
+
+
+async def test_events_that_wait_for_a_retry_are_sent_to_another_address_at_once():
+    async with receiving() as receiver, Sender(POLICY, PATIENCE_S) as sender:
+        receiver.answers["/former"] = FAILED
+        dispatcher = dispatcher_of(receiver.url("/former"), sender, retries_s=(86_400,))
+        async with delivering(dispatcher, Decisions(1)):
+            await until_true(lambda: dispatcher.progress.state.failed == 1)
+            assert dispatcher.status == "failing"
+            dispatcher.update(dispatcher.webhook, Confidential(receiver.url("/current"), (SECRET,)))
+            assert dispatcher.status == "active"
+            await until_true(lambda: dispatcher.progress.state.delivered == 1)
+
+        assert receiver.ids("/current") == ["msg_0"]
+
+
 async def test_gone_ends_it_at_once():
     async with receiving() as receiver, Sender(POLICY, PATIENCE_S) as sender:
         receiver.answers["/"] = b"HTTP/1.1 410 Gone\r\nContent-Length: 0\r\n\r\n"
@@ -282,6 +356,24 @@ async def test_a_test_is_sent_once_also_while_it_is_disabled():
 
         assert receiver.ids() == ["msg_t1"]
         assert "works" in orjson.loads(receiver.received[0][2])["text"]
+
+
+async def test_the_result_of_an_earlier_test_does_not_replace_that_of_the_last_one():
+    async with receiving() as receiver, Sender(POLICY, PATIENCE_S) as sender:
+        receiver.answers["/"] = None
+        dispatcher = dispatcher_of(receiver.url(), sender, test_id="t1")
+        dispatcher.start_test()
+        await until_true(lambda: receiver.ids() == ["msg_t1"])
+        del receiver.answers["/"]
+        again = dispatcher_of(receiver.url(), sender, test_id="t2")
+        dispatcher.update(again.webhook, again._confidential)
+        dispatcher.start_test()
+        await until_true(lambda: dispatcher.progress.state.test is not None)
+        receiver.release("/", FAILED)
+        await until_true(lambda: not dispatcher._under_way)
+
+        assert dispatcher.progress.state.test is not None
+        assert dispatcher.progress.state.test.id == "t2"
 
 
 async def test_no_more_events_wait_than_there_is_room_for(monkeypatch):

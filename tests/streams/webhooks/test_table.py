@@ -77,3 +77,14 @@ def test_no_definition_ends_the_process(definition, key):
     found.take(key, b"noise", 9)
 
     assert found.webhooks[NAME].sealed == b"sealed"
+
+
+def test_one_that_is_created_again_has_nothing_of_the_one_that_was_deleted():
+    found = table()
+
+    found.take(NAME.encode(), None, 9)
+    found.take(*Webhook(NAME, WebhookDefinition(host="https://a.example"), b"sealed").encoded(), 9)
+
+    assert found.progress_of(NAME) == Progress()
+    assert found.drop_orphans() == [NAME]
+    assert found.drop_orphans() == []
