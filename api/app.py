@@ -246,7 +246,7 @@ async def running_api(settings: Settings) -> AsyncIterator[FastPathApp]:
             _operations(settings, resources, monitor, collector),
         )
         fastapi, table = fastapi_app(services, version("experiment-streams"))
-        _reload_on_hangup(settings, receipt_keys, auth)
+        _reload_on_hangup(settings, receipt_keys, auth, streams)
         follower.follow(background)
         monitor.follow(background)
         for name, run in (
@@ -286,10 +286,12 @@ def _operations(
     return OperationsService(settings, apart, computing, own_facts)
 
 
-def _reload_on_hangup(settings: Settings, receipt_keys: ReceiptKeys, auth: ApiKeyAuth) -> None:
+def _reload_on_hangup(
+    settings: Settings, receipt_keys: ReceiptKeys, auth: ApiKeyAuth, streams: EventStreams
+) -> None:
     reloads = {"receipt keys": receipt_keys.reload}
     if settings.api_keys_file is not None:
-        reloads["API keys"] = partial(reload_keys, auth, settings.api_keys_file)
+        reloads["API keys"] = partial(reload_keys, auth, settings.api_keys_file, streams.admit_anew)
     on_hangup(reloads)
 
 

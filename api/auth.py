@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from ipaddress import ip_address
 from pathlib import Path
 from typing import NamedTuple
@@ -112,14 +112,20 @@ def api_key_auth(host: str, file: Path | None) -> ApiKeyAuth:
     return ApiKeyAuth(None)
 
 
-def reload_keys(auth: ApiKeyAuth, file: Path) -> str:
+def reload_keys(auth: ApiKeyAuth, file: Path, on_replaced: Callable[[], None]) -> str:
     """Replace the keys by those that the file holds now; return a summary for the log.
+
+    Args:
+        auth: Has the keys.
+        file: The file.
+        on_replaced: Called once the keys are replaced, to end what a key of before has opened.
 
     Raises:
         ConfigurationError: as `read_keys`; the keys stay as they were.
     """
     keys = read_keys(file)
     auth.replace_keys(keys)
+    on_replaced()
     return counted(len(keys), "key")
 
 

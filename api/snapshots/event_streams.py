@@ -55,6 +55,7 @@ class EventStreams:
         self.n_streams = 0
         self._waiting: dict[str, asyncio.Event] = {}
         self._is_closed = False
+        self._n_admissions = 0
 
     def announce(self, key: str) -> None:
         """Have the streams of a state look at it."""
@@ -69,6 +70,14 @@ class EventStreams:
     def close(self) -> None:
         """End all streams, as the process stops."""
         self._is_closed = True
+        self.admit_anew()
+
+    def admit_anew(self) -> None:
+        """End the streams that are open: their readers come again, and go on where they were.
+
+        What has admitted them may not be valid any more.
+        """
+        self._n_admissions += 1
         for key in [*self._waiting]:
             self.announce(key)
 
@@ -86,15 +95,17 @@ class EventStreams:
             raise DependencyError(
                 "api", f"{MAX_STREAMS} streams are open", code="TOO_MANY_STREAMS", retry_after_s=30
             )
-        return self._events(source, last_seen)
+        return self._events(source, last_seen, self._n_admissions)
 
-    async def _events(self, source: EventSource, last_seen: str | None) -> AsyncIterator[bytes]:
+    async def _events(
+        self, source: EventSource, last_seen: str | None, admission: int
+    ) -> AsyncIterator[bytes]:
         self.n_streams += 1
         try:
             seen, is_due = source.id, source.is_due(last_seen)
             # An id without data is an event that no reader sees, and that names where to resume.
             yield b"retry: 1000\n\n" if is_due else b"retry: 1000\nid: %b\n\n" % _text(seen)
-            while not self._is_closed:
+            while not self._is_closed and admission == self._n_admissions:
                 changed = self._waiting.setdefault(source.key, asyncio.Event())
                 if is_due or source.id != seen:
                     is_due = False

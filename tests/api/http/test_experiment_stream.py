@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from api.auth import ApiKeyAuth
+from api.auth import ApiKeyAuth, reload_keys
 from api.services import experiment_streams
 from api.snapshots import event_streams
-from streams.api_keys import new_key
+from streams.api_keys import Scope, add_key, new_key, read_keys
 from streams.experiments.lifecycle import Status
 from tests.api.http_server import Events, request, served
 from tests.patience import patience, until_true
@@ -115,6 +115,32 @@ async def test_who_may_not_read_and_who_is_one_too_many_gets_an_error(
             full = await server.ask(request("GET", stream_of(name), f"X-API-Key: {reader}"))
     assert (refused.status, refused.code) == (403, "FORBIDDEN")
     assert (full.status, full.code) == (503, "TOO_MANY_STREAMS")
+
+
+async def test_a_key_that_is_revoked_reads_on_in_no_stream(tmp_path: Path) -> None:
+    before, after = tmp_path / "before.json", tmp_path / "after.json"
+    revoked = add_key(before, "revoked", [Scope.READ, Scope.MANAGE])
+    kept = add_key(after, "kept", [Scope.READ])
+    auth = ApiKeyAuth([*read_keys(before), *read_keys(after)])
+    async with served(tmp_path / "api", auth=auth) as server:
+        server.api.http.headers["X-API-Key"] = revoked
+        name = await server.api.run(AB)
+        async with (
+            Events(server, stream_of(name), f"X-API-Key: {revoked}") as of_revoked,
+            Events(server, stream_of(name), f"X-API-Key: {kept}") as of_kept,
+        ):
+            for events in (of_revoked, of_kept):
+                await events.next()
+            reload_keys(auth, after, server.api.app._services.streams.admit_anew)
+            server.api.publish(name)
+            for events in (of_revoked, of_kept):
+                with pytest.raises(EOFError):
+                    await events.next()
+        refused = await server.ask(request("GET", stream_of(name), f"X-API-Key: {revoked}"))
+        headers = f"X-API-Key: {kept}", f"Last-Event-ID: {of_kept.last_id}"
+        async with Events(server, stream_of(name), *headers) as events:
+            assert (await events.next())["experimentId"] == name
+    assert (refused.status, refused.code) == (401, "UNAUTHENTICATED")
 
 
 async def test_a_stream_without_events_says_that_it_lives(
