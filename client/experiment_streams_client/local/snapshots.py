@@ -13,6 +13,7 @@ from api.snapshots.feed import FORMAT, PROOF
 from api.snapshots.running import AnsweringExperiment, compiled
 from experiment_streams_client.calls.base import Call
 from experiment_streams_client.clients import ExperimentClient
+from streams.experiments.holdouts import Holdout
 from streams.experiments.shared_unit_conflicts import refused_in_layers
 from streams.experiments.snapshot import Snapshot
 from streams.experiments.unit_kind import UnitKind
@@ -40,7 +41,7 @@ class LocalExperiment:
     Attributes:
         id: Its id.
         version: Number of commands applied to it.
-        answering: What decides; None where a newer release has to, and of a holdout.
+        answering: What decides; None where the API has to, and of a holdout.
         experiment: The experiment.
         holdout: The holdout that it is; None for every other experiment.
         is_asked_for: Whether all its users and sessions have to be asked for.
@@ -51,6 +52,7 @@ class LocalExperiment:
     """
 
     __slots__ = (
+        "_compiled",
         "answering",
         "experiment",
         "holdout",
@@ -73,7 +75,8 @@ class LocalExperiment:
         experiment = snapshot.experiment
         self.id = experiment.id
         self.version = experiment.version
-        self.answering: AnsweringExperiment | None = compiled(snapshot)
+        self._compiled = compiled(snapshot)
+        self.answering: AnsweringExperiment | None = self._compiled
         self.experiment = experiment
         self.holdout = experiment.holdout
         self.number = experiment.number
@@ -85,6 +88,19 @@ class LocalExperiment:
             (experiment.id, experiment.variant_id(index), variant.name, variant.config)
             for index, variant in enumerate(experiment.definition.variants)
         ]
+
+    def cover(self, holdouts: tuple[Holdout, ...], *, is_refused: bool) -> None:
+        """Note what other experiments do with its units, which its snapshot does not say.
+
+        Args:
+            holdouts: Those that cover it.
+            is_refused: Whether another experiment of its layer has its units: the API says which.
+        """
+        # Impressions never count for a holdout, so holding out is decided here.
+        self.is_covered = bool(holdouts) and self.unit is not UnitKind.IMPRESSION
+        if self._compiled is not None:
+            self._compiled.holdouts = holdouts
+        self.answering = None if is_refused else self._compiled
 
     def index_of(self, variant_id: str) -> int | None:
         """Return the index of a variant; None if it is not known here."""
@@ -184,16 +200,11 @@ class LocalExperiments:
         refused = refused_in_layers(each.experiment for each in by_id.values())
         by_name: dict[str, LocalExperiment] = {}
         for name, experiment in by_id.items():
-            if experiment.number in refused:
-                experiment.answering = None  # the API says which one has its units
             experiment.is_asked_for = name in asked_for
             covering = tuple(
                 each for each in holdouts if each.holds_out_of(experiment.number, experiment.unit)
             )
-            # Impressions never count for a holdout, so holding out is decided here.
-            experiment.is_covered = bool(covering) and experiment.unit is not UnitKind.IMPRESSION
-            if experiment.answering is not None:
-                experiment.answering.holdouts = covering
+            experiment.cover(covering, is_refused=experiment.number in refused)
             by_name[name] = experiment
             if (key := keys[name]) is not None:
                 by_name[key] = experiment
