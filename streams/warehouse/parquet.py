@@ -17,8 +17,8 @@ from pathlib import Path
 import pyarrow as pa
 from pyarrow import parquet
 
-from streams.model.errors import DependencyError
-from streams.ops.archive.lock import owned
+from streams.model.errors import ConfigurationError, DependencyError
+from streams.ops.archive.lock import HeldError, owned
 from streams.process.durable_files import sync_directory
 from streams.tallies.cell import Source
 from streams.warehouse.experiment_rows import table_of
@@ -26,6 +26,7 @@ from streams.warehouse.sql import NAME, over_parquet
 from streams.warehouse.tables import LOG_TABLES, STATE_TABLES, TABLES, VERSION, Table
 from streams.warehouse.tables import SCHEMA as SCHEMA_TABLE
 from streams.warehouse.target import (
+    BUSY,
     DAMAGED,
     NOT_EMPTY,
     PART_MISSING,
@@ -186,13 +187,14 @@ def opened_parquet(directory: Path) -> Iterator[ParquetTarget]:
         directory: Created if missing.
 
     Raises:
-        ConfigurationError: the directory cannot be used, or another run writes it.
-        WarehouseError: it has files with other columns, or of another version, or files that no
-            export has listed, it lacks one that was exported, or its manifest is damaged.
+        ConfigurationError: the directory cannot be used.
+        WarehouseError: another run writes it (`WAREHOUSE_BUSY`), it has files with other columns,
+            or of another version, or files that no export has listed, it lacks one that was
+            exported, or its manifest is damaged.
         DependencyError: the disk takes no more.
     """
     state = directory / _STATE
-    with owned(directory), ExitStack() as opened:
+    with _held(directory), ExitStack() as opened:
         with _usable(directory):
             _check_files(directory, is_new=not (state / _MANIFEST).exists())
             (state / _STAGING).mkdir(parents=True, exist_ok=True)
@@ -208,8 +210,22 @@ def opened_parquet(directory: Path) -> Iterator[ParquetTarget]:
             target.clear_staging()
             if not any(directory.glob(f"{SCHEMA_TABLE.name}/*.parquet")):
                 target.commit(_empty())
-            (directory / NAME).write_text(over_parquet(directory))
+            (directory / NAME).write_text(over_parquet(directory), encoding="utf-8")
         yield target  # whatever fails from here on says itself what has failed
+
+
+@contextmanager
+def _held(directory: Path) -> Iterator[None]:
+    """Hold a directory whose name is text, as the libraries of files want it."""
+    try:
+        str(directory.resolve()).encode()
+    except UnicodeEncodeError as error:
+        raise ConfigurationError("the name of the directory is not UTF-8", "--to") from error
+    try:
+        with owned(directory):
+            yield
+    except HeldError as error:
+        raise WarehouseError(BUSY, error.message, "--to") from error
 
 
 def _begin(directory: Path, manifest: sqlite3.Connection) -> None:

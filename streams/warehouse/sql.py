@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
@@ -12,6 +13,9 @@ NAME = "warehouse.sql"
 TABLES_BEGIN = "-- Tables: rendered by `python -m scripts.render_warehouse`.\n"
 TABLES_END = "-- State of the export: where it goes on. Nothing else reads it.\n"
 VIEWS_BEGIN = "-- Views: what counts, for PostgreSQL and DuckDB alike.\n"
+
+_SPECIAL = re.compile(r"[*?\[]")
+"""Characters that DuckDB takes for a pattern of names; in brackets they are literal."""
 
 
 @lru_cache(maxsize=1)
@@ -34,9 +38,10 @@ def views() -> str:
 
 def over_parquet(directory: Path) -> str:
     """Return statements by which DuckDB reads the files of an export as tables and views."""
+    literal = Path(_SPECIAL.sub(r"[\g<0>]", str(directory.resolve())))
     lines = ["-- duckdb -init warehouse.sql: the files of this directory as tables and views.\n"]
     for table in TABLES:
-        pattern = str(directory.resolve() / table.name / "*.parquet").replace("'", "''")
+        pattern = str(literal / table.name / "*.parquet").replace("'", "''")
         lines.append(
             f"CREATE OR REPLACE VIEW {table.name} AS SELECT * FROM read_parquet('{pattern}');\n"  # noqa: S608
         )

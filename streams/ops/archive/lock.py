@@ -12,12 +12,17 @@ from streams.model.errors import ConfigurationError
 from streams.ops.archive.layout import PARTIAL
 
 
+class HeldError(ConfigurationError):
+    """Another run holds a directory."""
+
+
 @contextmanager
 def owned(directory: Path) -> Iterator[None]:
     """Hold an archive for this process alone, made if need be, and remove partial files.
 
     Raises:
-        ConfigurationError: another run holds it, or it cannot be made.
+        HeldError: another run holds it.
+        ConfigurationError: it cannot be made.
     """
     try:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -30,7 +35,7 @@ def owned(directory: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise ConfigurationError(f"{directory} is written by another run", "--to") from error
+            raise HeldError(f"{directory} is written by another run", "--to") from error
         for left in directory.glob(f"*/*/*{PARTIAL}"):
             left.unlink()
         yield

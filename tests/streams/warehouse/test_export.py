@@ -6,6 +6,7 @@ import os
 import resource
 import signal
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -282,9 +283,28 @@ def test_a_disk_without_room_is_a_dependency_and_loses_nothing(tmp_path):
 def test_one_export_at_a_time(tmp_path):
     with (
         opened(f"parquet:{tmp_path}"),
-        pytest.raises(ConfigurationError, match="written by another run"),
+        pytest.raises(WarehouseError, match=r"WAREHOUSE_BUSY.*written by another run"),
         opened(f"parquet:{tmp_path}"),
     ):
+        pass
+
+
+@pytest.mark.parametrize("name", ["it's", "a [1]", "**", "?", "\u00fc", "a;b --", "%20"])
+def test_a_directory_of_any_name_is_read_as_its_sql_says(tmp_path, name):
+    for each in (name, "a 1", "other"):  # which a pattern would match, too
+        with opened(f"parquet:{tmp_path / each}"):
+            pass
+
+    with duckdb.connect() as connection:
+        connection.execute((tmp_path / name / "warehouse.sql").read_text())
+
+        assert connection.execute("SELECT count(*) FROM warehouse_schema").fetchall() == [(1,)]
+
+
+def test_a_directory_whose_name_is_no_text_is_refused(tmp_path):
+    to = f"parquet:{tmp_path / chr(0xDCFF)}"  # as Python has a byte that is not UTF-8
+
+    with pytest.raises(ConfigurationError, match="not UTF-8"), opened(to):
         pass
 
 
