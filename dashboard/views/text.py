@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from itertools import accumulate
 from typing import Protocol
+from unicodedata import east_asian_width
 
 from streams.model.decimals import significant_decimals, without_zeros, written
 from streams.model.times import calendar_time
@@ -34,6 +37,8 @@ _LIKELY_ODDS = 10.0
 _POP = "\N{POP DIRECTIONAL ISOLATE}"
 _LABEL = 32
 """Characters of a name in a chart: as many as a phone has room for."""
+_WIDE = frozenset({"F", "W"})
+"""Classes of characters that take the room of two (Unicode Standard Annex 11)."""
 
 _MINUTE_MS = 60_000
 _HOUR_MS = 60 * _MINUTE_MS
@@ -377,15 +382,17 @@ def units_of(unit: str, n: int = 2) -> str:
 def shortened(name: str) -> str:
     """Return a name for a place where no line can break; the whole name stands beside it.
 
-    One that is isolated (`dashboard.views.isolation`) stays so.
+    One that is isolated (`dashboard.views.isolation`) stays so. Characters of full width, as those
+    of Chinese, count twice.
 
-    >>> shortened("Blue"), len(shortened("x" * 100))
-    ('Blue', 32)
+    >>> shortened("Blue"), len(shortened("x" * 100)), len(shortened("藍" * 100))
+    ('Blue', 32, 16)
     """
-    if len(name) <= _LABEL:
+    ends = [*accumulate(2 if east_asian_width(each) in _WIDE else 1 for each in name)]
+    if not ends or ends[-1] <= _LABEL:
         return name
     end = _POP if name.endswith(_POP) else ""
-    return f"{name[: _LABEL - 1]}…{end}"
+    return f"{name[: bisect_right(ends, _LABEL - 1)]}…{end}"
 
 
 def listed(names: list[str]) -> str:
