@@ -65,3 +65,11 @@ def test_commands_exist_with_the_options_that_are_shown(block):
         options = {name for each in command.params for name in (*each.opts, *each.secondary_opts)}
         shown = {word.partition("=")[0] for word in words if word.startswith("--")}
         assert shown <= options, f"{command.name}: {shown - options}"
+
+
+@pytest.mark.parametrize("block", ALL, ids=where)
+def test_every_body_that_curl_sends_is_declared_as_json(block):
+    """The API refuses a form, which is curl's default."""
+    for call in re.findall(r"\bcurl .*", block.text.replace("\\\n", " ")):
+        if re.search(r" (-d|--data\S*) ", call):
+            assert "-H 'Content-Type: application/json'" in call or "--json" in call
