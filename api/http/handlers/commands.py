@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from fastapi import Request, Response
@@ -22,7 +23,7 @@ from streams.experiments.variant_changes import (
     DraftEdit,
     VariantUpdate,
 )
-from streams.model.errors import ExperimentNotFoundError, InputError
+from streams.model.errors import EngineError, ExperimentNotFoundError, InputError
 from streams.model.events import CommandKind
 from streams.model.experiment_keys import named_experiment
 from streams.model.ids import experiment_id as named_id
@@ -177,12 +178,27 @@ async def _change(
     found = services.experiments.snapshots().get(named_id(number))
     if found is not None and found.experiment.definition.config.holdout is not None:
         raise ExperimentNotFoundError(experiment_id)  # it is managed at /holdouts
-    if options.is_dry_run:
-        preview = await services.commands.preview(number, kind, payload, expected)
-        return json_response(dry_run_response(kind, preview))
-    key = options.idempotency(body)
-    snapshot = await services.commands.change(number, kind, payload, key, options.origin, expected)
+    with _missing_as(experiment_id):
+        if options.is_dry_run:
+            preview = await services.commands.preview(number, kind, payload, expected)
+            return json_response(dry_run_response(kind, preview))
+        key = options.idempotency(body)
+        snapshot = await services.commands.change(
+            number, kind, payload, key, options.origin, expected
+        )
     return json_response(experiment_response(snapshot.experiment), status)
+
+
+@contextmanager
+def _missing_as(experiment_id: str) -> Iterator[None]:
+    """Name an experiment that does not exist as the caller has named it, by its key or its id."""
+    try:
+        yield
+    except EngineError as error:
+        missing = ExperimentNotFoundError(experiment_id)
+        if error.code != missing.code:
+            raise
+        raise missing from error
 
 
 def _number(experiment_id: str) -> int:

@@ -113,3 +113,18 @@ async def test_a_key_of_nothing_is_not_found(api: Api, verb: str) -> None:
     answer = await api.http.post(f"/experiments/nobody/{verb}")
 
     assert (answer.status_code, answer.json()["error"]["code"]) == (404, "EXPERIMENT_NOT_FOUND")
+
+
+@pytest.mark.parametrize("name", ["homepage-hero", "exp_0000000000007"])
+@pytest.mark.parametrize("query", ["", "?dryRun=true"])
+async def test_an_experiment_that_a_command_does_not_find_is_named_as_by_the_caller(
+    api: Api, name: str, query: str
+) -> None:
+    answer = await api.http.post(f"/experiments/{name}/start{query}")
+
+    assert answer.status_code == 404
+    assert answer.json()["error"] == {
+        "code": "EXPERIMENT_NOT_FOUND",
+        "message": f"there is no experiment '{name}'",
+        "path": "experimentId",
+    }
