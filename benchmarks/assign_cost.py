@@ -127,7 +127,7 @@ def steps(batch: int) -> dict[str, float]:
         }
 
 
-ADMISSION = {
+ADMISSION: dict[str, Any] = {
     "targeting": {
         "and": [
             {"in": [{"var": "location"}, ["US", "CA", "DE", "FR"]]},
@@ -136,7 +136,6 @@ ADMISSION = {
         ]
     },
     "layer": {"key": "homepage", "range": [0, 1]},
-    "key": "homepage-hero",
     "overrides": {f"tester_{number}": "B" for number in range(10)},
 }
 
@@ -154,7 +153,8 @@ def admission_costs(batch: int, rounds: int = 5) -> dict[str, str]:
         ("moving weights", "thompson_sampling", BODY_WITH_SET, "admission and eligible set"),
     ):
         plain = [RunningExperiment(snapshot(1, "user", type=policy))]
-        gated = [RunningExperiment(snapshot(1, "user", type=policy, **ADMISSION))]
+        keyed = {"key": "homepage-hero", **ADMISSION}
+        gated = [RunningExperiment(snapshot(1, "user", type=policy, **keyed))]
         pairs = [(together(batch, plain), together(batch, gated, body)) for _ in range(rounds)]
         ratios = sorted(with_us / without_us for without_us, with_us in pairs)
         found |= {

@@ -3,7 +3,9 @@
 | name | what it does for a request | what is durable |
 |---|---|---|
 | `decide` | `LocalAssigner` up to the variant, of a user under fixed weights | nothing |
-| `decide and sign` | and the receipt | nothing |
+| `decide, admitted` | the same of an experiment with targeting, layer and overrides | nothing |
+| `decide, eligible` | and of one on impressions, among two of three variants | nothing |
+| `decide and sign` | as `decide`, and the receipt | nothing |
 | `assign` | `LocalAssigner.assign`: decides, signs, and writes the impression | the impression |
 | `assign, delivered` | and makes batches of them, and hands them to a sink | the impression |
 | GrowthBook | `GrowthBook.run` of an experiment of three variations, of a user | nothing |
@@ -25,6 +27,7 @@ import argparse
 import cProfile
 import itertools
 import json
+import os
 import pstats
 import statistics
 import sys
@@ -32,6 +35,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import import_module
 from pathlib import Path
@@ -39,14 +43,19 @@ from threading import Thread
 from typing import Any
 
 from api.snapshots.feed import FORMAT, PROOF
+from benchmarks.assign_cost import ADMISSION
 from benchmarks.stack import snapshot
 from experiment_streams_client.local import Keyring, LocalAssigner, LocalRequest
+from experiment_streams_client.local.assigner import DRAW_BYTES
 from experiment_streams_client.local.delivery import SealedBatch
-from streams.experiments.hash_assignment import Decision, decide_by_hash
+from streams.experiments.assignment import Assigner
+from streams.experiments.hash_assignment import decide_by_hash
+from streams.model.receipts import Receipt
 from streams.wire.snapshots import serving_state
 
 KEYRING = Keyring({1: bytes(range(32))})
-KEY = "home"
+KEY, ADMITTED, ADAPTIVE = "home", "admitted", "adaptive"
+FEATURES = {"age": 35, "previousPurchases": 5}
 CALLS = 20_000
 ROUNDS = 9
 USERS = [f"user_{number}" for number in range(4_096)]
@@ -70,15 +79,12 @@ class NullSink:
 
 
 class Snapshots(BaseHTTPRequestHandler):
-    """An API that has one experiment, which never changes."""
+    """An API that has some experiments, which never change."""
 
     def do_GET(self) -> None:
-        """Answer with it, and after that with nothing new."""
+        """Answer with them, and after that with nothing new."""
         if "after=&" not in self.path:
             time.sleep(FOREVER_S)
-        state = serving_state(
-            snapshot(1, "user", type="bayesian_ab", key=KEY, receiptKey=KEYRING.ids[0])
-        )
         answer = {
             "format": FORMAT,
             "position": "p",
@@ -87,7 +93,7 @@ class Snapshots(BaseHTTPRequestHandler):
             "partitions": PARTITIONS,
             "askedFor": [],
             "gone": [],
-            "states": [state],
+            "states": _states(),
         }
         body = json.dumps(answer).encode()
         self.send_response(200)
@@ -154,22 +160,54 @@ def main() -> None:
 
 
 def _steps(made: LocalAssigner, users: Iterator[str]) -> dict[str, Callable[[], object]]:
-    [known] = {each.id: each for each in made.experiments.by_name.values()}.values()
-    running: Any = known.answering
-    inner = running.assigner
+    plain, admitted, adaptive = (_assigner_of(made, name) for name in (KEY, ADMITTED, ADAPTIVE))
+    pair = adaptive.variants.read(("A", "B"))
+    draw = partial(os.urandom, DRAW_BYTES)
 
-    def decide() -> Decision | None:
+    def decide() -> object:
         fields = (next(users), None, None, None, None, None, None, None)
         request = _new_tuple(LocalRequest, fields)  # as `LocalAssigner.assign`
-        return decide_by_hash(inner, request, None, _now_ms, bytes, False)
+        return decide_by_hash(plain, request, None, _now_ms, draw, False)
+
+    def decide_admitted() -> object:
+        fields = (next(users), None, None, None, "mobile", "US", FEATURES, None)
+        request = _new_tuple(LocalRequest, fields)
+        return decide_by_hash(admitted, request, None, _now_ms, draw, False)
+
+    def decide_eligible() -> object:
+        fields = (next(users), None, None, None, "mobile", "US", FEATURES, ("A", "B"))
+        request = _new_tuple(LocalRequest, fields)
+        return decide_by_hash(adaptive, request, pair, _now_ms, draw, False)
 
     def sign() -> str:
         decision = decide()
-        assert decision is not None  # noqa: S101
-        assert decision.receipt is not None  # noqa: S101
-        return KEYRING.sign(decision.receipt)
+        assert isinstance(decision, Receipt)  # noqa: S101
+        return KEYRING.sign(decision)
 
-    return {"decide": decide, "decide and sign": sign}
+    return {
+        "decide": decide,
+        "decide, admitted": decide_admitted,
+        "decide, eligible": decide_eligible,
+        "decide and sign": sign,
+    }
+
+
+def _assigner_of(made: LocalAssigner, name: str) -> Assigner:
+    running: Any = made.experiments.by_name[name].answering
+    assigner: Assigner = running.assigner
+    return assigner
+
+
+def _states() -> list[dict[str, Any]]:
+    """Return the experiments: by user, the same with admission, and with that by impression."""
+    signed = {"receiptKey": KEYRING.ids[0]}
+    layer = {"layer": {"key": "ads", "range": [0, 1]}}  # those of one must not overlap
+    snapshots = (
+        snapshot(1, "user", type="bayesian_ab", key=KEY, **signed),
+        snapshot(2, "user", type="bayesian_ab", **ADMISSION, **signed, key=ADMITTED),
+        snapshot(3, "impression", **ADMISSION | layer, **signed, key=ADAPTIVE),
+    )
+    return [dict(serving_state(each)) for each in snapshots]
 
 
 def _peers(users: Iterator[str]) -> dict[str, Callable[[], object]]:

@@ -15,11 +15,10 @@ from api.services.logged_context import logged_context
 from api.services.remembered import ReceiptStore, RememberedUnits
 from api.snapshots.cache import ExperimentCache
 from api.snapshots.running import AnsweringExperiment, RunningExperiment, ShippedExperiment
-from streams.experiments.admission import HeldOutRequest
+from streams.experiments.admission import Exclusion, HeldOutRequest
 from streams.experiments.assignment_reason import Reason
 from streams.experiments.eligible_variants import EligibleSet
 from streams.experiments.hash_assignment import (
-    Decision,
     decide_by_hash,
     held_out_of,
     outside,
@@ -180,24 +179,24 @@ class AssignmentService:
                 return answer
         is_asked_for = running.id in self._sticky.aliased
         is_asked_for |= running.id in self._sticky.chosen_from_sets
-        decision = decide_by_hash(
+        found = decide_by_hash(
             assigner, context, eligible, self._now_ms, self._draws.draw, is_asked_for
         )
-        if decision is None:
+        if found is None:
             if eligible is not None and assigner.phase is Phase.TRIAL:
                 self._sticky.note_set(running.id)
             return None
-        _, variant, receipt = decision
-        if receipt is None:
-            return self._outside(running, decision)
+        if isinstance(found, Exclusion):
+            return self._outside(running, found)
         logged = logged_context(context)
-        self._add(receipt, logged, is_repeatable=assigner.unit_kind is not _IMPRESSION)
+        self._add(found, logged, is_repeatable=assigner.unit_kind is not _IMPRESSION)
         if running.holdouts:
             at_ms = time_of(assigner, context.timestamp, self._now_ms())
-            self._units_of_holdouts.expose(running, receipt.unit, at_ms)
+            self._units_of_holdouts.expose(running, found.unit, at_ms)
         self.answered[_ASSIGNED] += 1
-        text = self._keyring.sign(receipt)
-        return running.rendering.assigned(text, variant, receipt.propensity)
+        text = self._keyring.sign(found)
+        variant = found.variant - assigner.first_index
+        return running.rendering.assigned(text, variant, found.propensity)
 
     def _shipped(
         self, shipped: ShippedExperiment, context: AssignmentContext, asked_for: frozenset[str]
@@ -216,12 +215,13 @@ class AssignmentService:
         self.answered[reason] += 1
         return shipped.rendering.outside(reason, variant)
 
-    def _outside(self, running: RunningExperiment, decision: Decision) -> bytes:
+    def _outside(self, running: RunningExperiment, excluded: Exclusion) -> bytes:
         """Return the answer to a request of which nothing is logged."""
-        self.answered[decision.reason] += 1
-        key = running.assigner.number, decision.reason
+        reason, variant = excluded
+        self.answered[reason] += 1
+        key = running.assigner.number, reason
         self._outside_counts[key] = self._outside_counts.get(key, 0) + 1
-        return running.rendering.outside(decision.reason, decision.variant)
+        return running.rendering.outside(reason, variant)
 
     def take_outside(self) -> list[OutsideRequests]:
         """Return counts of excluded requests since the last call, by experiment and reason."""
@@ -240,11 +240,11 @@ class AssignmentService:
     ) -> bytes:
         """Return the answer to a unit that is held out."""
         receipt = self._units_of_holdouts.receipt(running, kept, context, self._now_ms())
-        decision = outside(running.assigner, eligible, Reason.HOLDOUT)
-        answer = self._outside(running, decision)
+        excluded = outside(running.assigner, eligible, Reason.HOLDOUT)
+        answer = self._outside(running, excluded)
         if receipt is None:
             return answer
-        return running.rendering.held_out(receipt, decision.variant)
+        return running.rendering.held_out(receipt, excluded.variant)
 
     def _held_out_by_hash(
         self, running: RunningExperiment, context: AssignmentContext, eligible: EligibleSet | None
@@ -300,7 +300,7 @@ class AssignmentService:
     ) -> bytes:
         logged = logged_context(context)  # what cannot be logged is refused before it is kept
         found = await self._remembered.find(running, context, eligible)
-        if isinstance(found, Decision):
+        if isinstance(found, Exclusion):
             return self._outside(running, found)
         if found.aliases:
             logged = logged_context(context, found.aliases)

@@ -10,11 +10,11 @@ from api.http.models.requests import AssignmentContext
 from api.receipts.recent import RecentUnits
 from api.receipts.sticky import FirstReceipt, ReceiptQuery
 from api.snapshots.running import RunningExperiment
+from streams.experiments.admission import Exclusion
 from streams.experiments.assignment import Assigner, Assignment
 from streams.experiments.assignment_reason import Reason
 from streams.experiments.eligible_variants import EligibleSet
 from streams.experiments.hash_assignment import (
-    Decision,
     fallback_key,
     is_uncounted,
     outside,
@@ -130,8 +130,8 @@ class RememberedUnits:
 
     async def find(
         self, running: RunningExperiment, context: AssignmentContext, eligible: EligibleSet | None
-    ) -> RememberedUnit | Decision:
-        """Return what a unit has, and keep it; or a decision of which nothing is logged.
+    ) -> RememberedUnit | Exclusion:
+        """Return what a unit has, and keep it; or an answer of which nothing is logged.
 
         Args:
             running: The experiment.
@@ -142,7 +142,7 @@ class RememberedUnits:
             EngineError: it cannot be decided; nothing is kept.
         """
         candidate = self._candidate(running, context, eligible)
-        if isinstance(candidate, Decision):
+        if isinstance(candidate, Exclusion):
             return candidate
         kept = await self._sticky.first(
             self._query(running, candidate), lambda: self._standby(running.assigner, candidate)
@@ -151,8 +151,8 @@ class RememberedUnits:
 
     def _candidate(
         self, running: RunningExperiment, context: AssignmentContext, eligible: EligibleSet | None
-    ) -> _Candidate | Decision:
-        """Return what a unit gets if nothing is kept of it, or a decision that stands anyway."""
+    ) -> _Candidate | Exclusion:
+        """Return what a unit gets if nothing is kept of it, or an answer that stands anyway."""
         assigner = running.assigner
         key = unit_key(assigner.unit_kind, context)
         fallback = fallback_key(assigner, key, context)
@@ -170,7 +170,7 @@ class RememberedUnits:
         elif not (assignment.enrolled or may_be_in or is_aliased):
             return outside(assigner, eligible, Reason.NOT_ENROLLED)
         if is_uncounted(assigner, assignment, eligible):
-            return Decision(Reason.REDRAWN, assignment.variant, None)
+            return Exclusion(Reason.REDRAWN, assignment.variant)
         # Among other variants, or by another id, the hash would give another receipt.
         is_needed = assigner.is_remembered or running.id in self._sticky.chosen_from_sets
         is_stopped = assignment.enrolled and not assigner.shows(assignment.variant)
@@ -213,7 +213,7 @@ class RememberedUnits:
         eligible: EligibleSet | None,
         candidate: _Candidate,
         kept: FirstReceipt,
-    ) -> RememberedUnit | Decision:
+    ) -> RememberedUnit | Exclusion:
         """Return what a unit has by what is kept of it."""
         assigner = running.assigner
         text, standing, is_shared, is_awaited = kept
@@ -221,7 +221,7 @@ class RememberedUnits:
             return outside(assigner, eligible, Reason.NOT_ENROLLED)
         if text is None and candidate.is_stopped:
             variant, _ = self._redraw(assigner, candidate.key, context, eligible)
-            return Decision(Reason.REDRAWN, variant, None)
+            return Exclusion(Reason.REDRAWN, variant)
         reason = _reason_of(standing, is_presumed=candidate.is_presumed)
         receipt = candidate.assignment.receipt
         if text is None:  # only the hash decides

@@ -72,13 +72,14 @@ class Admission:
         lasting = former_key
         if lasting is None:
             lasting = request.user_id if self._is_of_impressions else unit_key
-        if lasting is None or self._is_ignored(lasting) or not self._layer.has(lasting.encode()):
+        if (
+            lasting is None
+            # Ids of units were checked before; that of an impression is a draw.
+            or (self._is_of_impressions and self._ignores(lasting))
+            or not self._layer.has(lasting.encode())
+        ):
             return Exclusion(Reason.NOT_IN_LAYER, self._control)
         return None
-
-    def _is_ignored(self, unit_key: str) -> bool:
-        """Return whether the unit id of a request is an ignored one."""
-        return self._is_of_impressions and self._ignores(unit_key)
 
     def exclusion_of_served(
         self, unit_key: str | None, request: RequestAttributes

@@ -7,9 +7,9 @@ override, holdout, targeting, layer, enrollment, allocation among the eligible v
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
-from streams.experiments.admission import HeldOutRequest, kept_out
+from streams.experiments.admission import Exclusion, HeldOutRequest, kept_out
 from streams.experiments.assignment import Assigner, Assignment
 from streams.experiments.assignment_reason import Reason
 from streams.experiments.eligible_variants import EligibleSet
@@ -24,8 +24,6 @@ from streams.targeting.attributes import RequestAttributes
 # Looking up an enum member in its class costs 0.1 us.
 _IMPRESSION = UnitKind.IMPRESSION
 _USER = UnitKind.USER
-_ASSIGNED = Reason.ASSIGNED
-_new_tuple = tuple.__new__  # half the time of calling the class
 
 
 class AssignmentRequest(RequestAttributes, Protocol):
@@ -40,20 +38,6 @@ class AssignmentRequest(RequestAttributes, Protocol):
         """Time of the request, in milliseconds since the epoch; None for now."""
 
 
-class Decision(NamedTuple):
-    """The answer to a request.
-
-    Attributes:
-        reason: Why.
-        variant: Index of the variant that it sees.
-        receipt: What is signed and logged; None where nothing is.
-    """
-
-    reason: Reason
-    variant: int
-    receipt: Receipt | None
-
-
 def decide_by_hash(
     assigner: Assigner,
     request: AssignmentRequest,
@@ -61,8 +45,10 @@ def decide_by_hash(
     now_ms: Callable[[], int],
     draw: Callable[[], bytes],
     is_asked_for: bool,  # noqa: FBT001 - by position, as all are: it is called for every request
-) -> Decision | None:
+) -> Receipt | Exclusion | None:
     """Return the answer to a request, or None if it depends on earlier assignments of its unit.
+
+    It is the receipt of a request that takes part, whose variant is the one of the receipt.
 
     Args:
         assigner: The experiment.
@@ -118,15 +104,14 @@ def decide_by_hash(
     )
     if receipt is None:
         return outside(assigner, eligible, Reason.NOT_ENROLLED)
-    variant = receipt.variant - assigner.first_index
     if eligible is not None and not assigner.counts(eligible.bits):
-        return Decision(Reason.REDRAWN, variant, None)
-    return _new_tuple(Decision, (_ASSIGNED, variant, receipt))
+        return Exclusion(Reason.REDRAWN, receipt.variant - assigner.first_index)
+    return receipt
 
 
 def outside(
     assigner: Assigner, eligible: EligibleSet | None, reason: Reason, variant: int | None = None
-) -> Decision:
+) -> Exclusion:
     """Return the answer to a request that does not take part; nothing of it is logged.
 
     It is `variant`, by default the control, or if that is not eligible the first variant that the
@@ -135,7 +120,7 @@ def outside(
     shown = assigner.control if variant is None else variant
     if eligible is not None and reason is not Reason.FORCED and shown not in eligible:
         shown = eligible.first
-    return Decision(reason, shown, None)
+    return Exclusion(reason, shown)
 
 
 def is_uncounted(assigner: Assigner, assignment: Assignment, eligible: EligibleSet | None) -> bool:

@@ -98,9 +98,27 @@ def ignoring(unit_ids: Iterable[str]) -> Callable[[str], bool]:
         unit_ids: The ignored ids, as in `comparable_all`.
     """
     ignored = comparable_all(unit_ids)
+    decisive = _decisive_endings(ignored)
 
-    def ignores(unit_id: str) -> bool:  # as `comparable`, with one call less for most ids
-        text = unit_id.strip(_AROUND).casefold()
+    def ignores(unit_id: str) -> bool:
+        if unit_id[-1:] in decisive:
+            return False
+        text = unit_id.strip(_AROUND).casefold()  # as `comparable`, with one call less
         return (_without_separators(text) if text[:1] == "0" else text) in ignored
 
     return ignores
+
+
+def _decisive_endings(ignored: frozenset[str]) -> frozenset[str]:
+    """Return the ASCII characters that no ignored id ends with, however it is written.
+
+    Most ids end with one of these, and need not be normalised.
+
+    Args:
+        ignored: The ignored ids, as `comparable_all` returns them.
+    """
+    last = {text[-1:] for text in ignored}
+    of_ascii = map(chr, range(128))
+    return frozenset(
+        each for each in of_ascii if each not in _AROUND + _OF_ZEROS and each.casefold() not in last
+    )

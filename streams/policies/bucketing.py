@@ -26,7 +26,7 @@ from typing import NamedTuple
 from streams.model.quantities import PROPENSITY_ONE
 
 _DIGEST = struct.Struct(">QQQ")
-_TAIL = struct.Struct(">8xQQ")  # without the first word, which is specific to the experiment
+_JOINED = struct.Struct(">Q8xQQ")  # the unit, then a digest without its first word
 _KEY = struct.Struct(">Q")
 _SHARED_BYTES = 4
 _SALT_BYTES = 16
@@ -78,7 +78,7 @@ def drawing(experiment_number: int) -> Callable[[str | bytes], tuple[int, int, i
     """
     copy_state = blake2b(digest_size=_DIGEST.size, key=_KEY.pack(experiment_number)).copy
     copy_unit_state = _copy_unit_state
-    unpack, unpack_unit, unpack_tail = _DIGEST.unpack, _KEY.unpack, _TAIL.unpack
+    unpack, unpack_joined = _DIGEST.unpack, _JOINED.unpack
 
     def draw(unit_key: str | bytes) -> tuple[int, int, int]:
         state = copy_state()
@@ -89,7 +89,7 @@ def drawing(experiment_number: int) -> Callable[[str | bytes], tuple[int, int, i
         state.update(message)
         lasting = copy_unit_state()
         lasting.update(message)
-        return unpack_unit(lasting.digest()) + unpack_tail(state.digest())
+        return unpack_joined(lasting.digest() + state.digest())
 
     return draw
 

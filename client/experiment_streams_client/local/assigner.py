@@ -26,10 +26,10 @@ from experiment_streams_client.local.assignments import (
 from experiment_streams_client.local.delivery import ApiSink, Delivery, Sink
 from experiment_streams_client.local.journal import Journal
 from experiment_streams_client.local.snapshots import WAIT_S, LocalExperiment, LocalExperiments
+from streams.experiments.admission import Exclusion
 from streams.experiments.assignment import Assigner
 from streams.experiments.assignment_reason import Reason
 from streams.experiments.hash_assignment import (
-    Decision,
     decide_by_hash,
     held_out_of,
     outside,
@@ -225,7 +225,7 @@ class LocalAssigner:
             eligible = assigner.variants.read(tuple(wanted))
         if answering.holdouts and held_out_of(assigner, answering.holdouts, request) is not None:
             return self._not_counted(known, outside(assigner, eligible, Reason.HOLDOUT))
-        decision = decide_by_hash(
+        found = decide_by_hash(
             assigner,
             request,
             eligible,
@@ -233,32 +233,32 @@ class LocalAssigner:
             self._draw,
             known.is_asked_for,
         )
-        if decision is None:
+        if found is None:
             return self._kept(known, assigner, request)
-        _, index, receipt = decision
-        if receipt is None:
-            return self._not_counted(known, decision)
+        if isinstance(found, Exclusion):
+            return self._not_counted(known, found)
         logged = ""
         if device or location or features:
             logged = logged_context(request)
-        text = self._sign(receipt)
-        self._append(receipt, logged, assigner.unit_kind is not _IMPRESSION)
+        text = self._sign(found)
+        self._append(found, logged, assigner.unit_kind is not _IMPRESSION)
         self.decided += 1
+        index = found.variant - assigner.first_index
         experiment_id, variant_id, variant, config = known.variants[index]
-        propensity = receipt.propensity / PROPENSITY_ONE
+        propensity = found.propensity / PROPENSITY_ONE
         answer = (text, experiment_id, variant_id, variant, config, True, _ASSIGNED, propensity)
         return _new_tuple(LocalAssignment, answer)
 
-    def _not_counted(self, known: LocalExperiment, decision: Decision) -> LocalAssignment:
-        place = known.number, decision.reason.value
+    def _not_counted(self, known: LocalExperiment, excluded: Exclusion) -> LocalAssignment:
+        place = known.number, excluded.reason.value
         with self._lock:
             self._outside_counts[place] = self._outside_counts.get(place, 0) + 1
-        return self._outside(known, decision)
+        return self._outside(known, excluded)
 
-    def _outside(self, known: LocalExperiment, decision: Decision) -> LocalAssignment:
+    def _outside(self, known: LocalExperiment, excluded: Exclusion) -> LocalAssignment:
         self.decided += 1
-        variant = known.variants[decision.variant]
-        return LocalAssignment(None, *variant, False, decision.reason.value, None)
+        variant = known.variants[excluded.variant]
+        return LocalAssignment(None, *variant, False, excluded.reason.value, None)
 
     def _take_outside(self) -> list[OutsideRequests]:
         """Return counts of excluded requests since the last call, by experiment and reason."""
@@ -276,7 +276,7 @@ class LocalAssigner:
             eligible = shipped.shipping.variants.read(tuple(request.eligible))
             if reason is not Reason.FORCED and variant not in eligible:
                 variant = eligible.first
-        return self._outside(known, Decision(reason, variant, None))
+        return self._outside(known, Exclusion(reason, variant))
 
     def _kept(
         self, known: LocalExperiment, assigner: Assigner, request: LocalRequest
