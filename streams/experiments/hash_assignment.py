@@ -174,6 +174,9 @@ def fallback_key(assigner: Assigner, key: str | None, request: AssignmentRequest
 def time_of(assigner: Assigner, timestamp: int | None, now_ms: int) -> int:
     """Return when a request was made.
 
+    Of a request without a time it is now, by this clock, and the start of the experiment if this
+    clock is behind it.
+
     Raises:
         InputError: the time is ahead of this clock (`OUT_OF_RANGE`): it goes into the receipt, and
             entries of an experiment expire by the times of its newest receipts. Or before the start
@@ -181,7 +184,7 @@ def time_of(assigner: Assigner, timestamp: int | None, now_ms: int) -> int:
             duration of an experiment is counted from its oldest event.
     """
     if timestamp is None:
-        return now_ms
+        return max(now_ms, assigner.started_at_ms)
     if timestamp > now_ms + CLOCK_SKEW_MS:
         raise InputError(
             "OUT_OF_RANGE",

@@ -11,8 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from api.http.models.requests import AssignmentContext
 from streams.experiments.assignment import Assigner
 from streams.experiments.definition import parse_definition
+from streams.experiments.hash_assignment import decide_by_hash
 from streams.experiments.lifecycle import Experiment, Status
 from streams.experiments.promotion_state import Promotion
 from streams.experiments.snapshot import Allocation, Snapshot
@@ -159,6 +161,19 @@ def test_a_receipt_is_that_of_the_draws(key: str, traffic: float, unit: str) -> 
     propensity = (PROPENSITY_ONE // 4, 3 * PROPENSITY_ONE // 4)[variant]
     assert receipt[:6] == (5, variant, propensity, 40, at_ms, drawn.unit)
     assert assigned == (variant, True, receipt)
+
+
+@pytest.mark.parametrize(("now_ms", "assigned_at_ms"), [(999, 1_000), (0, 1_000), (1_001, 1_001)])
+def test_no_assignment_is_before_the_start_where_a_clock_is_behind(
+    now_ms: int, assigned_at_ms: int
+) -> None:
+    """A window that begins before the experiment would end as much too early."""
+    assigner, request = Assigner(snapshot()), AssignmentContext()
+
+    found = decide_by_hash(assigner, request, None, lambda: now_ms, lambda: bytes(16), False)
+
+    assert isinstance(found, Receipt)
+    assert found.assigned_at_ms == assigned_at_ms
 
 
 def test_shares_are_those_of_the_weights() -> None:
