@@ -154,6 +154,7 @@ async def running_api(settings: Settings) -> AsyncIterator[FastPathApp]:
             keyring,
             lambda: sticky.aliased | sticky.chosen_from_sets,
             lambda: experiments.is_complete and sticky.has_read,
+            now_ms,
         )
         experiments = ExperimentCache(
             (receipt_keys.note, changes.note, feed.note, streams.announce_experiment),

@@ -44,6 +44,7 @@ class SnapshotFeed:
         keyring: The receipt keys, of which readers compare theirs.
         asked_for: Returns the experiments all of whose units must be asked for.
         is_ready: Returns whether everything was read once.
+        now_ms: Returns the time, in milliseconds since the epoch; readers compare their clocks.
         clock: Seconds that only grow.
     """
 
@@ -54,6 +55,7 @@ class SnapshotFeed:
         keyring: Keyring,
         asked_for: Callable[[], AbstractSet[str]],
         is_ready: Callable[[], bool],
+        now_ms: Callable[[], int],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.n_waiting = 0
@@ -62,6 +64,7 @@ class SnapshotFeed:
         self._keyring = keyring
         self._asked_for = asked_for
         self._is_ready = is_ready
+        self._now_ms = now_ms
         self._clock = clock
         self._count = 0
         self._changes: dict[str, int] = {}  # in their order
@@ -140,6 +143,7 @@ class SnapshotFeed:
         head = {
             "format": FORMAT,
             "position": position,
+            "nowMs": self._now_ms(),
             "keys": [self._keyring.tag(place, key_id=each).hex() for each in self._keyring.ids],
             "isWhole": known is None,
             "partitions": self._partitions,

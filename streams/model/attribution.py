@@ -9,6 +9,9 @@ from streams.model.times import unit_hint
 CLOCK_SKEW_MS = 300_000
 """Largest lag of the clock of an observer behind that of the assigner: five minutes."""
 
+SKEW_LIMIT_MS = 5_000
+"""Largest difference of clocks that is not reported."""
+
 
 def check_attribution(receipt: Receipt, observed_at_ms: int) -> None:
     """Refuse an observation that its assignment cannot have caused.

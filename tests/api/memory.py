@@ -268,6 +268,7 @@ async def memory_api(
             KEYRING,
             lambda: sticky.aliased | sticky.chosen_from_sets,
             lambda: experiments.is_complete and sticky.has_read,
+            clock,
         )
         experiments = ExperimentCache(
             (changes.note, feed.note, streams.announce_experiment),

@@ -115,7 +115,7 @@ class LocalAssigner:
         self._outside_counts: dict[tuple[int, str], int] = {}
         self._lock = Lock()
         self._is_forked = False
-        self.experiments = LocalExperiments(following, keyring)
+        self.experiments = LocalExperiments(following, keyring, now_ms)
         self.experiments.start()
         key_id = keyring.ids[0]
         self._journal = Journal(

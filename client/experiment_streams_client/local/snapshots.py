@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from threading import Event, Thread
 from typing import Any
 from urllib.parse import urlencode
@@ -17,6 +17,7 @@ from streams.experiments.holdouts import Holdout
 from streams.experiments.shared_unit_conflicts import refused_in_layers
 from streams.experiments.snapshot import Snapshot
 from streams.experiments.unit_kind import UnitKind
+from streams.model.attribution import CLOCK_SKEW_MS, SKEW_LIMIT_MS
 from streams.model.errors import ConfigurationError, EngineError
 from streams.model.receipts import Keyring
 from streams.process.outages import OutageFilter, outage
@@ -46,8 +47,9 @@ class LocalExperiment:
         holdout: The holdout that it is; None for every other experiment.
         is_asked_for: Whether all its users and sessions have to be asked for.
         is_covered: Whether its units count for a holdout, which the API logs.
-        is_signed_here: Whether its receipts are signed by the key of this process.
-        number, unit: Of the experiment.
+        is_signed_here: Whether its receipts are signed by the key of this process, which the API
+            has.
+        number, receipt_key, unit: Of the experiment.
         variants: Id of the experiment, id, name and configuration of each variant.
     """
 
@@ -61,12 +63,13 @@ class LocalExperiment:
         "is_covered",
         "is_signed_here",
         "number",
+        "receipt_key",
         "unit",
         "variants",
         "version",
     )
 
-    def __init__(self, snapshot: Snapshot, key_id: int) -> None:
+    def __init__(self, snapshot: Snapshot) -> None:
         """Compile a snapshot.
 
         Raises:
@@ -83,7 +86,8 @@ class LocalExperiment:
         self.unit = experiment.definition.config.unit
         self.is_asked_for = False
         self.is_covered = False
-        self.is_signed_here = experiment.definition.config.receipt_key == key_id
+        self.is_signed_here = False
+        self.receipt_key = experiment.definition.config.receipt_key
         self.variants = [
             (experiment.id, experiment.variant_id(index), variant.name, variant.config)
             for index, variant in enumerate(experiment.definition.variants)
@@ -115,19 +119,26 @@ class LocalExperiments:
         by_name: The experiments; replaced as a whole.
         unreadable: Ids of those that this release cannot decide, with the reason.
         partitions: Partitions of the topic of impressions; 0 before the first reading.
+        clock_skew_ms: This machine's clock minus the API's, when it last answered; None if the API
+            does not send its own. The time that the answer took is in it.
 
     Args:
         client: A client whose key has the scope `assigner`.
         keyring: Signs the receipts of this process.
+        now_ms: Returns the time, in milliseconds since the epoch.
     """
 
-    def __init__(self, client: ExperimentClient, keyring: Keyring) -> None:
+    def __init__(
+        self, client: ExperimentClient, keyring: Keyring, now_ms: Callable[[], int]
+    ) -> None:
         self.by_name: Mapping[str, LocalExperiment] = {}
         self.unreadable: dict[str, str] = {}
         self.partitions = 0
+        self.clock_skew_ms: int | None = None
         self._client = client
         self._keyring = keyring
         self._key_id = keyring.ids[0]
+        self._now_ms = now_ms
         self._position = ""
         self._heard_at_s = 0.0
         self._stopping = Event()
@@ -160,7 +171,9 @@ class LocalExperiments:
         """
         query = urlencode({"after": self._position, "wait": wait_s})
         call: Call[Any] = Call("GET", f"/snapshots?{query}", dict, is_repeatable=True)
-        self._take(self._client.send(call))
+        answer = self._client.send(call)
+        self._compare_clocks(answer.get("nowMs"))
+        self._take(answer)
         self._heard_at_s = time.monotonic()
 
     def _run(self) -> None:
@@ -173,6 +186,25 @@ class LocalExperiments:
                 pause_s = PAUSE_S
             else:
                 pause_s = GATHER_S
+
+    def _compare_clocks(self, api_ms: int | None) -> None:
+        """Log that the clock of this machine has begun to differ from that of the API.
+
+        Receipts carry the time of this machine, and observations that of another one.
+        """
+        was_right = _is_right(self.clock_skew_ms)
+        skew_ms = None if api_ms is None else self._now_ms() - api_ms
+        self.clock_skew_ms = skew_ms
+        if skew_ms is None or _is_right(skew_ms) or not was_right:
+            return
+        _log.warning(
+            "the clock of this machine is %s s %s the API's, keep it on NTP: observations more than"
+            " %d minutes before their assignment are refused, and attribution windows end earlier"
+            " or later by the difference",
+            f"{abs(skew_ms) / 1000:,.0f}",
+            "ahead of" if skew_ms > 0 else "behind",
+            CLOCK_SKEW_MS // 60_000,
+        )
 
     def _take(self, answer: Mapping[str, Any]) -> None:
         if answer["format"] != FORMAT:
@@ -189,7 +221,7 @@ class LocalExperiments:
             self.unreadable.pop(name, None)
             try:
                 snapshot = read_serving_state(state)
-                by_id[name] = LocalExperiment(snapshot, self._key_id)
+                by_id[name] = LocalExperiment(snapshot)
             except (EngineError, ValueError) as error:
                 self.unreadable[name] = str(error)
                 by_id.pop(name, None)
@@ -201,6 +233,7 @@ class LocalExperiments:
         by_name: dict[str, LocalExperiment] = {}
         for name, experiment in by_id.items():
             experiment.is_asked_for = name in asked_for
+            experiment.is_signed_here = experiment.receipt_key == self._key_id
             covering = tuple(
                 each for each in holdouts if each.holds_out_of(experiment.number, experiment.unit)
             )
@@ -220,10 +253,16 @@ class LocalExperiments:
     def _check_key(self, tags: list[str], position: str) -> None:
         place = PROOF + position.encode()
         if not any(_has_made(self._keyring, tag, place) for tag in tags):
+            for each in self.by_name.values():  # nothing accepts receipts by this key any more
+                each.is_signed_here = False
             raise ConfigurationError(
                 f"the API does not have receipt key {self._key_id}, or has another secret for it",
                 "keyring",
             )
+
+
+def _is_right(skew_ms: int | None) -> bool:
+    return skew_ms is None or abs(skew_ms) <= SKEW_LIMIT_MS
 
 
 def _has_made(keyring: Keyring, tag: str, place: bytes) -> bool:

@@ -50,6 +50,10 @@ async def test_snapshots_decide_as_those_of_the_api(api: Api) -> None:
     ]
 
 
+async def test_the_clock_of_the_api_is_sent(api: Api) -> None:
+    assert (await snapshots(api))["nowMs"] == NOW_MS
+
+
 async def test_after_a_position_come_the_changes_alone(api: Api) -> None:
     first, second = await api.run(), await api.run()
     whole = await snapshots(api)

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from streams.model.attribution import CLOCK_SKEW_MS
+from streams.model.attribution import CLOCK_SKEW_MS, SKEW_LIMIT_MS
 from streams.ops.doctor.facts import Facts
 from streams.ops.doctor.finding import Finding, Severity, shortened
-
-SKEW_LIMIT_MS = 5_000
-"""Largest difference of clocks that is not reported; a Date header alone is up to 1 s late."""
 
 _MINUTES = CLOCK_SKEW_MS // 60_000
 
