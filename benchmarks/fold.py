@@ -221,44 +221,9 @@ def main() -> None:
     codec = Codec()
     clicks = observations(arguments.events)
     batches = impressions(arguments.events * 4)
-    texts = [decode_observations(click.value).observations[0] for click in clicks]
-    runs: dict[str, tuple[int, Callable[[], Iterator[float]]]] = {
-        "decode alone, one by one": (
-            len(clicks),
-            lambda: _timed(lambda: [decode_observations(click.value, codec) for click in clicks]),
-        ),
-        "check the receipt alone, one by one": (
-            len(clicks),
-            lambda: _timed(lambda: [KEYS.open(text.assignment_id) for text in texts]),  # type: ignore[union-attr]
-        ),
-    }
-    for measured, plan_of in PLANS.items():
-        counting = ObservationFolding(codec, KEYS, LIMIT, plan_of, PARTITIONS)
-        assigning = ImpressionFolding(codec, KEYS, LIMIT, plan_of)
-        seen, assigned = clicks, batches
-        if measured in N_VARIANTS or measured in FEATURES_OF:
-            n_variants = N_VARIANTS.get(measured, VARIANTS)
-            features = FEATURES_OF.get(measured, nothing_of)
-            seen = observations(arguments.events, n_variants=n_variants, features=features)
-            assigned = impressions(arguments.events * 4, n_variants=n_variants, features=features)
-        runs[f"observation{measured}"] = (
-            len(seen),
-            partial(_fold, counting, seen, arguments.batch),
-        )
-        if measured != CAPPED:  # impressions have no values
-            runs[f"impression{measured}"] = (
-                len(assigned) * IMPRESSIONS,
-                partial(_fold, assigning, assigned, 20),
-            )
-    few = impressions(arguments.events, FEW_IMPRESSIONS)
-    assigning = ImpressionFolding(codec, KEYS, LIMIT, plain)
-    runs["impression, batches of 24"] = (
-        len(few) * FEW_IMPRESSIONS,
-        partial(_fold, assigning, few, 20 * IMPRESSIONS // FEW_IMPRESSIONS),
-    )
     costs = [
         cost
-        for name, (events, run) in runs.items()
+        for name, events, run in _runs(arguments.events, arguments.batch, clicks, batches)
         for cost in _costs(name, events, [list(run()) for _ in range(arguments.rounds)])
     ]
     if arguments.json:
@@ -271,6 +236,53 @@ def main() -> None:
         counting = ObservationFolding(codec, KEYS, LIMIT, plain, PARTITIONS)
         profile.runcall(lambda: list(_fold(counting, clicks, arguments.batch)))
         pstats.Stats(profile).sort_stats("tottime").print_stats(25)
+
+
+def _runs(
+    count: int, size: int, clicks: Sequence[Logged], batches: Sequence[Logged]
+) -> Iterator[tuple[str, int, Callable[[], Iterator[float]]]]:
+    """Yield the name, the number of events and the timed run of what is measured.
+
+    Records of other plans are made when it is their turn, and dropped after it: the collector of
+    Python visits all records that are held, and so what the others cost depends on their number.
+
+    Args:
+        count: Observations of one plan; four times as many impressions.
+        size: Observations that are folded together.
+        clicks, batches: Records of observations and of impressions of plans without features.
+    """
+    codec = Codec()
+    texts = [decode_observations(click.value).observations[0] for click in clicks]
+    yield (
+        "decode alone, one by one",
+        len(clicks),
+        lambda: _timed(lambda: [decode_observations(click.value, codec) for click in clicks]),
+    )
+    yield (
+        "check the receipt alone, one by one",
+        len(clicks),
+        lambda: _timed(lambda: [KEYS.open(text.assignment_id) for text in texts]),  # type: ignore[union-attr]
+    )
+    for measured, plan_of in PLANS.items():
+        counting = ObservationFolding(codec, KEYS, LIMIT, plan_of, PARTITIONS)
+        assigning = ImpressionFolding(codec, KEYS, LIMIT, plan_of)
+        seen, assigned = clicks, batches
+        if measured in N_VARIANTS or measured in FEATURES_OF:
+            n_variants = N_VARIANTS.get(measured, VARIANTS)
+            features = FEATURES_OF.get(measured, nothing_of)
+            seen = observations(count, n_variants=n_variants, features=features)
+            assigned = impressions(count * 4, n_variants=n_variants, features=features)
+        yield f"observation{measured}", len(seen), partial(_fold, counting, seen, size)
+        if measured != CAPPED:  # impressions have no values
+            units = len(assigned) * IMPRESSIONS
+            yield f"impression{measured}", units, partial(_fold, assigning, assigned, 20)
+    few = impressions(count, FEW_IMPRESSIONS)
+    assigning = ImpressionFolding(codec, KEYS, LIMIT, plain)
+    yield (
+        "impression, batches of 24",
+        len(few) * FEW_IMPRESSIONS,
+        partial(_fold, assigning, few, 20 * IMPRESSIONS // FEW_IMPRESSIONS),
+    )
 
 
 def _timed(run: Callable[[], object]) -> Iterator[float]:
