@@ -29,9 +29,8 @@ def add_to_cohorts(
     for unit in units:
         by_cohort.setdefault(Cohort.of(window_s, unit[1]), []).append(unit)
     for cohort, found in by_cohort.items():
-        counts = counted(chance for chance, _, _ in found)
         sums = builder.cohort(cohort)
-        sums.add_units(counts)
+        sums.add_chances(chance for chance, _, _ in found)
         sums.add_contexts((chance, vector) for chance, _, vector in found if vector is not None)
 
 

@@ -147,7 +147,7 @@ def _add_new_units(
     times = rows.observed_at_ms[piece].tolist()
     known = [vectors.get(row) for row in piece.tolist()] if vectors else [None] * len(piece)
     offset = int(rows.offsets[piece].max())
-    builder.add_units(offset, counted(chances), min(times), max(times))
+    builder.add_chances(offset, chances, min(times), max(times))
     seen = zip(chances, known, strict=True)
     builder.sums.add_contexts((chance, vector) for chance, vector in seen if vector is not None)
     if plan.slices is not None:

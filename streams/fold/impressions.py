@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import compress, repeat
 from typing import NamedTuple, TypeVar
@@ -132,8 +132,7 @@ class ImpressionFold(PartitionFold):
         _check_columns(group)
         weights: Iterable[bytes] = group.weights or repeat(b"")
         chances = [*zip(group.variants, group.propensities, weights, strict=False)]
-        units = counted(chances)
-        _check_chances(units, n_variants)
+        _check_chances(dict.fromkeys(chances), n_variants)  # the first wrong one is refused
         rows = _Rows(chances, group.assigned_at_ms, _vectors(group), group.dimensions)
         is_new: Sequence[bool] = [True] * len(group.units)
         refused: EventError | None = None
@@ -147,9 +146,8 @@ class ImpressionFold(PartitionFold):
                     builder.add_unremembered(offset, admitted.unremembered)
             if not all(is_new):
                 rows = rows.only(is_new)
-                units = counted(rows.chances)
-        if units and offset > builder.folded:
-            _add(builder, plan, offset, rows, units, latest_ms)
+        if rows.chances and offset > builder.folded:
+            _add(builder, plan, offset, rows, latest_ms)
             if self._listener is not None:
                 self._listener(offset, index, group, is_new)
         if refused is not None:
@@ -181,7 +179,6 @@ def _add(
     plan: Plan | None,
     offset: int,
     rows: _Rows,
-    units: Mapping[Chance, int],
     latest_ms: int,
 ) -> None:
     """Add units of the record at `offset` to the cell of their experiment."""
@@ -192,7 +189,7 @@ def _add(
         for at_ms in moments:
             builder.add_event(offset, at_ms)
         return
-    builder.add_units(offset, units, *moments)
+    builder.add_chances(offset, rows.chances, *moments)
     if rows.vectors:
         builder.sums.add_contexts(zip(rows.chances, rows.vectors, strict=True))
     if plan is not None:

@@ -22,7 +22,7 @@ from streams.tallies.cell import (
     cohorts_at,
 )
 from streams.tallies.cohorts import ByCohort, Cohort
-from streams.tallies.fields import Chance
+from streams.tallies.fields import Chance, maker_of
 from streams.tallies.freezing import MetricKey
 from streams.tallies.heavy_units import HeavyNotes, HeavyUnit
 from streams.tallies.linear import add_entries
@@ -33,6 +33,7 @@ _NEVER = 1 << 63
 _NO_VARIANTS: Mapping[int, VariantTally] = MappingProxyType({})
 _NO_SLICE = SliceTally()
 _MERGED = [*CELL_COUNTS.values()]
+_new_cell = maker_of(Cell)
 _counts = attrgetter(*CELL_COUNTS)
 _new_counts = attrgetter(*[f"_{name}" for name in CELL_COUNTS])
 
@@ -145,6 +146,21 @@ class CellBuilder:
         """
         self._last_offset = max(self._last_offset, offset)
         self.sums.add_units(units, contexts)
+        self._first_at_ms = min(self._first_at_ms, first_at_ms)
+        self._last_at_ms = max(self._last_at_ms, last_at_ms)
+
+    def add_chances(
+        self, offset: int, chances: Sequence[Chance], first_at_ms: int, last_at_ms: int
+    ) -> None:
+        """Add units of the record at `offset`, one for each chance.
+
+        Args:
+            offset: Offset of the record.
+            chances: Chance of each.
+            first_at_ms, last_at_ms: As in `add_units`.
+        """
+        self._last_offset = max(self._last_offset, offset)
+        self.sums.add_chances(chances)
         self._first_at_ms = min(self._first_at_ms, first_at_ms)
         self._last_at_ms = max(self._last_at_ms, last_at_ms)
 
@@ -349,29 +365,30 @@ class CellBuilder:
         experiment, source, partition = self._place
         variants = self.sums.freeze(_NO_VARIANTS if self.cell is None else self.cell.variants)
         self._excluded, self._offered = self.sums.excluded(), self.sums.offered()
-        counts: Sequence[int] = _new_counts(self)
+        counts: Sequence[Any] = _new_counts(self)
         if self.cell is not None:
             counts = [
                 merged(before, new)
                 for merged, before, new in zip(_MERGED, _counts(self.cell), counts, strict=True)
             ]
-        named: dict[str, Any] = dict(zip(CELL_COUNTS, counts, strict=True))
+        first_at_ms, last_at_ms, duplicates, *others = counts
         # Records without a time may come before the first event.
-        named["first_at_ms"] = min(named["first_at_ms"], NO_EVENT_MS)
-        named["last_at_ms"] = max(named["last_at_ms"], 0)
-        cohorts = self._frozen_cohorts(named["last_at_ms"])
-        self.cell = Cell(
+        last_at_ms = max(last_at_ms, 0)
+        self.cell = _new_cell(
             experiment,
             source,
             partition,
             self._last_offset,
-            variants=variants,
-            cohorts=cohorts,
-            voids=add_counts({} if self.cell is None else self.cell.voids, self._voids),
-            heavy=self._heavy.freeze(() if self.cell is None else self.cell.heavy),
-            outside=add_counts({} if self.cell is None else self.cell.outside, self._outside),
-            slices=self._frozen_slices(),
-            **named,
+            min(first_at_ms, NO_EVENT_MS),
+            last_at_ms,
+            duplicates,
+            variants,
+            *others,
+            self._frozen_cohorts(last_at_ms),
+            add_counts({} if self.cell is None else self.cell.voids, self._voids),
+            self._heavy.freeze(() if self.cell is None else self.cell.heavy),
+            add_counts({} if self.cell is None else self.cell.outside, self._outside),
+            self._frozen_slices(),
         )
         self._reset(self.plan)
         return self.cell

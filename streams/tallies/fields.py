@@ -226,6 +226,8 @@ class FieldTable(Generic[TallyT]):
         plus: Returns sums, in their order, with those of further units added. Called with the sums,
             the statistics of the units, and the `unit_weights` that they have in common; or with
             the statistics of one of several equal units, and the sums of their `unit_weights`.
+        plus_ones: The same of units with one observation, whose value is 1 (`OF_ONE`): the terms
+            have no factors that are 0 or 1. Called with the sums, and those of `unit_weights`.
     """
 
     def __init__(self, cls: type[TallyT]) -> None:
@@ -248,6 +250,7 @@ class FieldTable(Generic[TallyT]):
         )
         self.added: Callable[[TallyT, TallyT], list[Any]] = _addition(declared)
         self.plus: Callable[[Sequence[int], Statistics, UnitWeights], list[int]] = _plus(self.sums)
+        self.plus_ones: Callable[[Sequence[int], UnitWeights], list[int]] = _plus_ones(self.sums)
 
     def places(self, statistic: Statistic) -> tuple[int, ...]:
         """Return the places of the sums of a statistic."""
@@ -296,12 +299,34 @@ def _plus(sums: Sequence[SumField]) -> Callable[..., list[int]]:
     return compiled(
         "sums, statistics, weights",
         [
-            "".join(f"a{place}, " for place in range(len(sums))) + "= sums",
-            "".join(f"s{each:d}, " for each in Statistic) + "= statistics",
-            "".join(f"w{each:d}, " for each in Weight) + "= weights",
+            _unpacking("a", range(len(sums)), "sums"),
+            _unpacking("s", Statistic, "statistics"),
+            _unpacking("w", Weight, "weights"),
             f"return [{', '.join(terms)}]",
         ],
     )
+
+
+def _plus_ones(sums: Sequence[SumField]) -> Callable[..., list[int]]:
+    """Return a function that adds the statistics `OF_ONE` times weights to sums."""
+    terms = []
+    for place, each in enumerate(sums):
+        factor = OF_ONE[each.statistic]
+        added = f"w{each.weight:d}" if factor == 1 else f"{factor} * w{each.weight:d}"
+        terms.append(f"a{place} + {added}" if factor else f"a{place}")
+    return compiled(
+        "sums, weights",
+        [
+            _unpacking("a", range(len(sums)), "sums"),
+            _unpacking("w", Weight, "weights"),
+            f"return [{', '.join(terms)}]",
+        ],
+    )
+
+
+def _unpacking(letter: str, places: Iterable[int], values: str) -> str:
+    """Return a statement that assigns values to variables of one letter, by place."""
+    return "".join(f"{letter}{place:d}, " for place in places) + f"= {values}"
 
 
 def add_named(left: Mapping[KeyT, TallyT], right: Mapping[KeyT, TallyT]) -> Mapping[KeyT, TallyT]:

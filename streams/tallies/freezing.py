@@ -7,7 +7,7 @@ chance, are multiplied in once per batch: sum(w * x) = w * sum(x), exactly.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 from streams.model.quantities import MICRO, PROPENSITY_ONE
@@ -22,7 +22,6 @@ from streams.tallies.cell import (
     VariantTally,
 )
 from streams.tallies.fields import (
-    OF_ONE,
     Chance,
     Statistics,
     UnitWeights,
@@ -75,12 +74,12 @@ def unit_sums(
         plan: The plan of the experiment.
     """
     n_compared, weights_of = plan.n_compared, weigher(plan.baseline)
-    weights: dict[int, list[int]] = {}
-    for chance, count in units.items():
-        _add_weights(weights, chance[0], weights_of(*chance, n_compared), count)
+    weights = _summed(
+        (chance[0], weights_of(*chance, n_compared), count) for chance, count in units.items()
+    )
     return {
-        variant: VARIANT_FIELDS.plus(
-            VARIANT_FIELDS.values(known.get(variant, _NOBODY)), OF_ONE, summed
+        variant: VARIANT_FIELDS.plus_ones(
+            VARIANT_FIELDS.values(known.get(variant, _NOBODY)), summed
         )
         for variant, summed in weights.items()
     }
@@ -141,8 +140,10 @@ def metric_tallies(
         known: The tallies so far.
         plan: The plan of the experiment; sums by pair are kept only for its declared metrics.
     """
+    if not values and not ones:
+        return {}
     found: dict[Metric, list[int]] = {}
-    n_compared, weights_of = dict.fromkeys(plan.declared, plan.n_compared), weigher(plan.baseline)
+    n_compared, weights_of = plan.compared, weigher(plan.baseline)
     for (variant, propensity, packed, name), sums in values.items():
         key = variant, name
         total = found.get(key) or METRIC_FIELDS.values(_metric(known, key))
@@ -151,13 +152,17 @@ def metric_tallies(
             _statistics(sums),
             weights_of(variant, propensity, packed, n_compared.get(name, 0)),
         )
-    weights: dict[Metric, list[int]] = {}
-    for (variant, propensity, packed, name), count in ones.items():
-        each = weights_of(variant, propensity, packed, n_compared.get(name, 0))
-        _add_weights(weights, (variant, name), each, count)
+    weights = _summed(
+        (
+            (variant, name),
+            weights_of(variant, propensity, packed, n_compared.get(name, 0)),
+            count,
+        )
+        for (variant, propensity, packed, name), count in ones.items()
+    )
     for key, summed in weights.items():
         total = found.get(key) or METRIC_FIELDS.values(_metric(known, key))
-        found[key] = METRIC_FIELDS.plus(total, OF_ONE, summed)
+        found[key] = METRIC_FIELDS.plus_ones(total, summed)
     metrics: defaultdict[int, dict[str, MetricTally]] = defaultdict(dict)
     for key, sums_of_metric in found.items():
         old = _metric(known, key)
@@ -185,6 +190,8 @@ def product_tallies(
         known: The tallies so far.
         plan: The plan of the experiment.
     """
+    if not products:
+        return {}
     found: dict[int, dict[Pair, ProductTally]] = {}
     weights_of = weigher(plan.baseline)
     for (variant, propensity, packed, pair), changes in products.items():
@@ -209,6 +216,8 @@ def bin_tallies(
         known: The tallies so far.
         plan: The plan of the experiment.
     """
+    if not binned:
+        return {}
     found: defaultdict[Metric, dict[int, BinTally]] = defaultdict(dict)
     n_binned = plan.n_binned
     for (variant, propensity, packed, name, index), changes in binned.items():
@@ -237,25 +246,30 @@ def _statistics(sums: Sequence[int]) -> Statistics:
     return units, observations, total, squared, binary, positive, surplus, cubed
 
 
-def _add_weights(found: dict[KeyT, list[int]], key: KeyT, weights: UnitWeights, count: int) -> None:
-    """Add the weights of some equal units to the sums of a key."""
-    one, inverse, inverse_squared, overlap, overlap_squared = weights
-    if count != 1:  # most chances have one unit, and multiplying long numbers by pair is slow
-        one *= count
-        inverse *= count
-        inverse_squared *= count
-        overlap *= count
-        overlap_squared *= count
-    sums = found.get(key)
-    if sums is None:
-        found[key] = [one, inverse, inverse_squared, overlap, overlap_squared]
-        return
-    # Called for every chance of every metric: a loop takes twice as long.
-    sums[0] += one
-    sums[1] += inverse
-    sums[2] += inverse_squared
-    sums[3] += overlap
-    sums[4] += overlap_squared
+def _summed(weighed: Iterable[tuple[KeyT, UnitWeights, int]]) -> dict[KeyT, list[int]]:
+    """Return the sums of the weights of units by key.
+
+    Args:
+        weighed: Key, weights of each unit, and how many units.
+    """
+    found: dict[KeyT, list[int]] = {}
+    # For every chance of every metric: a loop over the weights takes twice as long.
+    for key, (one, inverse, inverse_squared, overlap, overlap_squared), count in weighed:
+        sums = found.get(key)
+        if sums is None:
+            sums = found[key] = [0, 0, 0, 0, 0]
+        sums[0] += one * count
+        sums[1] += inverse * count
+        sums[2] += inverse_squared * count
+        if not overlap_squared:
+            continue  # no sums by pair are kept, or the receipt has no weights
+        if count == 1:  # most chances have one unit, and multiplying long numbers by pair is slow
+            sums[3] += overlap
+            sums[4] += overlap_squared
+        else:
+            sums[3] += overlap * count
+            sums[4] += overlap_squared * count
+    return found
 
 
 def _metric(known: Mapping[int, VariantTally], key: Metric) -> MetricTally:

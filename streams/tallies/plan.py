@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import NamedTuple
 
 from streams.model.dimensions import OTHER, Slice
@@ -132,9 +133,11 @@ class SlicePlan:
         ]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Plan:
     """Data kept of one experiment.
+
+    It never changes, so what follows from it is computed once, and not with every batch.
 
     Attributes:
         caps: Largest value of a unit by metric, in micro-units, > 0: a unit whose observations sum
@@ -193,17 +196,17 @@ class Plan:
             if pair[0] >= pair[1]:
                 raise InvalidParameterError("pairs", pair, "of two metrics in order")
 
-    @property
+    @cached_property
     def n_compared(self) -> int:
         """Number of variants with sums by pair; 0 if they would not fit a cell."""
         return self._fitting(self._kept)
 
-    @property
+    @cached_property
     def n_binned(self) -> int:
         """Variants among which sums by pair are kept by bin, too; 0 where they would not fit."""
         return self._fitting(self._kept + self._binned)
 
-    @property
+    @cached_property
     def n_adjusted(self) -> int:
         """Variants among which sums by pair are also kept of covariates; 0 without covariates.
 
@@ -217,12 +220,12 @@ class Plan:
         beside = self._kept + (self._binned if self.n_binned else 0)
         return self._fitting(beside + math.ceil((of_units + of_values) / _SUMS_OF_METRIC))
 
-    @property
+    @cached_property
     def _kept(self) -> int:
         """Metrics of which sums by pair are kept, those of a cohort on their own."""
         return len(self.pairs) + sum(map(self._parts, self.declared))
 
-    @property
+    @cached_property
     def _binned(self) -> int:
         """Metrics whose sums by pair would take as much space as those by bin."""
         return math.ceil(
@@ -235,6 +238,11 @@ class Plan:
 
     def _parts(self, metric: str) -> int:
         return _COHORTS if metric in self.windows else 1
+
+    @cached_property
+    def compared(self) -> Mapping[str, int]:
+        """Number of variants with sums by pair, by metric; 0 of a metric that is not here."""
+        return dict.fromkeys(self.declared, self.n_compared)
 
     @property
     def is_sums_alone(self) -> bool:

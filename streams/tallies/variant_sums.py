@@ -86,7 +86,7 @@ class VariantSums:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self._units: dict[Chance, int] = {}
+        self._units: Counter[Chance] = Counter()
         self._metrics: dict[MetricKey, list[int]] = {}
         # New units whose first value is 1, as most have.
         self._ones: Counter[MetricKey] = Counter()
@@ -112,6 +112,10 @@ class VariantSums:
             known[key] = known.get(key, 0) + count
         for context, count in contexts.items():
             self.add_contexts((context,), count)
+
+    def add_chances(self, chances: Iterable[Chance]) -> None:
+        """Add one unit for each of these chances."""
+        self._units.update(chances)
 
     def add_contexts(self, units: Iterable[tuple[Chance, Vector]], count: int = 1) -> None:
         """Add the features of units that are added.
@@ -365,7 +369,11 @@ class VariantSums:
         bins = bin_tallies(self._bins, known, plan)
         before = {variant: old.periods for variant, old in known.items()}
         periods = self._periods.freeze(before)
-        moved = {variant for variant, each in before.items() if each and periods[variant] != each}
+        moved = (
+            set()
+            if periods is before
+            else {variant for variant, each in before.items() if each and periods[variant] != each}
+        )
         variants = dict(known)
         for variant in units.keys() | metrics.keys() | moved | self._assigned.keys():
             old = known.get(variant, _NOBODY)

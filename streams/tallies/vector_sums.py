@@ -41,6 +41,9 @@ class VectorTallies(NamedTuple):
     overlap_moments: Mapping[Metric, Entries]
 
 
+_NO_VECTORS = VectorTallies({}, {}, {}, {}, {})
+
+
 class VectorSums:
     """Builder of sums over vectors: the additions since the last `freeze`."""
 
@@ -93,6 +96,8 @@ class VectorSums:
 
     def freeze(self, known: Mapping[int, VariantTally], plan: Plan) -> VectorTallies:
         """Return the additions, including the known tallies where documented."""
+        if not (self._contexts or self._weighted_contexts or self._conversions):
+            return _NO_VECTORS
         conversions = _moments_of(self._conversions)
         if not plan.weighted_covariates:
             matrices = _grams(_gram_sums(self._contexts), known)

@@ -226,9 +226,11 @@ def test_an_impression_that_breaks_its_fold_counts_the_same_in_any_batches(error
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
             CellBuilder,
-            "add_units",
+            "add_chances",
             raising(
-                error, lambda *args: (7, PROPENSITY_ONE // 2, b"") in args[2], CellBuilder.add_units
+                error,
+                lambda *args: (7, PROPENSITY_ONE // 2, b"") in args[2],
+                CellBuilder.add_chances,
             ),
         )
         found, refused = cut(folding, records, cuts)

@@ -24,6 +24,7 @@ from streams.tallies.cell import (
     VariantTally,
 )
 from streams.tallies.fields import (
+    OF_ONE,
     FieldTable,
     Statistic,
     Weight,
@@ -65,6 +66,18 @@ def schemas_of(schema):
     elif isinstance(schema, dict) and schema.get("type") == "array":
         found |= schemas_of(schema["items"])
     return found
+
+
+@pytest.mark.parametrize("name", TABLES)
+@given(numbers=st.data())
+def test_units_with_one_observation_of_1_add_what_any_units_with_their_statistics_add(
+    name, numbers
+):
+    table, integers = TABLES[name], st.integers(-(2**300), 2**300)
+    sums = numbers.draw(st.lists(integers, min_size=len(table.sums), max_size=len(table.sums)))
+    weights = numbers.draw(st.lists(integers, min_size=len(Weight), max_size=len(Weight)))
+
+    assert table.plus_ones(sums, weights) == table.plus(sums, OF_ONE, weights)
 
 
 @pytest.mark.parametrize("name", TABLES)
@@ -219,8 +232,10 @@ def test_every_sum_of_a_metric_is_what_the_table_says(units, every, n_variants):
         assert getattr(tally, each.name) == expected, each.name
 
 
-@pytest.mark.parametrize("cls", [MetricTally, VariantTally])
-def test_an_instance_is_the_same_as_the_constructors(cls: type[MetricTally | VariantTally]) -> None:
+@pytest.mark.parametrize("cls", [MetricTally, VariantTally, Cell])
+def test_an_instance_is_the_same_as_the_constructors(
+    cls: type[MetricTally | VariantTally | Cell],
+) -> None:
     values = range(len(fields(cls)))
     made: object = maker_of(cls)(*values)
     assert type(made) is cls
