@@ -52,6 +52,15 @@ def test_every_executing_test_has_blocks():
 
 
 @pytest.mark.parametrize("block", ALL, ids=where)
+def test_bodies_that_curl_sends_are_said_to_be_json(block):
+    """Body type that the API takes; without the header curl names a form."""
+    commands = re.findall(r"curl (?:[^\n]|\\\n)*", block.text)
+    with_body = [each for each in commands if re.search(r"\s(?:-d|--data)\b", each)]
+
+    assert [each for each in with_body if "Content-Type: application/json" not in each] == []
+
+
+@pytest.mark.parametrize("block", ALL, ids=where)
 def test_commands_exist_with_the_options_that_are_shown(block):
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     for program, *words in block.commands():

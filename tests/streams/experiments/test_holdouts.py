@@ -26,7 +26,7 @@ def compiled(share: float, key: str = "all-2026", experiments: tuple[str, ...] =
 @pytest.mark.statistical
 def test_the_share_held_out_is_within_its_binomial_interval():
     """False alarm: 1e-6 for each of the two shares."""
-    units = [lasting_unit(f"user_{n}") for n in range(100_000)]
+    units = [lasting_unit(f"user_{n}") for n in range(1_000_000)]
     for share in (0.05, 0.5):
         n_held = sum(map(compiled(share).holds, units))
 

@@ -27,15 +27,18 @@ FALSE_ALARM = 1e-6
 
 
 def test_a_million_units_are_each_in_one_experiment_of_a_layer_and_none_is_lost():
+    """Membership by the parts that admission asks. False alarm of the shares: 1e-6 for each."""
     cuts = [0.0, 0.1, 1 / 3, 0.5, 0.75, 1.0]
-    ends = [LayerSpec(key="homepage", range=(begin, end)).ends for begin, end in pairwise(cuts)]
-    counts = [0] * len(ends)
+    parts = [LayerSpec(key="homepage", range=ends).part for ends in pairwise(cuts)]
+    counts = [0] * len(parts)
     for unit in range(N_UNITS):
-        draw = shared_draw(b"layer", "homepage", f"user_{unit}")
-        [own] = [index for index, (begin, end) in enumerate(ends) if begin <= draw < end]
+        key = b"user_%d" % unit
+        [own] = [index for index, part in enumerate(parts) if part.has(key)]
         counts[own] += 1
 
     assert sum(counts) == N_UNITS
+    for n_units, (begin, end) in zip(counts, pairwise(cuts), strict=True):
+        assert binomtest(n_units, N_UNITS, end - begin).pvalue > FALSE_ALARM
 
 
 @pytest.mark.statistical
