@@ -13,7 +13,7 @@ unexport PYTHONDONTWRITEBYTECODE
 export OPENBLAS_NUM_THREADS ?= 1
 PACKAGES := streams schemas api dashboard client scripts tests examples $(wildcard benchmarks)
 YAML := docker-compose.yml $(wildcard deploy/*.yml deploy/*/*.yml deploy/*/*/*.yml)
-MEASUREMENTS := wire fold posteriors deduplication assign_cost assign_load freshness throughput
+MEASUREMENTS := wire fold exposures posteriors deduplication assign_cost assign_load freshness throughput
 # Those that start the embedded stack themselves would only do so again.
 EMBEDDED := $(addprefix tests/integration/test_,ad_server.py demo.py import_open_bandit.py \
 	persistence.py readme.py up.py)
@@ -91,7 +91,7 @@ compose: ## docker-compose.yml is valid, and refuses to start without its secret
 
 check: lint types contracts compose test test-kafka-broker test-openfeature test-redis-tls test-kubernetes ## everything that CI runs
 
-bench: $(INSTALLED) ## every measurement that the documents quote; assign_load needs wrk
+bench: $(INSTALLED) ## what events, evaluations and assignments cost, and freshness; needs wrk
 	set -e; for name in $(MEASUREMENTS); do $(BIN)/python -m benchmarks.$$name; done
 
 calibrate: $(INSTALLED) ## simulate what the statistics promise; CALIBRATE_ARGS="--rows power" for a part

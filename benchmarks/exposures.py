@@ -1,9 +1,9 @@
 """A million assignments of which 30 % are exposed: `python -m benchmarks.exposures`.
 
 They are folded as workers do it, without Kafka, from the records of the API and of a pipeline:
-every tenth exposure twice, exposures in another order than assignments, every tenth exposed unit
-converts, and so does every hundredth of the others, which does not count. Fails unless every count
-is exact, and prints microseconds of processor time per event.
+every thirtieth exposure twice, exposures in another order than assignments, every tenth exposed
+unit converts, and so does every seventieth of the others, which does not count. Fails unless every
+count is exact, and prints microseconds of processor time per event.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def observed(receipts: Sequence[Receipt]) -> tuple[list[Logged], Counter[int], C
             if number % 100 < 3:  # noqa: PLR2004 - a tenth of them
                 events.append(click)
                 clicked[receipt.variant] += 1
-        elif number % 100 == 50:  # noqa: PLR2004 - a hundredth of the others
+        elif number % 100 == 50:  # noqa: PLR2004 - a seventieth of the others
             events.append(click)
     draws.shuffle(events)
     records = [
