@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 
+from streams.experiments.shared_units import LayerSpec
 from streams.model.ids import experiment_number
 from streams.model.quantities import MICRO
 from tests.integration.api_process import run_experiment
@@ -20,10 +21,13 @@ from tests.integration.engine_ledger import Ledger
 ANSWER_S = 120.0
 VOIDED_EVERY = 4  # so many users, one is voided
 NAMES = ("A", "B", "C")
+LAYER = LayerSpec(key="page", range=(0.0, 0.7))
 
 
 class ApiUsers:
-    """Users of three experiments: by assignment, by exposure, and with eligible variants.
+    """Users of four experiments: by assignment, by exposure, with eligible variants, and admitted.
+
+    The last one is for some devices and a part of a layer; its traffic and variants change.
 
     Args:
         ledger: Notes what must be counted.
@@ -41,11 +45,13 @@ class ApiUsers:
         self._plain = ""
         self._by_exposure = ""
         self._by_set = ""
+        self._admitted = ""
 
     @property
     def experiments(self) -> list[int]:
         """Return the numbers of the experiments."""
-        return [*map(experiment_number, (self._plain, self._by_exposure, self._by_set))]
+        names = self._plain, self._by_exposure, self._by_set, self._admitted
+        return [*map(experiment_number, names)]
 
     async def begin(self) -> None:
         """Create and start the experiments."""
@@ -60,6 +66,21 @@ class ApiUsers:
             exposure="event",
             secondaryMetrics=["revenue"],
         )
+        self._admitted = await run_experiment(
+            http,
+            NAMES,
+            unit="user",
+            targeting={"==": [{"var": "device"}, "mobile"]},
+            layer=LAYER.model_dump(),
+        )
+
+    async def change(self) -> None:
+        """Change the share of the units, and the variants, of the experiment that admits some."""
+        path, draws = f"/experiments/{self._admitted}", self._draws
+        share = {"trafficAllocation": draws.choice((0.5, 1.0))}
+        await self._answered(path, share, "PATCH")
+        is_active = {"isActive": draws.random() < 0.5}
+        await self._answered(f"{path}/variants/{NAMES[-1]}", is_active, "PATCH")
 
     async def ask(self, users: int) -> None:
         """Have users assigned and observed, each call until it is answered."""
@@ -69,6 +90,7 @@ class ApiUsers:
             await self._be_assigned(user)
             await self._be_exposed(user)
             await self._be_shown_one_of_a_set(user)
+            await self._be_admitted(user)
 
     async def _be_assigned(self, user: dict[str, str]) -> None:
         assigned = await self._assigned(self._plain, user)
@@ -108,6 +130,24 @@ class ApiUsers:
         if not is_voided_first and draws.random() < 1 / VOIDED_EVERY:
             await self._void(assigned)
 
+    async def _be_admitted(self, user: dict[str, str]) -> None:
+        """Assign a unit that may be excluded, of which nothing counts then."""
+        device = self._draws.choice(("mobile", "desktop"))
+        asked = {**user, "device": device}
+        answer = await self._answered(f"/experiments/{self._admitted}/assign", asked)
+        if device != "mobile":
+            assert answer["reason"] == "NOT_TARGETED"
+        elif not LAYER.has(user["userId"]):
+            assert answer["reason"] == "NOT_IN_LAYER"
+        elif answer["enrolled"]:
+            assigned = self._noted(answer)
+            await self._answered("/observations", self._click(assigned))
+            self._ledger.count(assigned, "click", MICRO)
+            return
+        else:
+            assert answer["reason"] == "NOT_ENROLLED"
+        assert answer["id"] is None
+
     def _click(self, assigned: str) -> dict[str, object]:
         event = f"event-{self._users}"
         return {"assignmentId": assigned, "metric": "click", "value": 1, "eventId": event}
@@ -115,6 +155,10 @@ class ApiUsers:
     async def _assigned(self, experiment: str, body: dict[str, Any]) -> str:
         answer = await self._answered(f"/experiments/{experiment}/assign", body)
         assert answer["variantName"] in body.get("eligible", NAMES)
+        return self._noted(answer)
+
+    def _noted(self, answer: dict[str, Any]) -> str:
+        """Note an assignment, and return its receipt."""
         opened = self._ledger.opened(answer["id"])
         self._ledger.assignments[opened.experiment, opened.variant] += 1
         return str(answer["id"])
@@ -128,12 +172,12 @@ class ApiUsers:
         await self._answered("/assignments/void", [void])
         self._ledger.count_void(assigned, "ivt")
 
-    async def _answered(self, path: str, body: object) -> Any:
+    async def _answered(self, path: str, body: object, method: str = "POST") -> Any:
         """Send a request until it is answered with success: repetition is harmless."""
         deadline = time.monotonic() + ANSWER_S
         while True:
             with suppress(httpx.TransportError):
-                answer = await self._http().post(path, json=body)
+                answer = await self._http().request(method, path, json=body)
                 if answer.is_success:
                     found = answer.json()
                     assert not found.get("rejected"), found

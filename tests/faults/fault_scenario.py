@@ -127,6 +127,7 @@ class FaultScenario:
             self._revive()
             self._send()
             await self._users.ask(3)
+            await self._users.change()
             await asyncio.sleep(step.pause_s)
         self._send()
 
