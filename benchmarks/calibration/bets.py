@@ -169,7 +169,7 @@ def _judged(setting: _Setting, size: Size, progress: Progress) -> Result:
     n = size.repetitions
     measures: dict[str, Measure] = {"wrong": found.wrong}
     if setting.has_lead:
-        measures["right"] = Proportion(found.named.events - found.wrong.events, n)
+        measures["right"] = Proportion(found.declared.events - found.wrong.events, n)
         measures["units"] = Mean(found.mean_units, found.error_units, n)
         if setting.traffic.rates == (0.05, 0.04):
             times = found.mean_units / LEAST_UNITS

@@ -38,19 +38,19 @@ def changing() -> Group:
     """Return experiments under non-stationarity, each simulated twice with the same draws."""
     return Group(
         "changing",
-        "Units of different times",
+        "Non-stationarity",
         f"Two variants under Thompson sampling with its default floor, {_UNITS} units and one "
         "evaluation an hour, through the tallies and `evaluate()` of production. Every experiment "
         "is simulated twice: with all units alike, and with `periods` as the row says. *Lost* are "
         "the conversions that the better variant of each hour would have had beyond those there "
-        "were. *Misled* is the share of experiments at whose end the worse variant is the best one "
+        "were. *Biased* is the share of experiments at whose end the worse variant is the best one "
         "with more than 95 %: what strata are there for, whatever is lost.",
         {
             "alike": "lost, all alike",
             "lost": "lost",
             "saved": "saved",
-            "misled": "misled, all alike",
-            "wrong": "misled",
+            "misled": "biased, all alike",
+            "wrong": "biased",
         },
         tuple(
             Row(
@@ -136,8 +136,8 @@ def _simulated(setting: _Setting, size: Size, progress: Progress) -> Result:
             "alike": _mean(alike.sum(axis=1)),
             "lost": _mean(apart.sum(axis=1)),
             "saved": _mean((alike - apart).sum(axis=1)),
-            "misled": _misled(setting.environment, both[0]),
-            "wrong": _misled(setting.environment, both[1]),
+            "misled": _biased(setting.environment, both[0]),
+            "wrong": _biased(setting.environment, both[1]),
         },
         {
             name: (hours, [round(lost, 2) for lost in each.mean(axis=0).cumsum().tolist()])
@@ -151,7 +151,7 @@ def _mean(values: np.ndarray[Any, np.dtype[np.float64]]) -> Mean:
     return Mean(float(values.mean()), error, len(values))
 
 
-def _misled(environment: Environment, runs: list[DriftRun]) -> Proportion:
+def _biased(environment: Environment, runs: list[DriftRun]) -> Proportion:
     worse = int(environment.rates[-1].argmin())
     sure = [run.snapshots[-1].variants[worse].probability_best > _SURE for run in runs]
     return Proportion(sum(sure), len(sure))

@@ -237,9 +237,9 @@ def _declared(combination: Combination, size: Size, progress: Progress) -> Resul
     experiment, world = combination.experiment(), world_of(combination)
     seed = (_SEED, crc32(combination.name.encode()))  # rows are pooled: none may share its draws
     has_pairs = combination.weighting is not Weighting.INVERSE
-    named = 0
+    declared = 0
     for run in progress(range(size.repetitions)):
         generator = np.random.default_rng((*seed, run))
         _, winner = first_declared(experiment, world, generator, has_pairs=has_pairs)
-        named += winner is not None
-    return Result(size.repetitions, {"named": Proportion(named, size.repetitions)})
+        declared += winner is not None
+    return Result(size.repetitions, {"named": Proportion(declared, size.repetitions)})

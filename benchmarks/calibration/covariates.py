@@ -12,9 +12,9 @@ from benchmarks.simulation.covariates import (
     CovariateWorld,
     Shape,
     Turns,
+    declared_at,
     differs_at,
     experiment_of,
-    named_at,
 )
 from benchmarks.simulation.proportion import Proportion
 from streams.stats.arrays import FloatArray
@@ -140,13 +140,13 @@ def _saved(policy: str, world: CovariateWorld, size: Size, progress: Progress) -
     for has_covariate in (True, False):
         experiment = experiment_of(policy, has_covariate=has_covariate)
         generators = np.random.default_rng(_SEED).spawn(n)
-        runs = [named_at(experiment, world, generators[run]) for run in progress(range(n))]
+        runs = [declared_at(experiment, world, generators[run]) for run in progress(range(n))]
         found.append(runs)
-    named = [winner for _, winner in found[0]]
+    declared = [winner for _, winner in found[0]]
     looks = [np.array([look or world.looks for look, _ in runs], np.float64) for runs in found]
     measures: dict[str, Measure] = {
-        "wrong": Proportion(named.count(1), n),
-        "right": Proportion(named.count(0), n),
+        "wrong": Proportion(declared.count(1), n),
+        "right": Proportion(declared.count(0), n),
         "saved": _part_saved(*looks),
     }
     return Result(n, measures)

@@ -32,12 +32,12 @@ def errors() -> Group:
     return Group(
         "errors",
         "Errors at any time, and coverage at every look",
-        "All variants are equal, and every experiment is looked at 1,000 times. *Ever named* is "
-        "the share of experiments in which a variant was named at any of the looks: every one "
+        "All variants are equal, and every experiment is looked at 1,000 times. *Ever declared* is "
+        "the share of experiments in which a variant was declared at any of the looks: every one "
         "is an error. *Ever missed* is the share in which the confidence sequence of the first "
         "variant against the second, at 95 %, lost the true difference at any look. At most 5 % "
         "of each are claimed, so that a sequence covers at every look at once with 95 % or more.",
-        {"named": "ever named", "missed": "ever missed"},
+        {"named": "ever declared", "missed": "ever missed"},
         tuple(_row(traffic, rule) for traffic, rule in claims.without_a_winner()),
     )
 
@@ -54,7 +54,7 @@ def peeking() -> Group:
         "Two equal variants with a rate of 10 %, looked at every 200 units. A rule that is "
         "right in 95 % of the cases when it is asked once is wrong far more often when it is "
         "asked again and again.",
-        {"peeked": "named within 200 looks", "named": "within 1,000 looks"},
+        {"peeked": "declared within 200 looks", "named": "within 1,000 looks"},
         (
             *(
                 Row(
@@ -138,9 +138,9 @@ def _erred(traffic: Traffic, rule: Rule, size: Size, progress: Progress) -> Resu
     found = stopping.run(replace(traffic, looks=looks), rule, size.repetitions, _SEED, progress)
     return Result(
         size.repetitions,
-        {"named": found.named, "missed": found.missed},
+        {"named": found.declared, "missed": found.missed},
         {
-            "named": thinned(found.named_by, size.repetitions),
+            "named": thinned(found.declared_by, size.repetitions),
             "missed": thinned(found.missed_by, size.repetitions),
         },
     )
@@ -152,10 +152,10 @@ def _peeked(rule: Rule | CriticalValue, size: Size, progress: Progress) -> Resul
     return Result(
         size.repetitions,
         {
-            "peeked": Proportion(found.named_by[_PEEKS - 1], size.repetitions),
-            "named": found.named,
+            "peeked": Proportion(found.declared_by[_PEEKS - 1], size.repetitions),
+            "named": found.declared,
         },
-        {"named": thinned(found.named_by, size.repetitions)},
+        {"named": thinned(found.declared_by, size.repetitions)},
     )
 
 

@@ -66,19 +66,19 @@ def _ended(lift: float, size: Size, progress: Progress) -> Result:
     for number in progress(range(size.repetitions)):
         generator = np.random.default_rng([_SEED, number])
         source = AssumedValues(assumed, means)
-        is_given_up, named_at, given_up_at = False, None, None
+        is_given_up, declared_at, given_up_at = False, None, None
         intervals = simulate(experiment, source, repeat(1_000, _LOOKS), generator)
         for look, interval in enumerate(intervals, 1):
             snapshot = interval.snapshot
             if snapshot.winner is not None:
-                named_at = look
+                declared_at = look
                 break
             if snapshot.reason_code is ReasonCode.FUTILE and not is_given_up:
                 is_given_up, given_up_at = True, look
-        found += named_at is not None
-        first += named_at is not None and not is_given_up
+        found += declared_at is not None
+        first += declared_at is not None and not is_given_up
         given_up += is_given_up
-        units.append(1_000.0 * (given_up_at or named_at or _LOOKS))
+        units.append(1_000.0 * (given_up_at or declared_at or _LOOKS))
     spread = float(np.std(units, ddof=1)) / size.repetitions**0.5
     return Result(
         size.repetitions,

@@ -70,7 +70,7 @@ def late() -> Group:
         "of a user at most (`revenue`); counts through `evaluate()`. At most 5 % may ever name a "
         "variant. What is paid back after five days, without a conversion window, comes and goes "
         "more often than the plan has information for: there is no claim.",
-        {"named": "ever named"},
+        {"named": "ever declared"},
         rows,
     )
 
@@ -124,7 +124,7 @@ def _once(
     arrived = late_conversions(world, size.repetitions, _SEED)
     rule = Rule(Reading.PLAIN, plan=plan, at_once=True, kind=kind)
     found = judge(traffic, rule, size.repetitions, arrived, progress)
-    return _result(int((found.named >= 0).sum()), size)
+    return _result(int((found.declared >= 0).sum()), size)
 
 
 def _counts(world: Late, plan: PlanSpec | None, size: Size, progress: Progress) -> Result:
@@ -139,13 +139,13 @@ def _counts(world: Late, plan: PlanSpec | None, size: Size, progress: Progress) 
     }
     experiment = running_experiment(config, 2)
     units = [2 * world.units] + [0] * (world.looks - 1)
-    named = 0
+    declared = 0
     for number in progress(range(size.repetitions)):
         generator = np.random.default_rng([_SEED, number])
         runs = simulate(experiment, LateCounts(world), units, generator)
-        named += any(each.snapshot.winner is not None for each in runs)
-    return _result(named, size)
+        declared += any(each.snapshot.winner is not None for each in runs)
+    return _result(declared, size)
 
 
-def _result(named: int, size: Size) -> Result:
-    return Result(size.repetitions, {"named": Proportion(named, size.repetitions)}, {})
+def _result(declared: int, size: Size) -> Result:
+    return Result(size.repetitions, {"named": Proportion(declared, size.repetitions)}, {})

@@ -34,7 +34,7 @@ def losses() -> Group:
         f"split loses {LOW_CLICK_RATES.even_split * HORIZON:,.0f}. Every run goes through the "
         "tallies and the integer weights of production. Another program's Thompson sampling "
         f"lost {THOMPSON_LOSES} ± 1.4 clicks; within 10 % of that is claimed. All floors are 0 "
-        "but where one is named. The default floor, 1 % for each variant, is what keeps every "
+        "but where one is declared. The default floor, 1 % for each variant, is what keeps every "
         "propensity large enough for an estimate from the log; on ten variants a tenth of the "
         "traffic pays for it. A floor that falls with time costs a third of that, and "
         "propensities stay exact.",

@@ -17,7 +17,7 @@ _PLAIN_FROM = 100.0  # means from here on are shown without decimals
 _INTRODUCTION = """\
 # Calibration
 
-What the statistics promise, held against simulated experiments whose truth is known. `make
+What the statistics promise, validated against simulated experiments whose truth is known. `make
 calibrate` runs every row, keeps what it measured under `benchmarks/results/calibration/` and writes
 this page and its plots from that. Everything is seeded, so a row gives the same figures again; the
 command above each table makes any one of its rows. A smaller cut is a long test

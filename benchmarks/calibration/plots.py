@@ -43,9 +43,11 @@ PLOTS: dict[str, tuple[tuple[str, str], ...]] = {
     "errors": (
         ("coverage", "Share of experiments whose confidence sequence has never missed, over looks"),
     ),
-    "peeking": (("errors", "Share of experiments in which a variant was named, over looks"),),
-    "power": (("power", "Share of experiments in which a variant was named, over units"),),
-    "promotion": (("promotion", "Share of experiments in which a winner was named, over units"),),
+    "peeking": (("errors", "Share of experiments in which a variant was declared, over looks"),),
+    "power": (("power", "Share of experiments in which a variant was declared, over units"),),
+    "promotion": (
+        ("promotion", "Share of experiments in which a winner was declared, over units"),
+    ),
     "regret": (
         ("regret", "Clicks lost over units, by policy"),
         ("floor", "Clicks lost over units under several floors"),
@@ -92,7 +94,7 @@ def _errors(axes: Axes, rows: Rows) -> None:
     axes.axhline(0.05, color=_BLACK, linewidth=1, linestyle=":")
     axes.annotate("5 %", (1.0, 0.05), xytext=(2, 3), textcoords="offset points", fontsize=9)
     axes.set(
-        title="Two equal variants, a look every 200 units: how often one has been named",
+        title="Two equal variants, a look every 200 units: how often one has been declared",
         xlabel="looks",
         ylabel="experiments in error",
         xscale="log",
@@ -148,7 +150,7 @@ def _power(axes: Axes, rows: Rows) -> None:
         axes.plot(units[-1], shares[-1], "D", color=_BLACK, label="fixed horizon, one look")
     axes.axhline(0.8, color=_BLACK, linewidth=1, linestyle=":")
     axes.set(
-        title="11 % against 10 %: experiments in which a variant has been named",
+        title="11 % against 10 %: experiments in which a variant has been declared",
         xlabel="units of both variants",
         ylabel="experiments",
         xlim=(0, 42_000),
@@ -182,7 +184,7 @@ def _promotion(axes: Axes, rows: Rows) -> None:
             fontsize=8,
         )
     axes.set(
-        title="5 % against 4 %: experiments in which a winner has been named",
+        title="5 % against 4 %: experiments in which a winner has been declared",
         xlabel="units of both variants",
         ylabel="experiments",
         xscale="log",

@@ -34,25 +34,26 @@ _DRIFT_LOOKS = 20
 
 
 def reports() -> Group:
-    """Return the worlds in which pooled counts would mislead."""
+    """Return the worlds in which pooled counts are biased."""
     return Group(
         "reports",
         "Truth of the reports",
         f"What `stats` says beside the decision, through `evaluate()` of production. *Drift*: "
         f"{_DAYS} days, {_LOOKS_A_DAY} evaluations a day with {_UNITS} units each. *Sure* is the "
         "share of experiments on whose last day P(best) of some variant exceeds 95 %: with equal "
-        "arms and even weights it would be 10 % of two and 15 % of three variants. *Misled* is the "
-        "share of evenings on which that of the worse variant does, *named* the experiments that "
-        "named the better one. *Context*: requests of several kinds that convert at unlike rates, "
-        "under contextual policies; the interval of the lift is to cover that over all requests. "
-        "*Naming*: which intervals of the lift cover the true one at the look that names a winner, "
-        "of 60 up to 30,000 units. *Lifts*: whether the sequence of the lift covers at all of 60 "
+        "arms and even weights it would be 10 % of two and 15 % of three variants. *Biased* is the "
+        "share of evenings on which that of the worse variant does, *declared* the experiments "
+        "that declared the better one. *Context*: requests of several kinds that convert at unlike "
+        "rates, under contextual policies; the interval of the lift is to cover that over all "
+        "requests. *Declaring*: which intervals of the lift cover the true one at the look that "
+        "declares a winner, of 60 up to 30,000 units. *Lifts*: whether the sequence of the lift "
+        "covers at all of 60 "
         "looks, every 200 units, or of 20, every 1,500, and whether the ends of the difference "
         "over the reported mean of the control would.",
         {
             "sure": "sure",
-            "misled": "misled",
-            "named": "named",
+            "misled": "biased",
+            "named": "declared",
             "lost": "conversions lost",
             "covers": "95 % interval of the lift covers",
             "sequence": "sequence covers",
@@ -210,7 +211,7 @@ def _naming() -> tuple[Row, ...]:
     return tuple(
         Row(
             f"naming-{name}",
-            {"world": "naming: 11 % against 10 %", "policy": f"`{policy}`", "truth": "+10 %"},
+            {"world": "declaring: 11 % against 10 %", "policy": f"`{policy}`", "truth": "+10 %"},
             partial(_at_naming, policy),
             200,
             0,
@@ -298,22 +299,22 @@ def _lifts() -> tuple[Row, ...]:
 def _at_naming(policy: str, size: Size, progress: Progress) -> Result:
     experiment, rates = running(policy, 2), (0.11, 0.10)
     truth = rates[0] / rates[1] - 1.0
-    named, credible, sequence = 0, 0, 0
+    declared, credible, sequence = 0, 0, 0
     for run in progress(range(size.repetitions)):
         generator = np.random.default_rng((_SEED, run))
         for snapshot in simulate_snapshots(experiment, rates, _NAMING_LOOKS, _UNITS, generator):
             if snapshot.winner is None:
                 continue
-            named += 1
+            declared += 1
             credible += _covers(snapshot, 0, truth)
             sequence += _sequence_covers(snapshot, 0, truth)
             break
     return Result(
         size.repetitions,
         {
-            "named": Proportion(named, size.repetitions),
-            "covers": Proportion(credible, max(named, 1)),
-            "sequence": Proportion(sequence, max(named, 1)),
+            "named": Proportion(declared, size.repetitions),
+            "covers": Proportion(credible, max(declared, 1)),
+            "sequence": Proportion(sequence, max(declared, 1)),
         },
     )
 

@@ -188,9 +188,9 @@ def _judged(world: _World, size: Size, progress: Progress) -> Result:
     found = stopping.run(traffic, rule, size.repetitions, _SEED, progress)
     measures: dict[str, Measure] = {"wrong": found.wrong}
     if world.lift:
-        measures["right"] = found.named
+        measures["right"] = found.declared
         measures["units"] = Mean(found.mean_units, found.error_units, size.repetitions)
-    looked, shares = thinned(found.named_by, size.repetitions)
+    looked, shares = thinned(found.declared_by, size.repetitions)
     return Result(
         size.repetitions,
         measures,

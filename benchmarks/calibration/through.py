@@ -63,7 +63,7 @@ def agreement() -> Group:
         "every experiment is simulated through cells, tallies and `evaluate()` as in production, "
         f"{_FEW_LOOKS} looks long, and the arrays are given the same data. *Differ* counts the "
         "experiments in which the two first name a variant at another look, or another variant.",
-        {"named": "winner named", "differ": "differ"},
+        {"named": "winner declared", "differ": "differ"},
         tuple(
             Row(
                 slug(" ".join(describe(traffic, rule).values())),
@@ -142,13 +142,13 @@ def _compared(
         for run in progress(range(size.repetitions))
     ]
     judged = judge(traffic, rule, size.repetitions, together(runs))
-    simulated = zip(judged.named_at.tolist(), judged.named.tolist(), strict=True)
-    named = [run.first_named for run in runs]
+    simulated = zip(judged.declared_at.tolist(), judged.declared.tolist(), strict=True)
+    declared = [run.first_declared for run in runs]
     return Result(
         size.repetitions,
         {
-            "named": Proportion(sum(look > 0 for look, _ in named), size.repetitions),
-            "differ": Mean(float(sum(a != b for a, b in zip(named, simulated, strict=True)))),
+            "named": Proportion(sum(look > 0 for look, _ in declared), size.repetitions),
+            "differ": Mean(float(sum(a != b for a, b in zip(declared, simulated, strict=True)))),
         },
     )
 

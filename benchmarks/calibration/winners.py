@@ -74,7 +74,7 @@ def promotion() -> Group:
     """Return the experiments of 5 % against 4 %."""
     return Group(
         "promotion",
-        "Units until a winner is named",
+        "Units until a winner is declared",
         "5 % against 4 %, two variants. No rule that errs in at most 5 % of the experiments can "
         f"do with less than {LEAST_UNITS:,} units of both on average, so that number is the "
         "measure: three times of it is the bound, twice is the aim. A bandit that starves the "
@@ -129,7 +129,7 @@ def _promoted(traffic: Traffic, rule: Rule, size: Size, progress: Progress) -> R
 
 def _result(traffic: Traffic, rule: Rule | CriticalValue, size: Size, progress: Progress) -> Result:
     found = judged(traffic, rule, size, progress)
-    right = Proportion(found.named.events - found.wrong.events, size.repetitions)
+    right = Proportion(found.declared.events - found.wrong.events, size.repetitions)
     measures: dict[str, Measure] = {
         "right": right,
         "wrong": found.wrong,
@@ -141,6 +141,6 @@ def _result(traffic: Traffic, rule: Rule | CriticalValue, size: Size, progress: 
     }
     if isinstance(rule, Rule):
         measures["missed"] = found.missed
-    looks, shares = thinned(found.named_by, size.repetitions)
+    looks, shares = thinned(found.declared_by, size.repetitions)
     units = [look * traffic.units_per_look for look in looks]
     return Result(size.repetitions, measures, {"named": (units, shares)})

@@ -131,7 +131,7 @@ def experiment_of(policy: str, n_variants: int = 2, *, has_covariate: bool) -> E
     return running_experiment(config, n_variants, control=n_variants - 1)
 
 
-def named_at(
+def declared_at(
     experiment: Experiment, world: CovariateWorld, generator: np.random.Generator
 ) -> tuple[int, int]:
     """Return the look at which a variant was first declared the winner, and that variant.

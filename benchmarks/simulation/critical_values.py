@@ -30,7 +30,7 @@ _N_ARMS = 2
 
 @dataclass(frozen=True, slots=True)
 class CriticalValue:
-    """A rule that names the leader of two once |z| exceeds a value.
+    """A rule that declares the leader of two once |z| exceeds a value.
 
     Attributes:
         name: What tables call it.
@@ -87,21 +87,21 @@ def run(
     arrived: Iterable[Arrivals] = arrivals(traffic, repetitions, seed)
     rates = np.array(traffic.rates)
     units, total = np.zeros((repetitions, _N_ARMS)), np.zeros((repetitions, _N_ARMS))
-    named = np.full(repetitions, -1)
-    named_at = np.zeros(repetitions, dtype=np.intp)
+    declared = np.full(repetitions, -1)
+    declared_at = np.zeros(repetitions, dtype=np.intp)
     lost = np.zeros(repetitions)
     for look, new in zip(progress(range(1, traffic.looks + 1)), arrived, strict=True):
         units, total = units + new.units, total + new.total
-        lost += np.where(named < 0, (new.units * (rates.max() - rates)).sum(axis=1), 0.0)
+        lost += np.where(declared < 0, (new.units * (rates.max() - rates)).sum(axis=1), 0.0)
         if rule.only_last and look < traffic.looks:
             continue
         z = _z(units, total)
-        ready = (named < 0) & (units >= min_units).all(axis=1)
+        ready = (declared < 0) & (units >= min_units).all(axis=1)
         new_ones = ready & (np.abs(z) > rule.at(look * traffic.units_per_look))
-        named[new_ones] = np.where(z > 0.0, 0, 1)[new_ones]
-        named_at[new_ones] = look
+        declared[new_ones] = np.where(z > 0.0, 0, 1)[new_ones]
+        declared_at[new_ones] = look
     never = np.zeros(repetitions, dtype=np.intp)
-    return outcome(traffic, Judged(named, named_at, never, lost))
+    return outcome(traffic, Judged(declared, declared_at, never, lost))
 
 
 def _z(units: FloatArray, total: FloatArray) -> FloatArray:

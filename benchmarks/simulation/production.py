@@ -53,8 +53,8 @@ class SimulatedRun:
         return round(sum(float(new.units.sum()) for new in self.arrived))
 
     @property
-    def first_named(self) -> tuple[int, int]:
-        """The look at which a variant was first named, and that variant; (0, -1) for never."""
+    def first_declared(self) -> tuple[int, int]:
+        """The look at which a variant was first declared, and that variant; (0, -1) for never."""
         for look, winner in enumerate(self.winners, 1):
             if winner is not None:
                 return look, winner

@@ -2,7 +2,7 @@
 
 Every unit has a value; units are counted by bin, as cells count them, and the comparison is that of
 production (`streams.stats.sequential.quantiles`) in arrays. Shares may move along with the
-values, as a policy's do that is misled by a drift.
+values, as a policy's do that is biased by a drift.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Regret of a policy against the best variant: clicks, over many simulated runs.
 
 A run goes through the code that runs in production: tallies of integers become arms, arms become
-integer weights, and a draw of 64 bits held against them chooses the variant. Only the clicks are
+integer weights, and a draw of 64 bits compared with them chooses the variant. Only the clicks are
 made up. The generator is passed in, so a run can be had again.
 """
 

@@ -1,9 +1,9 @@
 """Errors and stopping times of the stopping rules, through the code that decides.
 
-Every experiment is looked at after every interval. A rule names a variant once the confidence
+Every experiment is looked at after every interval. A rule declares a variant once the confidence
 sequences of its advantage over all others lie above 0, each at the error `pairwise_error`; the
 variant that is declared first is remembered. The rule that the product follows asks for more (it
-names none but the variant that is most probably best), so its errors are at most as many.
+declares none but the variant that is most probably best), so its errors are at most as many.
 """
 
 from __future__ import annotations
@@ -67,11 +67,12 @@ class Rule:
 
     Attributes:
         reading: From which sums the variants are compared.
-        alpha: Probability of ever naming a variant that is not better than all others, in (0, 1).
+        alpha: Probability of ever declaring a variant that is not better than all others, in
+            (0, 1).
         min_units: Units every variant must have.
         plan: Plan of the metric; None for none.
         at_once: Whether units may all be there before they convert, as users.
-        alternative: Whether the control may be named, too.
+        alternative: Whether the control may be declared, too.
         kind: Kind of the metric, as declared.
     """
 
@@ -102,27 +103,27 @@ class Outcome:
     """Decisions of a rule in many experiments.
 
     Attributes:
-        named: Experiments in which it ever named a variant.
+        declared: Experiments in which it ever declared a variant.
         wrong: Those in which that variant is not strictly better than all others.
         missed: Those in which the sequence of the first variant against the second, at error alpha,
             ever missed their true difference.
-        mean_units: Mean units of the whole experiment when a variant was named; experiments in
+        mean_units: Mean units of the whole experiment when a variant was declared; experiments in
             which none was count with all their units, so it is too small if there are such.
         median_units: Their median.
         mean_lost: Mean of what was lost by then against the best variant, in units of the metric.
         error_units: Standard error of `mean_units`.
-        named_by: Experiments in which a variant had been named by each look, the first one first.
+        declared_by: Experiments that had declared a variant by each look, the first one first.
         missed_by: Those in which the difference had been missed by each look.
     """
 
-    named: Proportion
+    declared: Proportion
     wrong: Proportion
     missed: Proportion
     mean_units: float
     median_units: float
     mean_lost: float
     error_units: float
-    named_by: tuple[int, ...]
+    declared_by: tuple[int, ...]
     missed_by: tuple[int, ...]
 
 
@@ -131,14 +132,14 @@ class Judged:
     """Decision of a rule in each of many experiments; all shapes are (repetitions,).
 
     Attributes:
-        named: Index of the variant that was named first; -1 for none.
-        named_at: Look at which it was, from 1 on; 0 for never.
+        declared: Index of the variant that was declared first; -1 for none.
+        declared_at: Look at which it was, from 1 on; 0 for never.
         missed_at: Look at which the sequence first missed the true difference; 0 for never.
         lost: What was lost until then against the best variant.
     """
 
-    named: NDArray[np.intp]
-    named_at: NDArray[np.intp]
+    declared: NDArray[np.intp]
+    declared_at: NDArray[np.intp]
     missed_at: NDArray[np.intp]
     lost: FloatArray
 
@@ -179,43 +180,43 @@ def judge(
         arrived: What every interval brought to them, as many as there are looks.
         progress: Wraps the iteration over the looks, to show how far it is.
     """
-    named = np.full(repetitions, -1)
-    named_at = np.zeros(repetitions, dtype=np.intp)
+    declared = np.full(repetitions, -1)
+    declared_at = np.zeros(repetitions, dtype=np.intp)
     missed_at = np.zeros(repetitions, dtype=np.intp)
     lost = np.zeros(repetitions)
     rates = np.array(traffic.rates)
     sums = _Sums.none((repetitions, len(rates)), rule.reading)
     for look, new in zip(progress(range(1, traffic.looks + 1)), arrived, strict=True):
         sums.add(new, rule.reading)
-        lost += np.where(named < 0, (new.units * (rates.max() - rates)).sum(axis=1), 0.0)
+        lost += np.where(declared < 0, (new.units * (rates.max() - rates)).sum(axis=1), 0.0)
         compared = _contrasts(sums, traffic, rule.reading, look * traffic.units_per_look)
-        ready = (sums.units >= rule.min_units).all(axis=1) & (named < 0)
+        ready = (sums.units >= rule.min_units).all(axis=1) & (declared < 0)
         missed = _misses(compared, rule, rates[0] - rates[1])
         missed_at[missed & (missed_at == 0)] = look
         winner = _winners(compared, rule, ready)
         new_ones = winner >= 0
-        named[new_ones] = winner[new_ones]
-        named_at[new_ones] = look
-    return Judged(named, named_at, missed_at, lost)
+        declared[new_ones] = winner[new_ones]
+        declared_at[new_ones] = look
+    return Judged(declared, declared_at, missed_at, lost)
 
 
 def outcome(traffic: Traffic, judged: Judged) -> Outcome:
     """Return what a rule did, from what it said in each experiment."""
-    repetitions = len(judged.named)
-    is_named = judged.named >= 0
+    repetitions = len(judged.declared)
+    is_declared = judged.declared >= 0
     best = max(range(len(traffic.rates)), key=traffic.rates.__getitem__)
     is_strict = traffic.rates.count(traffic.rates[best]) == 1
-    is_wrong = is_named & ((judged.named != best) | (not is_strict))
-    ended = np.where(is_named, judged.named_at, traffic.looks) * float(traffic.units_per_look)
+    is_wrong = is_declared & ((judged.declared != best) | (not is_strict))
+    ended = np.where(is_declared, judged.declared_at, traffic.looks) * float(traffic.units_per_look)
     return Outcome(
-        named=Proportion(int(is_named.sum()), repetitions),
+        declared=Proportion(int(is_declared.sum()), repetitions),
         wrong=Proportion(int(is_wrong.sum()), repetitions),
         missed=Proportion(int((judged.missed_at > 0).sum()), repetitions),
         mean_units=float(ended.mean()),
         median_units=float(np.median(ended)),
         mean_lost=float(judged.lost.mean()),
         error_units=float(ended.std() / math.sqrt(repetitions)),
-        named_by=happened_by(judged.named_at, traffic.looks),
+        declared_by=happened_by(judged.declared_at, traffic.looks),
         missed_by=happened_by(judged.missed_at, traffic.looks),
     )
 

@@ -1,4 +1,4 @@
-"""Contracts are held against twins in memory, and against real servers as integration tests."""
+"""Contracts, tested with twins in memory, and with real servers as integration tests."""
 
 from __future__ import annotations
 

@@ -118,7 +118,7 @@ def best_centred(sums: BoundedSums, values: ValueRange | None, error: FloatArray
     Args:
         sums: Sums from the least value, with all of the error.
         values: Range of the values; None to count from the least one alone.
-        error: One-sided error that the sequence will be held against; of their shape.
+        error: One-sided error that the sequence will be compared with; of their shape.
     """
     if values is None:
         return sums

@@ -142,7 +142,7 @@ def p_values(
 
     Args:
         compared: The contrasts.
-        alpha: Two-sided error that they are held against, in (0, 1): there, they agree with
+        alpha: Two-sided error that they are compared with, in (0, 1): there, they agree with
             `intervals` to the last bit of the boundary. They are valid at any other.
         readings: How the comparison is read.
 
@@ -201,7 +201,7 @@ def lead_p_values(compared: Contrast, error: FloatArray, readings: Readings) -> 
 
     Args:
         compared: The contrasts.
-        error: One-sided error that they are held against, in (0, 1); of their shape.
+        error: One-sided error that they are compared with, in (0, 1); of their shape.
         readings: How the comparison is read.
     """
     found = [each.reading.p_values(compared, each.share * error) / each.share for each in readings]

@@ -164,7 +164,7 @@ class ConfidenceSequence(Reading):
 
 
 def bounded_sums(compared: Contrast, error: FloatArray) -> BoundedSums:
-    """Return the sums of bounded increments from the centre that suits them, held against `error`.
+    """Return the sums of bounded increments from the centre that suits them, read at `error`.
 
     Args:
         compared: The contrasts, bounded.

@@ -24,4 +24,4 @@ def test_every_claim_can_be_run():
             **{name: getattr(traffic, name) for name in traffic.__slots__} | {"looks": 2}
         )
 
-        assert run(short, rule, 2, seed=1).named.repetitions == 2
+        assert run(short, rule, 2, seed=1).declared.repetitions == 2

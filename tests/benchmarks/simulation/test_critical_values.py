@@ -24,7 +24,7 @@ def test_names_are_unique():
 def test_fixed_horizon_looks_once():
     found = run(NULL, FIXED_HORIZON, 50, seed=1)
 
-    assert found.named_by[-2] == 0
+    assert found.declared_by[-2] == 0
 
 
 def test_critical_value_of_growthbook_worked_by_hand():
@@ -37,7 +37,7 @@ def test_critical_value_of_growthbook_worked_by_hand():
 def test_a_larger_critical_value_never_names_sooner(seed):
     naive, strict = (run(NULL, rule, 100, seed) for rule in (PROBABILITY_BEST, STATSIG))
 
-    assert all(a >= b for a, b in zip(naive.named_by, strict.named_by, strict=True))
+    assert all(a >= b for a, b in zip(naive.declared_by, strict.declared_by, strict=True))
 
 
 @pytest.mark.statistical
@@ -49,7 +49,7 @@ def test_looking_again_and_again_makes_a_probability_of_95_percent_err_in_most_e
     naive = run(NULL, PROBABILITY_BEST, 500, seed=3)
     ours = stopping.run(NULL, Rule(Reading.PLAIN), 500, seed=3)
 
-    assert naive.wrong == naive.named
+    assert naive.wrong == naive.declared
     assert naive.wrong.events >= 230
     assert ours.wrong.events <= 42
 

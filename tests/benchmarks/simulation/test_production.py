@@ -61,15 +61,15 @@ def test_production_names_the_same_variant_at_the_same_look(policy, config, traf
     ]
     judged = judge(traffic, rule, RUNS, together(runs))
 
-    named = [run.first_named for run in runs]
-    assert named == list(zip(judged.named_at.tolist(), judged.named.tolist(), strict=True))
-    assert sum(look > 0 for look, _ in named) >= 2  # or else they would agree about nothing
+    declared = [run.first_declared for run in runs]
+    assert declared == list(zip(judged.declared_at.tolist(), judged.declared.tolist(), strict=True))
+    assert sum(look > 0 for look, _ in declared) >= 2  # or else they would agree about nothing
 
 
 def test_until_the_first_winner_nothing_else_is_recommended():
     experiment = running("bayesian_ab", 2, minDuration=0)
     run = simulate_clicks(experiment, (0.4, 0.2), 40, 100, np.random.default_rng(1))
-    look, winner = run.first_named
+    look, winner = run.first_declared
 
     assert winner == 0
     assert set(run.actions[: look - 1]) == {RecommendedAction.CONTINUE}

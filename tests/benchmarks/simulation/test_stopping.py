@@ -58,7 +58,7 @@ def test_no_rule_errs_more_often_than_it_says(traffic, rule):
     """
     outcome = run(traffic, rule, 400, seed=20260505)
 
-    assert outcome.wrong == outcome.named
+    assert outcome.wrong == outcome.declared
     assert outcome.wrong.events <= 42
     assert outcome.missed.events <= 42
 
@@ -73,7 +73,7 @@ def test_planned_size_has_the_power_it_is_planned_for():
     traffic = Traffic((0.11, 0.10), looks=41, units_per_look=1_000)
     outcome = run(traffic, Rule(Reading.PLAIN, plan=POWER_PLAN), 400, seed=6)
 
-    assert outcome.named.events >= 320
+    assert outcome.declared.events >= 320
     assert outcome.wrong.events <= 5
 
 
@@ -86,6 +86,6 @@ def test_promotion_needs_about_twice_what_no_rule_can_undercut():
     """
     outcome = run(Traffic((0.05, 0.04), looks=800), PLAIN, 200, seed=7)
 
-    assert outcome.named.share > 0.95
+    assert outcome.declared.share > 0.95
     assert outcome.wrong.events == 0
     assert outcome.mean_units < 22_000
