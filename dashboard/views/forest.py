@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from dashboard.views.facts import Facts
 from dashboard.views.scales import Axis, axis_of
-from dashboard.views.text import axis_marks, lift
+from dashboard.views.text import Scale, axis_marks, lift
+from streams.experiments.statistics.variant_report import AgainstControl
 
 ROW_HEIGHT = 46
 """Height of the row of a variant, in CSS pixels."""
@@ -95,12 +96,7 @@ def forest(facts: Facts) -> Forest | None:
     """
     metric = facts.metric
     sign = -1.0 if facts.is_decrease(metric) else 1.0
-    found = []
-    for index, variant in enumerate(facts.stats.variants):
-        report = variant.stats.metrics.get(metric)
-        against = None if report is None else report.against_control
-        if against is not None:
-            found.append((index, variant.name, against))
+    found = _against_control(facts, metric)
     if not found:
         return None
     negligible = None if facts.evidence is None else facts.evidence.negligible
@@ -117,36 +113,10 @@ def forest(facts: Facts) -> Forest | None:
         ]
     )
     scale = facts.scale
-    rows = []
-    for place, (index, name, each) in enumerate(found):
-        width = each.difference_upper - each.difference_lower
-        has_sequence = each.sequence_lower is not None or each.sequence_upper is not None
-        rows.append(
-            Row(
-                index=index,
-                name=name,
-                y=place * ROW_HEIGHT + ROW_HEIGHT // 2 + 6,
-                point=axis.at(sign * each.difference),
-                credible=_bar(axis, sign, each.difference_lower, each.difference_upper),
-                sequence=(
-                    _bar(axis, sign, each.sequence_lower, each.sequence_upper)
-                    if has_sequence
-                    else None
-                ),
-                difference=scale.difference(each.difference, width),
-                credible_text=scale.interval(each.difference_lower, each.difference_upper),
-                sequence_text=(
-                    scale.interval(each.sequence_lower, each.sequence_upper)
-                    if has_sequence
-                    else "too early to decide"
-                ),
-                relative=(
-                    lift(each)
-                    if each.relative is not None
-                    else "not defined: the control may be 0 or less"
-                ),
-            )
-        )
+    rows = [
+        _row(place, index, name, each, axis=axis, sign=sign, scale=scale)
+        for place, (index, name, each) in enumerate(found)
+    ]
     zone = None if not negligible else _bar(axis, 1.0, -negligible, negligible)
     marks = axis.marks()
     texts = axis_marks([sign * scale.shown(mark) for mark in marks], is_signed=True)
@@ -160,6 +130,51 @@ def forest(facts: Facts) -> Forest | None:
         is_mirrored=sign < 0,
         label=_label(facts, rows),
         metric=metric,
+    )
+
+
+def _against_control(facts: Facts, metric: str) -> list[tuple[int, str, AgainstControl]]:
+    """Return index, name and comparison of each variant that can be compared."""
+    found = []
+    for index, variant in enumerate(facts.stats.variants):
+        report = variant.stats.metrics.get(metric)
+        against = None if report is None else report.against_control
+        if against is not None:
+            found.append((index, variant.name, against))
+    return found
+
+
+def _row(
+    place: int,
+    index: int,
+    name: str,
+    each: AgainstControl,
+    *,
+    axis: Axis,
+    sign: float,
+    scale: Scale,
+) -> Row:
+    width = each.difference_upper - each.difference_lower
+    has_sequence = each.sequence_lower is not None or each.sequence_upper is not None
+    return Row(
+        index=index,
+        name=name,
+        y=place * ROW_HEIGHT + ROW_HEIGHT // 2 + 6,
+        point=axis.at(sign * each.difference),
+        credible=_bar(axis, sign, each.difference_lower, each.difference_upper),
+        sequence=(
+            _bar(axis, sign, each.sequence_lower, each.sequence_upper) if has_sequence else None
+        ),
+        difference=scale.difference(each.difference, width),
+        credible_text=scale.interval(each.difference_lower, each.difference_upper),
+        sequence_text=(
+            scale.interval(each.sequence_lower, each.sequence_upper)
+            if has_sequence
+            else "too early to decide"
+        ),
+        relative=(
+            lift(each) if each.relative is not None else "not defined: the control may be 0 or less"
+        ),
     )
 
 

@@ -11,6 +11,7 @@ from dashboard.views.history import HistoryRow
 from dashboard.views.text import DAY_MS, Scale, forecast, percent
 from dashboard.views.variants import colors
 from experiment_streams_client import Timeseries
+from streams.experiments.timeseries_response import SeriesContrast
 
 TABLE_ROWS = 20
 """Rows of the table behind a chart: points at even distances, and the newest one."""
@@ -102,18 +103,8 @@ def series_view(
     name = facts.name_of(chosen)
     planned_ms, planned = _planned_at(facts, series)
     begin, end = points[0].at, points[-1].at
-    marks = tuple(
-        sorted(
-            (each for each in happenings if begin <= each.at_ms <= end), key=lambda each: each.at_ms
-        )
-    )[-9:]
-    last = contrasts[-1]
-    now = (
-        "not known"
-        if last is None
-        else f"{scale.difference(last.difference, last.difference_upper - last.difference_lower)}, "
-        f"range to decide by {scale.interval(last.sequence_lower, last.sequence_upper)}"
-    )
+    within = (each for each in happenings if begin <= each.at_ms <= end)
+    marks = tuple(sorted(within, key=lambda each: each.at_ms))[-9:]
     return SeriesView(
         data={
             "times": [point.at / 1000 for point in points],
@@ -136,13 +127,10 @@ def series_view(
         names=names,
         rows=_rows(facts, series, contrasts, shares),
         difference_label=(
-            f"{name} minus {facts.control_name} over time, {facts.metric}. Now: {now}."
+            f"{name} minus {facts.control_name} over time, {facts.metric}. "
+            f"Now: {_newest(scale, contrasts[-1])}."
         ),
-        traffic_label="Share of the traffic over time. Now: "
-        + ", ".join(
-            f"{each} {percent(share[-1])}" for each, share in zip(names, shares, strict=True)
-        )
-        + ".",
+        traffic_label=_traffic_label(names, shares),
         planned=planned,
         marks=marks,
     )
@@ -150,6 +138,20 @@ def series_view(
 
 def _shown(scale: Scale, values: Sequence[float | None]) -> list[float | None]:
     return [None if value is None else scale.shown(value) for value in values]
+
+
+def _newest(scale: Scale, contrast: SeriesContrast | None) -> str:
+    if contrast is None:
+        return "not known"
+    width = contrast.difference_upper - contrast.difference_lower
+    decided_by = scale.interval(contrast.sequence_lower, contrast.sequence_upper)
+    return f"{scale.difference(contrast.difference, width)}, range to decide by {decided_by}"
+
+
+def _traffic_label(names: Sequence[str], shares: Sequence[Sequence[float]]) -> str:
+    newest = zip(names, shares, strict=True)
+    now = ", ".join(f"{name} {percent(share[-1])}" for name, share in newest)
+    return f"Share of the traffic over time. Now: {now}."
 
 
 def _chosen(facts: Facts, variant_id: str) -> str:
