@@ -16,6 +16,7 @@ from typing import Any
 from confluent_kafka import Producer as KafkaProducer
 
 from api.auth import ApiKeyAuth, api_key_auth, reload_keys
+from api.command_log import KafkaCommandLog
 from api.delivery import PRODUCER_CONFIG, Delivery, Producer
 from api.http.cors import Origins
 from api.http.dependencies import Services
@@ -31,7 +32,7 @@ from api.monitoring.readiness import PROBE_S, ReadinessMonitor
 from api.outbox import Outbox
 from api.receipts.sticky import StickyReceipts
 from api.services.assign import AssignmentService
-from api.services.control import CommandService, KafkaCommandLog
+from api.services.control import CommandService
 from api.services.experiment_streams import ExperimentStreams
 from api.services.flag_streams import FlagStreams
 from api.services.flags import FlagService, UnloggedImpressions

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from api.services.control import REFUSAL_S, KafkaCommandLog
+from api.command_log import REFUSAL_S, KafkaCommandLog
 from schemas.catalogue import COMMANDS
 from streams.kafka.admin import create_topics
 from streams.model.errors import DependencyError

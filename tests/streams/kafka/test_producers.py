@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from confluent_kafka import KafkaError
 
-from api.services.control import MAX_COMMAND_BYTES, KafkaCommandLog
+from api.command_log import MAX_COMMAND_BYTES, KafkaCommandLog
 from experiment_streams_client import outbox as client_module
 from experiment_streams_client.outbox import DeliveryError, Outbox
 from streams.kafka.producers import RenewableProducer
