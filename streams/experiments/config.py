@@ -24,13 +24,13 @@ from streams.experiments.metrics import (
     ConversionWindow,
     MetricName,
     MetricSpec,
-    PeriodSpec,
 )
 from streams.experiments.plan import PlanSpec
 from streams.experiments.promotion_state import DEFAULT_CONTROL_SHARE, MAX_CONTROL_SHARE
 from streams.experiments.schedule import HoldOn, ScheduleSpec
 from streams.experiments.shared_units import LayerSpec
 from streams.experiments.statistics.metric_model import MetricRole
+from streams.experiments.time_weights import PeriodSpec
 from streams.experiments.unit_kind import UnitKind
 from streams.model.errors import quoted
 from streams.model.experiment_keys import KEY_PATTERN, is_key

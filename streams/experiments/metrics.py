@@ -13,7 +13,6 @@ from streams.stats.direction import Direction
 from streams.stats.families.base import PRIOR_OF_VALUES, WEAK_PRIORS, Family, Priors
 from streams.stats.families.registry import FAMILIES
 from streams.stats.kinds import MetricKind
-from streams.stats.nonstationary.periods import TimeWeights
 from streams.stats.posteriors.base import LARGEST_PRIOR, SMALLEST_PRIOR
 from streams.stats.posteriors.normal import FEWEST_DEGREES, NormalPrior
 from streams.tallies.cohorts import MIN_CONVERSION_WINDOW_S
@@ -108,48 +107,6 @@ class PriorSpec(InputModel):
         stated = self.model_dump(include=set(PRIOR_OF_VALUES), exclude_none=True)
         values = NormalPrior(**stated) if stated else None
         return Priors(self.alpha, self.beta, self.events, self.event_units, values)
-
-
-MIN_HALF_LIFE_S = 900
-"""Smallest half-life: periods are four minutes long at least."""
-
-MAX_HALF_LIFE_S = 366 * 86_400
-
-
-class PeriodSpec(InputModel):
-    """Weights of units by their assignment time (non-stationarity).
-
-    They apply to the policy and to the posteriors of the primary metric. The comparisons that
-    decide an experiment weigh all units alike.
-
-    Attributes:
-        half_life: Seconds after which the weight of a unit has halved, for drifting rates; None for
-            no decay.
-        delayed: Whether a unit is weighted by the expected share of its observations that have
-            arrived (delayed conversions).
-        stratified: Whether variants are compared within periods, so that a drifting base rate under
-            moving weights favours none of them.
-    """
-
-    half_life: int | None = Field(default=None, ge=MIN_HALF_LIFE_S, le=MAX_HALF_LIFE_S)
-    delayed: bool = False
-    stratified: bool = False
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if self.half_life is None and not self.delayed and not self.stratified:
-            message = "one of halfLife, delayed and stratified says what the periods are for"
-            raise problem("MISSING_FIELD", message, "halfLife")
-        return self
-
-    @property
-    def time_weights(self) -> TimeWeights:
-        """The weights in the form that tallies are read with."""
-        return TimeWeights(
-            half_life_s=None if self.half_life is None else float(self.half_life),
-            is_delayed=self.delayed,
-            is_stratified=self.stratified,
-        )
 
 
 class MetricSpec(InputModel):

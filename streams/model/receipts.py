@@ -294,7 +294,7 @@ class Keyring:
 
     def sign(self, receipt: Receipt) -> str:
         """Return the receipt as the text that is the assignment id."""
-        return _to_text(self.sign_bytes(receipt))
+        return text_of(self.sign_bytes(receipt))
 
     def sign_bytes(self, receipt: Receipt) -> bytes:
         """Return the bytes that `sign` returns the text of."""
@@ -400,7 +400,7 @@ class Keyring:
                 version (`UNKNOWN_RECEIPT_VERSION`), signed by a key that is not here
                 (`UNKNOWN_RECEIPT_KEY`), or not signed by that key (`FORGED_RECEIPT`).
         """
-        raw = _to_bytes(text)
+        raw = raw_of(text)
         (
             _,
             key_id,
@@ -454,20 +454,6 @@ def _entries(text: str) -> list[str]:
     return [part for line in lines if line.strip() for part in line.strip().split(",")]
 
 
-def raw_of(text: str) -> bytes:
-    """Return the bytes that a receipt is the text of; three quarters of its length.
-
-    Raises:
-        ReceiptError: as `check_form`.
-    """
-    return _to_bytes(text)
-
-
-def text_of(raw: bytes) -> str:
-    """Return the text of a receipt; the inverse of `raw_of`."""
-    return _to_text(raw)
-
-
 def check_form(text: str) -> None:
     """Refuse what cannot be a receipt, for those who have no key to verify it with.
 
@@ -475,15 +461,20 @@ def check_form(text: str) -> None:
         ReceiptError: it is not the one spelling of a receipt (`MALFORMED_RECEIPT`), or of a later
             version (`UNKNOWN_RECEIPT_VERSION`).
     """
-    _to_bytes(text)
+    raw_of(text)
 
 
-def _to_text(raw: bytes) -> str:
+def text_of(raw: bytes) -> str:
+    """Return the text of a receipt; the inverse of `raw_of`."""
     return b2a_base64(raw, newline=False).translate(_TO_URL, b"=").decode()
 
 
-def _to_bytes(text: str) -> bytes:
-    """Return the bytes of a receipt of a version known here."""
+def raw_of(text: str) -> bytes:
+    """Return the bytes that a receipt is the text of; three quarters of its length.
+
+    Raises:
+        ReceiptError: as `check_form`.
+    """
     try:
         standard = text.encode("ascii").translate(_TO_STANDARD)
         raw = a2b_base64(standard + _PADDING[len(text) % 4], strict_mode=True)

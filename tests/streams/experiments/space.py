@@ -19,10 +19,11 @@ from streams.experiments.config import ExperimentConfig
 from streams.experiments.definition import ExperimentDefinition, parse_definition
 from streams.experiments.lifecycle import Experiment, Status
 from streams.experiments.measurement_plan import plan_of
-from streams.experiments.metrics import MetricSpec, PeriodSpec, PriorSpec
+from streams.experiments.metrics import MetricSpec, PriorSpec
 from streams.experiments.plan import PlanSpec
 from streams.experiments.promotion_state import Promotion
 from streams.experiments.snapshot import CellPlace
+from streams.experiments.time_weights import PeriodSpec
 from streams.fold.deduplication import UNIT_TOTAL_LIMIT
 from streams.model.errors import InputError
 from streams.model.quantities import (
