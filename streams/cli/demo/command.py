@@ -22,7 +22,7 @@ from schemas.catalogue import OBSERVATIONS
 from streams.cli import terminal
 from streams.cli.demo.ledger import Ledger
 from streams.cli.demo.pipeline import Pipeline, create_experiments, ship_best
-from streams.cli.demo.report import Report, settled
+from streams.cli.demo.report import DemoReport, settled
 from streams.cli.demo.screen import Screen
 from streams.cli.failures import EXIT_FAILED
 from streams.cli.terminal import AsJson
@@ -74,7 +74,7 @@ def demo(
 
 async def _run(
     seconds: float, rate: float, seed: int, *, is_quiet: bool, is_opened: bool
-) -> Report:
+) -> DemoReport:
     current = asyncio.current_task()
     assert current is not None  # noqa: S101 - a coroutine runs in a task
     # As Ctrl-C does: whatever was started is stopped on the way out.

@@ -23,7 +23,7 @@ STILL_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class DemoReport:
     """Result of the demo.
 
     Attributes:
@@ -99,7 +99,7 @@ class Report:
 
 async def settled(
     client: AsyncExperimentClient, experiment_ids: Sequence[str], ledger: Ledger
-) -> Report:
+) -> DemoReport:
     """Return the report once every count has been exact for a while, or the time is over."""
     loop = asyncio.get_running_loop()
     begin = loop.time()
@@ -115,7 +115,7 @@ async def settled(
             exact_since = now
         is_still = exact_since is not None and now - exact_since >= STILL_S
         if is_still or now - begin > SETTLE_TIMEOUT_S:
-            return Report(
+            return DemoReport(
                 lines=lines,
                 stats=stats,
                 assignments=ledger.assignments_answered,

@@ -13,7 +13,7 @@ from experiment_streams_client import AsyncExperimentClient, Stats
 from streams.cli import terminal
 from streams.cli.demo.ledger import Ledger
 from streams.cli.demo.scenario import Trial
-from streams.cli.demo.view import Progress, live_view
+from streams.cli.demo.view import DemoProgress, live_view
 
 LOOK_EVERY_S = 0.5
 PLAIN_LINE_EVERY_S = 2.0
@@ -83,12 +83,12 @@ class _Looks:
         self._begin = self._before = time.monotonic()
         self._events_before = 0
 
-    async def next(self) -> tuple[Progress, list[Stats]]:
+    async def next(self) -> tuple[DemoProgress, list[Stats]]:
         calls = [self._client.get_experiment_stats(each) for each in self._experiment_ids]
         stats = await asyncio.gather(*calls)
         now, events = time.monotonic(), self._ledger.events
         as_of_ms = max(each.as_of_ms for each in stats)
-        progress = Progress(
+        progress = DemoProgress(
             elapsed_s=now - self._begin,
             assignments=self._ledger.assignments_answered,
             observations=self._ledger.observations_sent,

@@ -20,7 +20,7 @@ WIDTHS = (-15, 5, 24, 6, -15, 7)
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class DemoProgress:
     """Progress of the demo.
 
     Attributes:
@@ -49,7 +49,7 @@ class Progress:
 
 
 def live_view(
-    progress: Progress, all_stats: Iterable[Stats], trial_of: Mapping[str, Trial]
+    progress: DemoProgress, all_stats: Iterable[Stats], trial_of: Mapping[str, Trial]
 ) -> RenderableType:
     """Return every experiment's variants: true mean, posterior mean, allocation, P(best)."""
     head = _grid()

@@ -19,7 +19,7 @@ from streams.model.errors import InvalidParameterError
 from streams.model.quantities import MICRO, PROPENSITY_ONE
 from streams.model.vectors import INTERCEPT, Vector
 from streams.replay.off_policy.logged import IntArray, UnitLog
-from streams.replay.off_policy.progress import Progress, batches
+from streams.replay.off_policy.partial_tally import PartialTally, batches
 from streams.replay.off_policy.rules import Rule, Weigh
 from streams.tallies.cell import MetricTally, Tally, VariantTally
 
@@ -127,7 +127,7 @@ def replayed(
     Raises:
         InvalidParameterError: `size` is not positive.
     """
-    known = Progress(log, log.propensities)
+    known = PartialTally(log, log.propensities)
     learner = None if own is None else _Learner(log, own)
     found = _TargetRows(log)
     for batch in batches(log, size):
@@ -226,7 +226,7 @@ class _Learner:
         self._own = own
         self._is_taken = np.zeros(log.n_units, np.bool_)
         self._propensities = log.propensities.copy()  # of those taken, their share
-        self._progress = Progress(log, self._propensities)
+        self._partial = PartialTally(log, self._propensities)
         self._wanted = self._above_cap = 0.0
 
     @property
@@ -241,11 +241,11 @@ class _Learner:
 
     def observe(self, news: IntArray) -> None:
         """Learn what is news of the units taken."""
-        self._progress.observe(news[self._is_taken[self._log.observed_units[news]]])
+        self._partial.observe(news[self._is_taken[self._log.observed_units[news]]])
 
     def tally(self) -> Tally:
         """Return the tally of the units taken."""
-        return self._progress.tally()
+        return self._partial.tally()
 
     def take(self, units: IntArray, shares: FloatArray) -> None:
         """Take some of the units, for which the policy had these shares."""
@@ -257,7 +257,7 @@ class _Learner:
         taken = units[is_taken]
         self._is_taken[taken] = True
         self._propensities[taken] = np.maximum(1, np.rint(chosen[is_taken] * PROPENSITY_ONE))
-        self._progress.assign(taken)
+        self._partial.assign(taken)
 
 
 def _means(tally: Tally, metric: str, n_arms: int) -> list[float]:

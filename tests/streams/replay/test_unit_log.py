@@ -27,7 +27,7 @@ from streams.model.quantities import MICRO, PROPENSITY_ONE
 from streams.model.receipts import Receipt
 from streams.replay import unit_log as module
 from streams.replay.history import experiment_of
-from streams.replay.off_policy.progress import Progress
+from streams.replay.off_policy.partial_tally import PartialTally
 from streams.replay.unit_log import joined, unit_log
 from streams.replay.what_if import Assumptions, what_if
 from streams.tallies.cell import Source, merge
@@ -203,9 +203,9 @@ def test_values_of_a_capped_metric_are_those_of_its_tallies():
     assert log.cap == 3 * MICRO
     assert not log.unmatched
     assert np.bincount(log.variants, log.values).tolist() == totals
-    progress = Progress(log, log.propensities)
-    progress.observe(np.arange(len(log.observed_units)))
-    found = progress.tally()
+    partial = PartialTally(log, log.propensities)
+    partial.observe(np.arange(len(log.observed_units)))
+    found = partial.tally()
     assert [found.variants[arm].metrics["click"] for arm in range(2)] == [
         tally.variants[arm].metrics["click"] for arm in range(2)
     ]

@@ -11,7 +11,7 @@ from streams.experiments.lifecycle import Experiment, Status
 from streams.model.quantities import MICRO, PROPENSITY_ONE
 from streams.model.vectors import INTERCEPT
 from streams.replay.off_policy.logged import UnitLog
-from streams.replay.off_policy.progress import Progress, batches
+from streams.replay.off_policy.partial_tally import PartialTally, batches
 from streams.tallies.cell import Tally
 
 HALF = PROPENSITY_ONE // 2
@@ -55,8 +55,8 @@ def experiment_of(policy: str, n_arms: int = 2, **parameters) -> Experiment:
 
 def tallies(log: UnitLog, size: int) -> Iterator[Tally]:
     """Yield what is known when each batch begins."""
-    progress = Progress(log, log.propensities)
+    partial = PartialTally(log, log.propensities)
     for batch in batches(log, size):
-        progress.observe(batch.news)
-        yield progress.tally()
-        progress.assign(batch.units)
+        partial.observe(batch.news)
+        yield partial.tally()
+        partial.assign(batch.units)

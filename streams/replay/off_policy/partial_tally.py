@@ -60,7 +60,7 @@ def batches(log: UnitLog, size: int) -> Iterator[Batch]:
         observed = end
 
 
-class Progress:
+class PartialTally:
     """A tally in the making, in the builders that workers use.
 
     Args:
