@@ -16,7 +16,7 @@ from benchmarks.calibration.results import Claim, Result
 from benchmarks.calibration.row import Group, Progress, Row, Size
 from benchmarks.simulation.combined import (
     COVARIATE,
-    CombinedWorld,
+    CombinedEnvironment,
     Draw,
     Values,
     first_declared,
@@ -227,19 +227,19 @@ def _row(combination: Combination) -> Row:
     return Row(combination.name, cells, partial(_declared, combination), _REPETITIONS, 0, (_NAMED,))
 
 
-def world_of(combination: Combination) -> CombinedWorld:
+def environment_of(combination: Combination) -> CombinedEnvironment:
     """Return the units of a combination."""
     delays = (1.0 / 24.0, 1.0 / 3.0) if combination.has_window else (0.3, 0.3)
-    return CombinedWorld(values_of(combination.kind).draw, delay_days=delays)
+    return CombinedEnvironment(values_of(combination.kind).draw, delay_days=delays)
 
 
 def _declared(combination: Combination, size: Size, progress: Progress) -> Result:
-    experiment, world = combination.experiment(), world_of(combination)
+    experiment, environment = combination.experiment(), environment_of(combination)
     seed = (_SEED, crc32(combination.name.encode()))  # rows are pooled: none may share its draws
     has_pairs = combination.weighting is not Weighting.INVERSE
     declared = 0
     for run in progress(range(size.repetitions)):
         generator = np.random.default_rng((*seed, run))
-        _, winner = first_declared(experiment, world, generator, has_pairs=has_pairs)
+        _, winner = first_declared(experiment, environment, generator, has_pairs=has_pairs)
         declared += winner is not None
     return Result(size.repetitions, {"named": Proportion(declared, size.repetitions)})

@@ -30,7 +30,7 @@ from streams.policies.contextual.lin_ucb import LinUCB
 _SEED = 2026_34
 _HORIZON = 10_000
 _BATCH = 100
-_WORLDS = 24
+_ENVIRONMENTS = 24
 _STEADY = "LinUCB 0.5"
 _FLOORS: Mapping[str, Mapping[str, float]] = {
     "none": {"min_allocation": 0.0},
@@ -44,13 +44,13 @@ def peers() -> Group:
     return Group(
         "contextual",
         "Regret of contextual policies",
-        f"Logistic worlds with ten variants, {_HORIZON:,} units, models every {_BATCH} units: "
-        "expected clicks lost against the best variant of each context. Without floors, through "
-        "integer tallies, models and integer weights of production, with default parameters. "
-        "MABWiser is tried with `LinTS` and `LinUCB` at three alphas each on the same contexts. "
-        f"Its one setting that loses least over all these worlds, {_STEADY}, is what the others "
-        "are compared with: at most 5 % more is claimed. Which one loses least in a single row is "
-        "known afterwards only.",
+        f"Logistic environments with ten variants, {_HORIZON:,} units, models every {_BATCH} "
+        "units: expected clicks lost against the best variant of each context. Without floors, "
+        "through integer tallies, models and integer weights of production, with default "
+        "parameters. MABWiser is tried with `LinTS` and `LinUCB` at three alphas each on the same "
+        f"contexts. Its one setting that loses least over all these environments, {_STEADY}, is "
+        "what the others are compared with: at most 5 % more is claimed. Which one loses least in "
+        "a single row is known afterwards only.",
         {
             "lin_ts": "`lin_ts` loses",
             "lin_ucb": "`lin_ucb` loses",
@@ -65,7 +65,7 @@ def peers() -> Group:
                 slug(family.name),
                 {"features and click rate": family.name},
                 partial(_compared, family),
-                _WORLDS,
+                _ENVIRONMENTS,
                 0,
                 (Claim("ts_ratio", at_most=1.05), Claim("ucb_ratio", at_most=1.05)),
             )
@@ -79,9 +79,9 @@ def draws() -> Group:
     return Group(
         "contextual-draws",
         "Draws of linear Thompson sampling",
-        f"`lin_ts` in the same worlds, {_HORIZON:,} units, without floors and without MABWiser: "
-        "with a Normal draw for each variant, with one for all of them, with its absolute value, "
-        "and as it is, where that ends at 2.",
+        f"`lin_ts` in the same environments, {_HORIZON:,} units, without floors and without "
+        "MABWiser: with a Normal draw for each variant, with one for all of them, with its "
+        "absolute value, and as it is, where that ends at 2.",
         {
             "independent": "a draw for each",
             "common": "one for all",
@@ -94,7 +94,7 @@ def draws() -> Group:
                 slug(family.name),
                 {"features and click rate": family.name},
                 partial(_drawn, family),
-                _WORLDS,
+                _ENVIRONMENTS,
                 0,
                 (Claim("ratio", at_most=0.8),),
             )
@@ -108,9 +108,10 @@ def floors() -> Group:
     return Group(
         "contextual-floor",
         "What the floor of a contextual policy costs",
-        f"`lin_ts` in the worlds of the first row above, {_HORIZON:,} units. By default the floor "
-        "falls from 1 % for each of ten variants with the square root of the units, to a tenth in "
-        "the end; *constant* is 1 % for good. At most 20 % more than without a floor is claimed.",
+        f"`lin_ts` in the environments of the first row above, {_HORIZON:,} units. By default the "
+        "floor falls from 1 % for each of ten variants with the square root of the units, to a "
+        "tenth in the end; *constant* is 1 % for good. At most 20 % more than without a floor is "
+        "claimed.",
         {
             "none": "lost without a floor",
             "falling": "with the default",
@@ -123,7 +124,7 @@ def floors() -> Group:
                 "lin-ts",
                 {"features and click rate": NUMBERS.name},
                 _with_floors,
-                _WORLDS,
+                _ENVIRONMENTS,
                 0,
                 (Claim("ratio", at_most=1.2),),
             ),
@@ -136,13 +137,16 @@ def _compared(family: Family, size: Size, progress: Progress) -> Result:
         kind.type: kind(features=family.features, min_allocation=0.0) for kind in (LinTS, LinUCB)
     }
     losses: dict[str, list[float]] = {name: [] for name in (*ours, *THEIRS)}
-    for world in progress(range(size.repetitions)):
+    for environment in progress(range(size.repetitions)):
         choosers: dict[str, Chooser] = {
             **{name: Production(policy, family.n_arms) for name, policy in ours.items()},
-            **{name: MABWiser(policy, family.n_arms, world) for name, policy in THEIRS.items()},
+            **{
+                name: MABWiser(policy, family.n_arms, environment)
+                for name, policy in THEIRS.items()
+            },
         }
         for name, chooser in choosers.items():
-            losses[name].append(lost(family, world, chooser, _HORIZON, _BATCH, _SEED))
+            losses[name].append(lost(family, environment, chooser, _HORIZON, _BATCH, _SEED))
     best = min(THEIRS, key=lambda name: float(np.mean(losses[name])))
     return Result(
         size.repetitions,
@@ -161,13 +165,13 @@ def _compared(family: Family, size: Size, progress: Progress) -> Result:
 def _drawn(family: Family, size: Size, progress: Progress) -> Result:
     policy = LinTS(features=family.features, min_allocation=0.0)
     losses: dict[str, list[float]] = {name: [] for name in (*DRAWS, "lin_ts")}
-    for world in progress(range(size.repetitions)):
+    for environment in progress(range(size.repetitions)):
         choosers: dict[str, Chooser] = {
             name: Drawn(policy, family.n_arms, source) for name, source in DRAWS.items()
         }
         choosers["lin_ts"] = Production(policy, family.n_arms)
         for name, chooser in choosers.items():
-            losses[name].append(lost(family, world, chooser, _HORIZON, _BATCH, _SEED))
+            losses[name].append(lost(family, environment, chooser, _HORIZON, _BATCH, _SEED))
     measures: dict[str, Measure] = {name: _mean(found) for name, found in losses.items()}
     measures["ratio"] = _ratio(losses["lin_ts"], losses["independent"])
     return Result(size.repetitions, measures)
@@ -175,11 +179,11 @@ def _drawn(family: Family, size: Size, progress: Progress) -> Result:
 
 def _with_floors(size: Size, progress: Progress) -> Result:
     losses: dict[str, list[float]] = {name: [] for name in _FLOORS}
-    for world in progress(range(size.repetitions)):
+    for environment in progress(range(size.repetitions)):
         for name, stated in _FLOORS.items():
             policy = LinTS(features=NUMBERS.features, **stated)
             chooser = Production(policy, NUMBERS.n_arms)
-            losses[name].append(lost(NUMBERS, world, chooser, _HORIZON, _BATCH, _SEED))
+            losses[name].append(lost(NUMBERS, environment, chooser, _HORIZON, _BATCH, _SEED))
     measures: dict[str, Measure] = {name: _mean(found) for name, found in losses.items()}
     measures["ratio"] = _ratio(losses["falling"], losses["none"])
     measures["constant_ratio"] = _ratio(losses["constant"], losses["none"])

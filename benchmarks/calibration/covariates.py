@@ -9,7 +9,7 @@ import numpy as np
 from benchmarks.calibration.results import Claim, Mean, Measure, Result
 from benchmarks.calibration.row import Group, Progress, Row, Size
 from benchmarks.simulation.covariates import (
-    CovariateWorld,
+    CovariateEnvironment,
     Shape,
     Turns,
     declared_at,
@@ -26,36 +26,36 @@ _TOP_TWO = "top_two_thompson"
 _TURNS = Turns(0.1, 0.03)
 _UNLIKE = (Shape.LIGHT, Shape.HEAVY)
 
-_EQUAL: dict[str, tuple[str, int, CovariateWorld]] = {
-    "fixed-missing": (_FIXED, 2, CovariateWorld(0.7, missing=0.3, swing=1.0)),
-    "fixed-tails": (_FIXED, 2, CovariateWorld(0.9, rest=_UNLIKE)),
-    "missing": (_MOVING, 2, CovariateWorld(0.7, missing=0.3, swing=1.0)),
+_EQUAL: dict[str, tuple[str, int, CovariateEnvironment]] = {
+    "fixed-missing": (_FIXED, 2, CovariateEnvironment(0.7, missing=0.3, swing=1.0)),
+    "fixed-tails": (_FIXED, 2, CovariateEnvironment(0.9, rest=_UNLIKE)),
+    "missing": (_MOVING, 2, CovariateEnvironment(0.7, missing=0.3, swing=1.0)),
     "missing-of-heavy": (
         _MOVING,
         2,
-        CovariateWorld(0.9, is_missing_when_heavy=True),
+        CovariateEnvironment(0.9, is_missing_when_heavy=True),
     ),
-    "sent-late": (_MOVING, 2, CovariateWorld(0.95, sent_from=0.1, turns=_TURNS)),
-    "sent-late-3": (_MOVING, 3, CovariateWorld(0.95, sent_from=0.1, turns=_TURNS)),
+    "sent-late": (_MOVING, 2, CovariateEnvironment(0.95, sent_from=0.1, turns=_TURNS)),
+    "sent-late-3": (_MOVING, 3, CovariateEnvironment(0.95, sent_from=0.1, turns=_TURNS)),
     "sent-late-often": (
         _MOVING,
         2,
-        CovariateWorld(0.95, sent_from=0.1, turns=_TURNS, units=400, looks=60),
+        CovariateEnvironment(0.95, sent_from=0.1, turns=_TURNS, units=400, looks=60),
     ),
-    "reverses": (_MOVING, 2, CovariateWorld(0.95, last_correlation=-0.95)),
+    "reverses": (_MOVING, 2, CovariateEnvironment(0.95, last_correlation=-0.95)),
     "grows-top-two-3": (
         _TOP_TWO,
         3,
-        CovariateWorld(0.0, last_correlation=0.95, turns=_TURNS),
+        CovariateEnvironment(0.0, last_correlation=0.95, turns=_TURNS),
     ),
-    "drift": (_MOVING, 2, CovariateWorld(0.7, swing=1.0, drift=1.0)),
-    "drift-top-two-5": (_TOP_TWO, 5, CovariateWorld(0.7, swing=1.0, drift=1.0)),
-    "tails": (_MOVING, 2, CovariateWorld(0.7, covariate=Shape.HEAVY, rest=_UNLIKE)),
+    "drift": (_MOVING, 2, CovariateEnvironment(0.7, swing=1.0, drift=1.0)),
+    "drift-top-two-5": (_TOP_TWO, 5, CovariateEnvironment(0.7, swing=1.0, drift=1.0)),
+    "tails": (_MOVING, 2, CovariateEnvironment(0.7, covariate=Shape.HEAVY, rest=_UNLIKE)),
 }
 
 
 def covariates() -> Group:
-    """Return experiments with a covariate and without, on worlds of the same seeds."""
+    """Return experiments with a covariate and without, on environments of the same seeds."""
     saving = (
         (_FIXED, _ahead(0.5, 0.08), 500, 0.22),
         (_FIXED, _ahead(0.7, 0.08), 500, 0.42),
@@ -89,61 +89,67 @@ def covariates() -> Group:
     )
 
 
-def _ahead(correlation: float, lead: float, missing: float = 0.0) -> CovariateWorld:
-    return CovariateWorld(correlation, lead, missing=missing, units=200, looks=200)
+def _ahead(correlation: float, lead: float, missing: float = 0.0) -> CovariateEnvironment:
+    return CovariateEnvironment(correlation, lead, missing=missing, units=200, looks=200)
 
 
-def _row(policy: str, world: CovariateWorld, repetitions: int, least: float) -> Row:
-    parts = [policy.replace("_", "-"), f"{world.correlation:g}", "ahead"]
-    parts += ["missing"] * (world.missing > 0.0)
+def _row(policy: str, environment: CovariateEnvironment, repetitions: int, least: float) -> Row:
+    parts = [policy.replace("_", "-"), f"{environment.correlation:g}", "ahead"]
+    parts += ["missing"] * (environment.missing > 0.0)
     return Row(
         "-".join(parts),
-        _cells(policy, 2, world),
-        partial(_saved, policy, world),
+        _cells(policy, 2, environment),
+        partial(_saved, policy, environment),
         repetitions,
         0,
         (Claim("wrong", at_most=0.05), Claim("saved", at_least=least)),
     )
 
 
-def _row_of_equal(name: str, policy: str, n_variants: int, world: CovariateWorld) -> Row:
+def _row_of_equal(
+    name: str, policy: str, n_variants: int, environment: CovariateEnvironment
+) -> Row:
     return Row(
         f"equal-{name}",
-        _cells(policy, n_variants, world),
-        partial(_declared, policy, n_variants, world),
+        _cells(policy, n_variants, environment),
+        partial(_declared, policy, n_variants, environment),
         100,
         0,
         (Claim("declared", at_most=0.05),),
     )
 
 
-def _cells(policy: str, n_variants: int, world: CovariateWorld) -> dict[str, str]:
-    last = world.last_correlation
-    weights = "turn" if world.turns else f"`{policy}`"
-    missing = f"{world.missing:.0%}".replace("%", " %")
-    if world.is_missing_when_heavy:
+def _cells(policy: str, n_variants: int, environment: CovariateEnvironment) -> dict[str, str]:
+    last = environment.last_correlation
+    weights = "turn" if environment.turns else f"`{policy}`"
+    missing = f"{environment.missing:.0%}".replace("%", " %")
+    if environment.is_missing_when_heavy:
         missing = "beside heavy traffic"
-    elif world.sent_from:
-        missing = f"the first {world.sent_from:.0%}".replace("%", " %")
+    elif environment.sent_from:
+        missing = f"the first {environment.sent_from:.0%}".replace("%", " %")
     return {
         "variants": f"{n_variants}",
         "weights": weights,
-        "correlation": f"{world.correlation:g}" + ("" if last is None else f" to {last:g}"),
+        "correlation": f"{environment.correlation:g}" + ("" if last is None else f" to {last:g}"),
         "missing": missing,
-        "lead": f"{world.lead:g}",
+        "lead": f"{environment.lead:g}",
     }
 
 
-def _saved(policy: str, world: CovariateWorld, size: Size, progress: Progress) -> Result:
+def _saved(
+    policy: str, environment: CovariateEnvironment, size: Size, progress: Progress
+) -> Result:
     n = size.repetitions
     found = []
     for has_covariate in (True, False):
         experiment = experiment_of(policy, has_covariate=has_covariate)
         generators = np.random.default_rng(_SEED).spawn(n)
-        runs = [declared_at(experiment, world, generators[run]) for run in progress(range(n))]
+        runs = [declared_at(experiment, environment, generators[run]) for run in progress(range(n))]
         found.append(runs)
     declared = [winner for _, winner in found[0]]
-    looks = [np.array([look or world.looks for look, _ in runs], np.float64) for runs in found]
+    looks = [
+        np.array([look or environment.looks for look, _ in runs], np.float64) for runs in found
+    ]
     measures: dict[str, Measure] = {
         "wrong": Proportion(declared.count(1), n),
         "right": Proportion(declared.count(0), n),
@@ -160,10 +166,12 @@ def _part_saved(looks: FloatArray, without: FloatArray) -> Mean:
 
 
 def _declared(
-    policy: str, n_variants: int, world: CovariateWorld, size: Size, progress: Progress
+    policy: str, n_variants: int, environment: CovariateEnvironment, size: Size, progress: Progress
 ) -> Result:
     n = size.repetitions
     experiment = experiment_of(policy, n_variants, has_covariate=True)
     generators = np.random.default_rng(_SEED).spawn(n)
-    ever = sum(differs_at(experiment, world, generators[run]) > 0 for run in progress(range(n)))
+    ever = sum(
+        differs_at(experiment, environment, generators[run]) > 0 for run in progress(range(n))
+    )
     return Result(n, {"declared": Proportion(ever, n)})

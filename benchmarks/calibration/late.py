@@ -50,15 +50,24 @@ def late() -> Group:
     )
     rows = (
         *(
-            _row(world, kind, plan, partial(_once, world, kind, plan), 4_000)
-            for worlds, kind in ((binary, MetricKind.BINARY), (bought, MetricKind.REVENUE))
-            for world in worlds
-            for plan in (None, _plan(world, 1.0 - (1.0 - world.daily_rate) ** world.days))
+            _row(environment, kind, plan, partial(_once, environment, kind, plan), 4_000)
+            for environments, kind in ((binary, MetricKind.BINARY), (bought, MetricKind.REVENUE))
+            for environment in environments
+            for plan in (
+                None,
+                _plan(environment, 1.0 - (1.0 - environment.daily_rate) ** environment.days),
+            )
         ),
         *(
-            _row(world, "count", plan, partial(_counts, world, plan), _count_repetitions(world))
-            for world in counted
-            for plan in (None, _plan(world, world.daily_rate * world.days))
+            _row(
+                environment,
+                "count",
+                plan,
+                partial(_counts, environment, plan),
+                _count_repetitions(environment),
+            )
+            for environment in counted
+            for plan in (None, _plan(environment, environment.daily_rate * environment.days))
         ),
     )
     return Group(
@@ -75,61 +84,63 @@ def late() -> Group:
     )
 
 
-def _plan(world: Late, reached: float) -> PlanSpec:
-    mean, deviation = round(reached * (1.0 - world.returned), 3), None
-    if world.amounts is not None:
+def _plan(environment: Late, reached: float) -> PlanSpec:
+    mean, deviation = round(reached * (1.0 - environment.returned), 3), None
+    if environment.amounts is not None:
         deviation = round(math.sqrt(mean * math.exp(_PRICES**2) - mean * mean), 3)
-    return PlanSpec(baseline=mean, lift=0.1, units=world.units, deviation=deviation)
+    return PlanSpec(baseline=mean, lift=0.1, units=environment.units, deviation=deviation)
 
 
-def _row(world: Late, kind: str, plan: PlanSpec | None, run: Measurement, repetitions: int) -> Row:
-    looks = "daily" if world.looks_a_day == 1 else "hourly"
+def _row(
+    environment: Late, kind: str, plan: PlanSpec | None, run: Measurement, repetitions: int
+) -> Row:
+    looks = "daily" if environment.looks_a_day == 1 else "hourly"
     cells = {
         "metric": kind,
-        "units a variant": f"{world.units:,}",
-        "a day": f"{world.daily_rate:.1%}".replace("%", " %"),
-        "days": str(world.days),
+        "units a variant": f"{environment.units:,}",
+        "a day": f"{environment.daily_rate:.1%}".replace("%", " %"),
+        "days": str(environment.days),
         "looks": looks,
         "plan": "none" if plan is None else f"{plan.baseline:g}",
     }
-    share = f"{world.daily_rate:g} " if world.amounts else ""
-    share += "returned " if world.returned else ""
-    name = slug(f"{kind} {share}{world.days} {looks} {'planned' if plan else 'unplanned'}")
+    share = f"{environment.daily_rate:g} " if environment.amounts else ""
+    share += "returned " if environment.returned else ""
+    name = slug(f"{kind} {share}{environment.days} {looks} {'planned' if plan else 'unplanned'}")
     quick = 20 if kind == "count" else 400
-    if world.looks_a_day > 1 and (kind == "count" or world.days > _TWO_MONTHS):
+    if environment.looks_a_day > 1 and (kind == "count" or environment.days > _TWO_MONTHS):
         quick = 0  # of which the smaller cut has the same with daily looks
-    if world.returned:
+    if environment.returned:
         cells["metric"] += ", half of them paid back"
         return Row(name, cells, run, repetitions)
     return Row(name, cells, run, repetitions, quick, _NAMED)
 
 
-def _count_repetitions(world: Late) -> int:
+def _count_repetitions(environment: Late) -> int:
     """Return the repetitions of counts, of which each look is an evaluation."""
-    return 200 if world.looks_a_day == 1 else 50
+    return 200 if environment.looks_a_day == 1 else 50
 
 
 def _once(
-    world: Late, kind: MetricKind, plan: PlanSpec | None, size: Size, progress: Progress
+    environment: Late, kind: MetricKind, plan: PlanSpec | None, size: Size, progress: Progress
 ) -> Result:
     if size.is_quick:
-        world = replace(world, days=_QUICK_DAYS, looks_a_day=1)
-    amounts = None if world.amounts is None else (world.amounts,) * 2
+        environment = replace(environment, days=_QUICK_DAYS, looks_a_day=1)
+    amounts = None if environment.amounts is None else (environment.amounts,) * 2
     traffic = Traffic(
-        (world.daily_rate,) * 2,
-        looks=world.looks,
-        units_per_look=2 * world.units,
+        (environment.daily_rate,) * 2,
+        looks=environment.looks,
+        units_per_look=2 * environment.units,
         amounts=amounts,
     )
-    arrived = late_conversions(world, size.repetitions, _SEED)
+    arrived = late_conversions(environment, size.repetitions, _SEED)
     rule = Rule(Reading.PLAIN, plan=plan, at_once=True, kind=kind)
     found = judge(traffic, rule, size.repetitions, arrived, progress)
     return _result(int((found.declared >= 0).sum()), size)
 
 
-def _counts(world: Late, plan: PlanSpec | None, size: Size, progress: Progress) -> Result:
+def _counts(environment: Late, plan: PlanSpec | None, size: Size, progress: Progress) -> Result:
     if size.is_quick:
-        world = Late(world.units, world.daily_rate, _QUICK_DAYS)
+        environment = Late(environment.units, environment.daily_rate, _QUICK_DAYS)
     config = {
         "name": "late",
         "type": "bayesian_ab",
@@ -138,11 +149,11 @@ def _counts(world: Late, plan: PlanSpec | None, size: Size, progress: Progress) 
         "plan": None if plan is None else plan.model_dump(exclude_none=True),
     }
     experiment = running_experiment(config, 2)
-    units = [2 * world.units] + [0] * (world.looks - 1)
+    units = [2 * environment.units] + [0] * (environment.looks - 1)
     declared = 0
     for number in progress(range(size.repetitions)):
         generator = np.random.default_rng([_SEED, number])
-        runs = simulate(experiment, LateCounts(world), units, generator)
+        runs = simulate(experiment, LateCounts(environment), units, generator)
         declared += any(each.snapshot.winner is not None for each in runs)
     return _result(declared, size)
 

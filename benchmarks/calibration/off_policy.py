@@ -39,7 +39,7 @@ _MEASURES = {
 
 
 @dataclass(frozen=True, slots=True)
-class World:
+class Environment:
     """A log and a policy that is asked about; both split the units by fixed shares.
 
     Attributes:
@@ -93,22 +93,25 @@ class World:
 
 
 _BINARY = (
-    World(3, 0.02, 2_000, 0.01),
-    World(3, 0.02, 2_000, 0.3),
-    World(10, 0.03, 300, 0.05),
-    World(10, 0.006, 2_000, 0.05),
-    World(10, 0.006, 20_000, 0.01),
-    World(3, 0.1, 2_000, 0.05),
-    World(3, 0.02, 2_000, 0.6),
+    Environment(3, 0.02, 2_000, 0.01),
+    Environment(3, 0.02, 2_000, 0.3),
+    Environment(10, 0.03, 300, 0.05),
+    Environment(10, 0.006, 2_000, 0.05),
+    Environment(10, 0.006, 20_000, 0.01),
+    Environment(3, 0.1, 2_000, 0.05),
+    Environment(3, 0.02, 2_000, 0.6),
 )
 _AMOUNTS = (
-    World(3, 0.1, 2_000, 1.0, 0.5),
-    World(3, 0.1, 2_000, 1.0, 1.0),
-    World(3, 0.1, 2_000, 1.0, 1.5),
-    World(10, 0.03, 5_000, 1.0, 1.5, 0.05),
-    World(3, 0.05, 20_000, 1.0, 1.5),
+    Environment(3, 0.1, 2_000, 1.0, 0.5),
+    Environment(3, 0.1, 2_000, 1.0, 1.0),
+    Environment(3, 0.1, 2_000, 1.0, 1.5),
+    Environment(10, 0.03, 5_000, 1.0, 1.5, 0.05),
+    Environment(3, 0.05, 20_000, 1.0, 1.5),
 )
-_CAPPED = (World(3, 0.1, 2_000, 1.0, 1.5, 1.0, 10.0), World(10, 0.03, 5_000, 1.0, 1.5, 0.05, 60.0))
+_CAPPED = (
+    Environment(3, 0.1, 2_000, 1.0, 1.5, 1.0, 10.0),
+    Environment(10, 0.03, 5_000, 1.0, 1.5, 0.05, 60.0),
+)
 
 
 def off_policy() -> Group:
@@ -127,29 +130,29 @@ def off_policy() -> Group:
         "estimate knows of them, and most often the mean weight is below 1 beyond doubt "
         "(*warned*): there is no claim.",
         _MEASURES,
-        tuple(_row(world, covers, 1) for world in (*_BINARY, *_CAPPED))
-        + tuple(_row(world, misled, 4) for world in _AMOUNTS)
+        tuple(_row(environment, covers, 1) for environment in (*_BINARY, *_CAPPED))
+        + tuple(_row(environment, misled, 4) for environment in _AMOUNTS)
         + tuple(map(_row_of_rare, _RARE)),
     )
 
 
-def _row(world: World, claims: tuple[Claim, ...], times: int) -> Row:
+def _row(environment: Environment, claims: tuple[Claim, ...], times: int) -> Row:
     values = (
         "0 and 1"
-        if not world.spread
-        else f"log-normal {world.spread:g}, {world.converting:.0%} of the units"
+        if not environment.spread
+        else f"log-normal {environment.spread:g}, {environment.converting:.0%} of the units"
     )
     return Row(
-        world.name,
+        environment.name,
         {
-            "variants": str(world.n_arms),
-            "values": values if world.cap is None else f"{values}, cap {world.cap:g}",
-            "mean": f"{world.mean:g}",
-            "logged share": f"{world.logged:.1%}",
-            "units": f"{world.n_units:,}",
+            "variants": str(environment.n_arms),
+            "values": values if environment.cap is None else f"{values}, cap {environment.cap:g}",
+            "mean": f"{environment.mean:g}",
+            "logged share": f"{environment.logged:.1%}",
+            "units": f"{environment.n_units:,}",
         },
-        partial(_run, world),
-        times * (1_000 if world.n_units <= 5_000 else 400),  # noqa: PLR2004
+        partial(_run, environment),
+        times * (1_000 if environment.n_units <= 5_000 else 400),  # noqa: PLR2004
         claims=claims,
     )
 
@@ -198,14 +201,17 @@ def _run_rare(propensity: float, size: Size, progress: Progress) -> Result:
     return Result(n, {name: Proportion(count, n) for name, count in counts.items()})
 
 
-def _run(world: World, size: Size, progress: Progress) -> Result:
-    random = np.random.default_rng((_SEED, world.n_units, world.n_arms))
-    logged, target = world.shares
-    if world.spread and world.cap is not None:
-        draws = [world.draw(np.full(10**6, arm), random).mean() for arm in range(world.n_arms)]
+def _run(environment: Environment, size: Size, progress: Progress) -> Result:
+    random = np.random.default_rng((_SEED, environment.n_units, environment.n_arms))
+    logged, target = environment.shares
+    if environment.spread and environment.cap is not None:
+        draws = [
+            environment.draw(np.full(10**6, arm), random).mean()
+            for arm in range(environment.n_arms)
+        ]
         means = np.array(draws)
     else:
-        means = world.means
+        means = environment.means
     truth, earned = float(target @ means), float(logged @ means)
     covers: dict[str, Callable[[Evaluation], bool]] = {
         "dr": lambda found: found.dr.lower <= truth <= found.dr.upper,
@@ -216,7 +222,7 @@ def _run(world: World, size: Size, progress: Progress) -> Result:
     counts = dict.fromkeys((*covers, "normal", "dr_misled", "gain_misled", "reliable"), 0)
     units = 0.0
     for _ in progress(range(size.repetitions)):
-        log, replay = _asked(world, logged, target, random)
+        log, replay = _asked(environment, logged, target, random)
         found = evaluate_target(log, replay)
         normal = _normal(target[log.variants] / log.probabilities, log.values)
         counts["normal"] += normal.lower <= truth <= normal.upper
@@ -245,22 +251,22 @@ def _normal(weights: FloatArray, values: FloatArray) -> Estimate:
 
 
 def _asked(
-    world: World, logged: FloatArray, target: FloatArray, random: np.random.Generator
+    environment: Environment, logged: FloatArray, target: FloatArray, random: np.random.Generator
 ) -> tuple[UnitLog, Target]:
-    n_units = world.n_units
-    variants = random.choice(world.n_arms, n_units, p=logged)
-    values = np.rint(world.draw(variants, random) * MICRO).astype(np.int64)
+    n_units = environment.n_units
+    variants = random.choice(environment.n_arms, n_units, p=logged)
+    values = np.rint(environment.draw(variants, random) * MICRO).astype(np.int64)
     observed = np.flatnonzero(values)
-    cap = None if world.cap is None else round(world.cap * world.mean * MICRO)
+    cap = None if environment.cap is None else round(environment.cap * environment.mean * MICRO)
     log = UnitLog(
         "value",
-        world.n_arms,
+        environment.n_arms,
         variants,
         np.rint(logged[variants] * PROPENSITY_ONE).astype(np.int64),
         np.arange(n_units),
         observed,
         values[observed],
         observed,
-        cap=cap if world.spread else MICRO,
+        cap=cap if environment.spread else MICRO,
     )
     return log, replayed(log, fixed(target.tolist()), _BATCH)

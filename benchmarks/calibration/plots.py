@@ -260,18 +260,18 @@ def _slope(axes: Axes, rows: Rows) -> None:
 
 
 def _changing(axes: Axes, rows: Rows) -> None:
-    worlds = (
+    environments = (
         ("turned", "rates that turn", "half-life of a day", _BLUE),
         ("week-ends", "week-ends", "strata", _ORANGE),
         ("delays", "delays", "what can have arrived", _GREEN),
     )
-    for name, world, told, colour in worlds:
+    for name, environment, option, colour in environments:
         if name in rows:
             curves = rows[name].curves
-            axes.plot(*curves["alike"], "--", color=colour, label=f"{world}, all units alike")
-            axes.plot(*curves["lost"], color=colour, label=f"{world}, {told}")
+            axes.plot(*curves["alike"], "--", color=colour, label=f"{environment}, all units alike")
+            axes.plot(*curves["lost"], color=colour, label=f"{environment}, {option}")
     axes.set(
-        title="Thompson sampling in a changing world",
+        title="Thompson sampling in a changing environment",
         xlabel="hours of 500 units",
         ylabel="conversions lost",
         xlim=(0, None),

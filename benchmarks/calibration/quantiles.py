@@ -12,7 +12,7 @@ from benchmarks.calibration.errors import name_of
 from benchmarks.calibration.results import Claim, Mean, Measure, Result
 from benchmarks.calibration.row import Group, Progress, Row, Size
 from benchmarks.simulation.amounts import Amounts, Counts, LogNormal, Mixed, Seldom
-from benchmarks.simulation.quantiles import Compared, judge
+from benchmarks.simulation.quantiles import ComparedQuantiles, judge
 
 _SEED = 2026_36
 _LOOKS = 20
@@ -20,14 +20,14 @@ _FEW_UNITS = 3_000
 
 
 @dataclass(frozen=True, slots=True)
-class _World:
+class _Environment:
     """Two variants with a value for every unit.
 
     Attributes:
         values: Values of each variant; where they differ, scaled to the same quantile.
         p: Probability of the quantile.
         units: Units of both.
-        swing: As in `Compared`; shares move along.
+        swing: As in `ComparedQuantiles`; shares move along.
         lift: How much larger the quantile of the first variant is, relative.
         repetitions: How often it is repeated.
     """
@@ -43,23 +43,23 @@ class _World:
 def quantiles() -> Group:
     """Return variants with equal quantiles, and some with different ones."""
     narrow, wide = LogNormal(0.5), LogNormal(2.0)
-    worlds = [
+    environments = [
         *(
-            _World(values, 0.95, units)
+            _Environment(values, 0.95, units)
             for values in ((narrow, narrow), (narrow, wide))
             for units in (_FEW_UNITS, 30_000)
         ),
-        _World((narrow, narrow), 0.5, 30_000),
-        _World((Mixed(0.01, 0.3),) * 2, 0.99, 30_000),
-        _World((narrow, narrow), 0.95, 30_000, swing=0.5),
+        _Environment((narrow, narrow), 0.5, 30_000),
+        _Environment((Mixed(0.01, 0.3),) * 2, 0.99, 30_000),
+        _Environment((narrow, narrow), 0.95, 30_000, swing=0.5),
         # Ties: the quantile is a value that many units have, most often 0.
-        _World((Counts(3.0),) * 2, 0.5, _FEW_UNITS),
-        _World((Counts(3.0),) * 2, 0.5, _FEW_UNITS, swing=0.5),
-        _World((Seldom(0.49, 0.5), Seldom(0.1, 2.0)), 0.5, _FEW_UNITS),
-        _World((Seldom(0.11, 0.5),) * 2, 0.9, _FEW_UNITS, swing=0.5),
-        _World((narrow, narrow), 0.5, 30_000, lift=0.1, repetitions=100),
-        _World((narrow, narrow), 0.95, 30_000, lift=0.1, repetitions=100),
-        _World((narrow, narrow), 0.99, 60_000, lift=0.1, repetitions=100),
+        _Environment((Counts(3.0),) * 2, 0.5, _FEW_UNITS),
+        _Environment((Counts(3.0),) * 2, 0.5, _FEW_UNITS, swing=0.5),
+        _Environment((Seldom(0.49, 0.5), Seldom(0.1, 2.0)), 0.5, _FEW_UNITS),
+        _Environment((Seldom(0.11, 0.5),) * 2, 0.9, _FEW_UNITS, swing=0.5),
+        _Environment((narrow, narrow), 0.5, 30_000, lift=0.1, repetitions=100),
+        _Environment((narrow, narrow), 0.95, 30_000, lift=0.1, repetitions=100),
+        _Environment((narrow, narrow), 0.99, 60_000, lift=0.1, repetitions=100),
     ]
     return Group(
         "quantiles",
@@ -69,46 +69,46 @@ def quantiles() -> Group:
         "part of the units has: the others count as 0. With a swing, all values swing together by "
         "half and the shares of the variants between 10 and 90 % along with them.",
         {"wrong": "wrongly different", "right": "found", "units": "mean units"},
-        tuple(map(_row, worlds)),
+        tuple(map(_row, environments)),
     )
 
 
-def _row(world: _World) -> Row:
-    names = [each.name for each in world.values]
+def _row(environment: _Environment) -> Row:
+    names = [each.name for each in environment.values]
     cells = {
         "values": names[0] if names[0] == names[1] else " / ".join(names),
-        "percentile": f"{world.p:g}",
-        "units": f"{world.units:,}",
-        "swing": f"{world.swing:.0%}" if world.swing else "",
-        "lift": f"{world.lift:.0%}" if world.lift else "",
+        "percentile": f"{environment.p:g}",
+        "units": f"{environment.units:,}",
+        "swing": f"{environment.swing:.0%}" if environment.swing else "",
+        "lift": f"{environment.lift:.0%}" if environment.lift else "",
     }
     return Row(
         name_of(cells),
         cells,
-        partial(_judged, world),
-        world.repetitions,
-        20 if world.units == _FEW_UNITS else 0,
+        partial(_judged, environment),
+        environment.repetitions,
+        20 if environment.units == _FEW_UNITS else 0,
         (Claim("wrong", at_most=0.05),),
     )
 
 
-def _judged(world: _World, size: Size, progress: Progress) -> Result:
+def _judged(environment: _Environment, size: Size, progress: Progress) -> Result:
     ratio = 1.0
-    first, second = world.values
+    first, second = environment.values
     if isinstance(first, LogNormal) and isinstance(second, LogNormal):
-        ratio = _quantile(second, world.p) / _quantile(first, world.p)
-    compared = Compared(
-        world.values,
-        (ratio * (1.0 + world.lift), 1.0),
-        world.p,
-        world.units,
+        ratio = _quantile(second, environment.p) / _quantile(first, environment.p)
+    compared = ComparedQuantiles(
+        environment.values,
+        (ratio * (1.0 + environment.lift), 1.0),
+        environment.p,
+        environment.units,
         _LOOKS,
-        world.swing,
-        moves=world.swing > 0.0,
+        environment.swing,
+        moves=environment.swing > 0.0,
     )
     found = judge(compared, size.repetitions, _SEED, progress)
-    measures: dict[str, Measure] = {"wrong": found.lower if world.lift else found.either}
-    if world.lift:
+    measures: dict[str, Measure] = {"wrong": found.lower if environment.lift else found.either}
+    if environment.lift:
         measures["right"] = found.higher
         measures["units"] = Mean(found.mean_units, found.error_units, size.repetitions)
     return Result(size.repetitions, measures)

@@ -34,7 +34,7 @@ _DRIFT_LOOKS = 20
 
 
 def reports() -> Group:
-    """Return the worlds in which pooled counts are biased."""
+    """Return the environments in which pooled counts are biased."""
     return Group(
         "reports",
         "Truth of the reports",
@@ -111,7 +111,7 @@ def _drift() -> tuple[Row, ...]:
         Row(
             each.name,
             {
-                "world": f"drift: {each.text}",
+                "environment": f"drift: {each.text}",
                 "policy": f"`{each.policy}`" + (", `stratified`" if each.config else ""),
                 "truth": ", ".join(f"{lift:+.0%}".replace("%", " %") for lift in each.lifts),
             },
@@ -157,7 +157,7 @@ def _contexts() -> tuple[Row, ...]:
     two = np.array([[0.30, 0.10], [0.10, 0.27]])
     three = np.array([[0.10, 0.08], [0.30, 0.27], [0.50, 0.55]])
     steady, coming = np.tile([0.5, 0.5], (20, 1)), np.linspace([0.8, 0.2], [0.2, 0.8], 20)
-    worlds = (
+    environments = (
         ("two", "two kinds", steady, two),
         ("three", "three kinds", np.tile([0.6, 0.3, 0.1], (20, 1)), three),
         ("moving", "two kinds, whose shares move", coming, two),
@@ -166,7 +166,7 @@ def _contexts() -> tuple[Row, ...]:
         Row(
             f"{policy}-{name}".replace("_", "-"),
             {
-                "world": f"context: {text}",
+                "environment": f"context: {text}",
                 "policy": f"`{policy}`",
                 "truth": _lift_of(shares, rates),
             },
@@ -176,7 +176,7 @@ def _contexts() -> tuple[Row, ...]:
             (Claim("covers", at_least=0.95),),
         )
         for policy in ("lin_ts", "lin_ucb")
-        for name, text, shares, rates in worlds
+        for name, text, shares, rates in environments
     )
 
 
@@ -211,7 +211,11 @@ def _naming() -> tuple[Row, ...]:
     return tuple(
         Row(
             f"naming-{name}",
-            {"world": "declaring: 11 % against 10 %", "policy": f"`{policy}`", "truth": "+10 %"},
+            {
+                "environment": "declaring: 11 % against 10 %",
+                "policy": f"`{policy}`",
+                "truth": "+10 %",
+            },
             partial(_at_naming, policy),
             200,
             0,
@@ -226,7 +230,7 @@ class _Lifted:
     """A lift over a control whose rate may move.
 
     Attributes:
-        name, text: Name of the row, and the world in words.
+        name, text: Name of the row, and the environment in words.
         base: Rate of the control by look.
         lift: Lift of the other variant.
         policy: Key of `POLICIES`.
@@ -283,7 +287,7 @@ def _lifts() -> tuple[Row, ...]:
         Row(
             f"lifts-{each.name}",
             {
-                "world": f"lifts: {each.text}",
+                "environment": f"lifts: {each.text}",
                 "policy": f"`{each.policy}`",
                 "truth": f"{each.lift:+.0%}".replace("%", " %"),
             },

@@ -24,7 +24,7 @@ _PLAIN, _OVERLAP = Rule(Reading.PLAIN), Rule(Reading.OVERLAP)
 
 
 @dataclass(frozen=True, slots=True)
-class _World:
+class _Environment:
     """Amounts of equal means in two variants.
 
     Attributes:
@@ -54,7 +54,7 @@ class _World:
     is_claimed: bool = True
 
 
-def _equal() -> list[_World]:
+def _equal() -> list[_Environment]:
     light, middle, heavy = LogNormal(0.5), LogNormal(1.0), LogNormal(2.0)
     without_variance = light, Pareto(1.5)
     unlike = [
@@ -64,31 +64,31 @@ def _equal() -> list[_World]:
         (0.02, (light, heavy)),
     ]
     found = [
-        _World(buyers, amounts, units)
+        _Environment(buyers, amounts, units)
         for buyers, amounts in unlike
         for units in (_FEW_UNITS, 30_000)
     ]
     found += [
-        _World(0.5, (light, LogNormal(1.5)), 3_000),
-        _World(1.0, (light, Pareto(2.5)), 3_000),
-        _World(1.0, (Gamma(10.0), Gamma(0.1)), 3_000),
-        _World(0.5, (middle, middle), 3_000),
-        _World(0.1, (Pareto(2.5), Pareto(1.5)), 30_000),
-        _World(0.01, (middle, middle), 30_000),
-        _World(1.0, (Mixed(0.01, 0.3),) * 2, 30_000),
+        _Environment(0.5, (light, LogNormal(1.5)), 3_000),
+        _Environment(1.0, (light, Pareto(2.5)), 3_000),
+        _Environment(1.0, (Gamma(10.0), Gamma(0.1)), 3_000),
+        _Environment(0.5, (middle, middle), 3_000),
+        _Environment(0.1, (Pareto(2.5), Pareto(1.5)), 30_000),
+        _Environment(0.01, (middle, middle), 30_000),
+        _Environment(1.0, (Mixed(0.01, 0.3),) * 2, 30_000),
     ]
     # One of forty slices: a normal approximation is worse the further out it is.
     found += [
-        _World(1.0, (light, amounts), 30_000, looks=30, error=_ERROR / 40, is_claimed=False)
+        _Environment(1.0, (light, amounts), 30_000, looks=30, error=_ERROR / 40, is_claimed=False)
         for amounts in (Pareto(2.5), LogNormal(1.5))
     ]
     rare = LogNormal(0.5), Mixed(0.001, 0.3)
     found += [
-        _World(1.0, rare, 30_000, weights, cap=400.0)
+        _Environment(1.0, rare, 30_000, weights, cap=400.0)
         for weights in (Weights.EVEN, Weights.THOMPSON)
     ]
     found += [
-        _World(buyers, (amounts,) * 2, units, looks=100, winsorize=percentile)
+        _Environment(buyers, (amounts,) * 2, units, looks=100, winsorize=percentile)
         for buyers, amounts, units, percentile in (
             (1.0, Mixed(0.01, 0.3), 3_000, 0.99),
             (0.5, LogNormal(2.0), 3_000, 0.95),
@@ -97,7 +97,7 @@ def _equal() -> list[_World]:
         )
     ]
     found += [
-        _World(
+        _Environment(
             buyers,
             amounts,
             units,
@@ -108,22 +108,24 @@ def _equal() -> list[_World]:
         for buyers, amounts in unlike[:3]
         for units, looks in ((100_000, 60), (_MOST_UNITS, _LOOKS))
     ]
-    found += [_World(buyers, amounts, 30_000, Weights.THOMPSON) for buyers, amounts in unlike]
+    found += [_Environment(buyers, amounts, 30_000, Weights.THOMPSON) for buyers, amounts in unlike]
     return found
 
 
-def _different() -> list[_World]:
+def _different() -> list[_Environment]:
     same = [LogNormal(0.5), LogNormal(1.0), LogNormal(1.5)]
     return [
-        *(_World(0.5, (each, each), 30_000, lift=0.3, repetitions=400) for each in same),
-        _World(
+        *(_Environment(0.5, (each, each), 30_000, lift=0.3, repetitions=400) for each in same),
+        _Environment(
             0.5, (LogNormal(1.5),) * 2, 30_000, looks=100, winsorize=0.99, lift=0.3, repetitions=200
         ),
-        _World(0.5, (LogNormal(1.5),) * 2, 30_000, cap=20.0, lift=0.3, repetitions=400),
-        _World(0.8, (LogNormal(0.3),) * 2, 30_000, cap=4.0, lift=0.1, repetitions=400),
-        _World(0.8, (LogNormal(0.3),) * 2, 30_000, lift=0.1, repetitions=400),
-        _World(0.05, (LogNormal(0.7),) * 2, 30_000, lift=0.3, repetitions=400),
-        _World(0.5, (LogNormal(1.0),) * 2, 30_000, Weights.THOMPSON, lift=0.3, repetitions=400),
+        _Environment(0.5, (LogNormal(1.5),) * 2, 30_000, cap=20.0, lift=0.3, repetitions=400),
+        _Environment(0.8, (LogNormal(0.3),) * 2, 30_000, cap=4.0, lift=0.1, repetitions=400),
+        _Environment(0.8, (LogNormal(0.3),) * 2, 30_000, lift=0.1, repetitions=400),
+        _Environment(0.05, (LogNormal(0.7),) * 2, 30_000, lift=0.3, repetitions=400),
+        _Environment(
+            0.5, (LogNormal(1.0),) * 2, 30_000, Weights.THOMPSON, lift=0.3, repetitions=400
+        ),
     ]
 
 
@@ -144,50 +146,50 @@ def tails() -> Group:
     )
 
 
-def _row(world: _World) -> Row:
-    names = [each.name for each in world.amounts]
+def _row(environment: _Environment) -> Row:
+    names = [each.name for each in environment.amounts]
     cells = {
         "amounts": names[0] if names[0] == names[1] else " / ".join(names),
-        "units with one": f"{world.buyers:.3g}",
-        "units": f"{world.units:,}",
-        "error": f"{world.error:.3%}" if world.error != _ERROR else "",
-        "shares": str(world.weights),
-        "cap": _cap(world),
-        "looks": str(world.looks),
-        "lift": f"{world.lift:.0%}" if world.lift else "",
+        "units with one": f"{environment.buyers:.3g}",
+        "units": f"{environment.units:,}",
+        "error": f"{environment.error:.3%}" if environment.error != _ERROR else "",
+        "shares": str(environment.weights),
+        "cap": _cap(environment),
+        "looks": str(environment.looks),
+        "lift": f"{environment.lift:.0%}" if environment.lift else "",
     }
     return Row(
         name_of(cells),
         cells,
-        partial(_judged, world),
-        world.repetitions,
-        50 if world.units == _FEW_UNITS else 0,
-        (Claim("wrong", at_most=_ERROR),) if world.is_claimed else (),
+        partial(_judged, environment),
+        environment.repetitions,
+        50 if environment.units == _FEW_UNITS else 0,
+        (Claim("wrong", at_most=_ERROR),) if environment.is_claimed else (),
     )
 
 
-def _cap(world: _World) -> str:
-    if world.winsorize is not None:
-        return f"{world.winsorize:.1%}"
-    return "" if world.cap is None else f"{world.cap:g}"
+def _cap(environment: _Environment) -> str:
+    if environment.winsorize is not None:
+        return f"{environment.winsorize:.1%}"
+    return "" if environment.cap is None else f"{environment.cap:g}"
 
 
-def _judged(world: _World, size: Size, progress: Progress) -> Result:
-    looks = _QUICK_LOOKS if size.is_quick else world.looks
-    better = world.buyers * (1.0 + world.lift)
+def _judged(environment: _Environment, size: Size, progress: Progress) -> Result:
+    looks = _QUICK_LOOKS if size.is_quick else environment.looks
+    better = environment.buyers * (1.0 + environment.lift)
     traffic = Traffic(
-        (better, world.buyers),
-        world.weights,
+        (better, environment.buyers),
+        environment.weights,
         looks=looks,
-        units_per_look=world.units // looks,
-        amounts=world.amounts,
-        cap=world.cap,
-        winsorize=world.winsorize,
+        units_per_look=environment.units // looks,
+        amounts=environment.amounts,
+        cap=environment.cap,
+        winsorize=environment.winsorize,
     )
-    rule = replace(_OVERLAP if world.weights.move else _PLAIN, alpha=world.error)
+    rule = replace(_OVERLAP if environment.weights.move else _PLAIN, alpha=environment.error)
     found = stopping.run(traffic, rule, size.repetitions, _SEED, progress)
     measures: dict[str, Measure] = {"wrong": found.wrong}
-    if world.lift:
+    if environment.lift:
         measures["right"] = found.declared
         measures["units"] = Mean(found.mean_units, found.error_units, size.repetitions)
     looked, shares = thinned(found.declared_by, size.repetitions)

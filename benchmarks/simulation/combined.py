@@ -36,7 +36,7 @@ Draw = Callable[[FloatArray, float, float, np.random.Generator], Values]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class CombinedWorld:
+class CombinedEnvironment:
     """Units of two or more variants, equal unless stated.
 
     Attributes:
@@ -61,7 +61,7 @@ class CombinedWorld:
 
 def first_declared(
     experiment: Experiment,
-    world: CombinedWorld,
+    environment: CombinedEnvironment,
     generator: np.random.Generator,
     *,
     has_pairs: bool = True,
@@ -70,7 +70,7 @@ def first_declared(
 
     Args:
         experiment: A running experiment.
-        world: Its units.
+        environment: Its units.
         generator: Source of assignments, values and delays.
         has_pairs: Whether sums by pair of variants are kept: they are not of more variants than a
             receipt carries the weights of.
@@ -78,8 +78,8 @@ def first_declared(
     Returns:
         (0, None) if none ever was.
     """
-    source = UnitValues(experiment, world, has_pairs=has_pairs)
-    sizes = [world.units] * world.days
+    source = UnitValues(experiment, environment, has_pairs=has_pairs)
+    sizes = [environment.units] * environment.days
     for look, interval in enumerate(simulate(experiment, source, sizes, generator), 1):
         if interval.snapshot.winner is not None:
             return look, interval.snapshot.winner
@@ -87,17 +87,17 @@ def first_declared(
 
 
 class UnitValues:
-    """Values of the units of a world, some of which are still to come."""
+    """Values of the units of an environment, some of which are still to come."""
 
     def __init__(
-        self, experiment: Experiment, world: CombinedWorld, *, has_pairs: bool = True
+        self, experiment: Experiment, environment: CombinedEnvironment, *, has_pairs: bool = True
     ) -> None:
         definition = experiment.definition
         config = definition.config
         plan = plan_of(definition)
         if not has_pairs:
             plan = replace(plan, n_variants=0)
-        self._world = world
+        self._environment = environment
         self._space = CovariateSpace(config.covariates) if config.covariates else None
         self._windows = plan.windows
         self._bins = plan.bins
@@ -118,9 +118,9 @@ class UnitValues:
     ) -> Tally:
         """Add the units of a day, and the values that have come by its end."""
         packed = pack_weights(weights)
-        world = self._world
-        busy = 1.0 + world.busy * (look % 7 >= 5)  # noqa: PLR2004 - Saturdays and Sundays
-        effects = np.broadcast_to(world.effects, (world.days, self._n_variants))[look]
+        environment = self._environment
+        busy = 1.0 + environment.busy * (look % 7 >= 5)  # noqa: PLR2004 - Saturdays and Sundays
+        effects = np.broadcast_to(environment.effects, (environment.days, self._n_variants))[look]
         for variant, n in enumerate(assigned.tolist()):
             chance = variant, max(1, weights[variant]) * PROPENSITY_PER_WEIGHT, packed
             self._assign(look, chance, n, busy, float(effects[variant]), generator)
@@ -150,8 +150,8 @@ class UnitValues:
         for window_s in set(self._windows.values()):
             rows = zip([chance] * n, times_ms, vectors, strict=True)
             add_to_cohorts(self._assigned, window_s, rows)
-        drawn = self._world.draw(known, busy, effect, generator)
-        delays_ms = generator.exponential(self._world.delay_days[chance[0]] * DAY_MS, n)
+        drawn = self._environment.draw(known, busy, effect, generator)
+        delays_ms = generator.exponential(self._environment.delay_days[chance[0]] * DAY_MS, n)
         arrivals = (np.array(times_ms) + delays_ms.astype(np.int64)).tolist()
         rows_of = zip(*(each.tolist() for each in drawn.values()), strict=True)
         for values, at_ms, assigned_ms, vector in zip(

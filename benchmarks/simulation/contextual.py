@@ -1,8 +1,8 @@
-"""Losses of contextual policies in logistic worlds, through the code of production.
+"""Losses of contextual policies in logistic environments, through the code of production.
 
 Rewards are clicks whose log odds are linear in the context, so the linear models of the policies
 are wrong about them, as they are about real clicks. Contexts, and the luck of the clicks, are the
-same for all policies of a world.
+same for all policies of an environment.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ IntArray = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """Worlds of one kind.
+    """Environments of one kind.
 
     Attributes:
         name: What tables call it.
@@ -74,7 +74,7 @@ MIXED = Family("3 numbers and a category of 3, 30 %", 10, 3, (3,), 0.3, 0.3, 0.5
 
 
 class Chooser(Protocol):
-    """A policy in one world."""
+    """A policy in one environment."""
 
     def choose(self, contexts: IntArray, random: np.random.Generator) -> IntArray:
         """Return the variants of the units of a batch.
@@ -211,20 +211,20 @@ rates of 5 to 30 % ask for a fifth to a half of it; 1 loses more than 0.5 everyw
 
 
 def lost(
-    family: Family, world: int, chooser: Chooser, horizon: int, batch: int, seed: int
+    family: Family, environment: int, chooser: Chooser, horizon: int, batch: int, seed: int
 ) -> float:
-    """Return the expected clicks lost in one world against the best variant of each context.
+    """Return the expected clicks lost in one environment against the best variant of each context.
 
     Args:
-        family: Kind of the world.
-        world: Its number, of which rates, contexts and luck follow.
+        family: Kind of the environment.
+        environment: Its number, of which rates, contexts and luck follow.
         chooser: A policy that knows nothing yet.
         horizon: Units.
         batch: Units between two models.
-        seed: Seed of the worlds.
+        seed: Seed of the environments.
     """
-    random = np.random.default_rng([seed, world])
-    own = np.random.default_rng([seed, world, 1])
+    random = np.random.default_rng([seed, environment])
+    own = np.random.default_rng([seed, environment, 1])
     n_entries = family.numbers + sum(family.categories)
     odds = np.log(family.rate / (1.0 - family.rate))
     odds = odds + family.spread * random.standard_normal(family.n_arms)
@@ -243,7 +243,7 @@ def lost(
 
 
 def ratio(ours: Sequence[float], theirs: Sequence[float]) -> tuple[float, float]:
-    """Return the ratio of two mean losses in the same worlds, and its standard error.
+    """Return the ratio of two mean losses in the same environments, and its standard error.
 
     The error is that of the delta method for paired means.
     """

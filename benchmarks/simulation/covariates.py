@@ -76,7 +76,7 @@ class Turns:
 
 
 @dataclass(frozen=True, slots=True)
-class CovariateWorld:
+class CovariateEnvironment:
     """Units with a covariate and a value, both of variance 1 within a variant and a look.
 
     Attributes:
@@ -132,24 +132,24 @@ def experiment_of(policy: str, n_variants: int = 2, *, has_covariate: bool) -> E
 
 
 def declared_at(
-    experiment: Experiment, world: CovariateWorld, generator: np.random.Generator
+    experiment: Experiment, environment: CovariateEnvironment, generator: np.random.Generator
 ) -> tuple[int, int]:
     """Return the look at which a variant was first declared the winner, and that variant.
 
     Returns:
         (0, -1) if none was.
     """
-    for look, snapshot in enumerate(_snapshots(experiment, world, generator), 1):
+    for look, snapshot in enumerate(_snapshots(experiment, environment, generator), 1):
         if snapshot.winner is not None:
             return look, snapshot.winner
     return 0, -1
 
 
 def differs_at(
-    experiment: Experiment, world: CovariateWorld, generator: np.random.Generator
+    experiment: Experiment, environment: CovariateEnvironment, generator: np.random.Generator
 ) -> int:
     """Return the look at which two variants were first declared different; 0 if none were."""
-    for look, snapshot in enumerate(_snapshots(experiment, world, generator), 1):
+    for look, snapshot in enumerate(_snapshots(experiment, environment, generator), 1):
         if snapshot.evidence is not None and any(
             (each.lower or 0.0) > 0.0 or (each.upper or 0.0) < 0.0
             for each in snapshot.evidence.comparisons
@@ -159,25 +159,29 @@ def differs_at(
 
 
 def _snapshots(
-    experiment: Experiment, world: CovariateWorld, generator: np.random.Generator
+    experiment: Experiment, environment: CovariateEnvironment, generator: np.random.Generator
 ) -> Iterator[Snapshot]:
     """Yield the evaluations of a run."""
-    source = _Values(world, experiment)
-    if world.turns is None:
-        intervals = simulate(experiment, source, repeat(world.units, world.looks), generator)
+    source = _Values(environment, experiment)
+    if environment.turns is None:
+        intervals = simulate(
+            experiment, source, repeat(environment.units, environment.looks), generator
+        )
         yield from (interval.snapshot for interval in intervals)
         return
-    for look in range(world.looks):
-        weights = world.turns.weights(look, world.looks, len(experiment.definition.variants))
-        assigned = generator.multinomial(world.units, np.array(weights) / ALLOCATION_TOTAL)
+    for look in range(environment.looks):
+        weights = environment.turns.weights(
+            look, environment.looks, len(experiment.definition.variants)
+        )
+        assigned = generator.multinomial(environment.units, np.array(weights) / ALLOCATION_TOTAL)
         yield evaluate(experiment, source.tally_after(look, assigned, weights, generator), ())
 
 
 class _Values:
-    """Values of a world, summed as the fold sums them."""
+    """Values of an environment, summed as the fold sums them."""
 
-    def __init__(self, world: CovariateWorld, experiment: Experiment) -> None:
-        self._world = world
+    def __init__(self, environment: CovariateEnvironment, experiment: Experiment) -> None:
+        self._environment = environment
         self._tallies = [VariantTally()] * len(experiment.definition.variants)
 
     def tally_after(
@@ -215,16 +219,18 @@ class _Values:
         is_heavy: bool,
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return vectors in 1 / FEATURE_ONE and values in micro-units."""
-        world = self._world
-        correlation = world.correlation_at(look)
-        phase = float(np.sin(4.0 * np.pi * look / world.looks))
-        before = world.covariate.drawn(n, generator) + world.drift * phase
-        rest = world.rest[min(variant, len(world.rest) - 1)].drawn(n, generator)
-        is_missing = generator.random(n) < world.missing
-        values: FloatArray = 10.0 + world.swing * phase + correlation * before
+        environment = self._environment
+        correlation = environment.correlation_at(look)
+        phase = float(np.sin(4.0 * np.pi * look / environment.looks))
+        before = environment.covariate.drawn(n, generator) + environment.drift * phase
+        rest = environment.rest[min(variant, len(environment.rest) - 1)].drawn(n, generator)
+        is_missing = generator.random(n) < environment.missing
+        values: FloatArray = 10.0 + environment.swing * phase + correlation * before
         values += (1.0 - correlation**2) ** 0.5 * rest
-        values += np.where(is_missing, -2.0, 0.0) + (world.lead if variant == 0 else 0.0)
-        if look < world.sent_from * world.looks or (world.is_missing_when_heavy and is_heavy):
+        values += np.where(is_missing, -2.0, 0.0) + (environment.lead if variant == 0 else 0.0)
+        if look < environment.sent_from * environment.looks or (
+            environment.is_missing_when_heavy and is_heavy
+        ):
             is_missing = np.ones(n, dtype=np.bool_)
         entries = (FEATURE_ONE * np.clip(before / _RANGE, -1.0, 1.0)).round()
         columns = np.ones(n) * FEATURE_ONE, entries * ~is_missing, FEATURE_ONE * is_missing

@@ -27,7 +27,7 @@ _ENDS = np.array([end_of(_FIRST + n, QUANTILE_PRECISION) for n in range(1, _N_BI
 
 
 @dataclass(frozen=True, slots=True)
-class Compared:
+class ComparedQuantiles:
     """Two variants of which a quantile is compared.
 
     Attributes:
@@ -68,7 +68,7 @@ class Judgement:
 
 
 def judge(
-    world: Compared,
+    environment: ComparedQuantiles,
     repetitions: int,
     seed: int,
     progress: Callable[[Iterable[int]], Iterable[int]] = iter,
@@ -77,17 +77,19 @@ def judge(
     random = np.random.default_rng(seed)
     shape = (repetitions, 2, _N_BINS)
     below, squared = np.zeros(shape), np.zeros(shape)
-    per_look = world.units // world.looks
+    per_look = environment.units // environment.looks
     found = np.zeros((2, repetitions), dtype=np.intp)
     error = np.full(repetitions, 0.025)
-    for look in progress(range(1, world.looks + 1)):
-        phase = np.sin(8.0 * np.pi * look / world.looks)
-        share = 0.5 + 0.4 * phase if world.moves else 0.5
+    for look in progress(range(1, environment.looks + 1)):
+        phase = np.sin(8.0 * np.pi * look / environment.looks)
+        share = 0.5 + 0.4 * phase if environment.moves else 0.5
         first = random.binomial(per_look, share, repetitions)
         for variant, counts in enumerate((first, per_look - first)):
             place = np.repeat(np.arange(repetitions), counts)
-            values = world.values[variant].draw(random, len(place)) * world.factors[variant]
-            values *= 1.0 + world.swing * phase
+            values = (
+                environment.values[variant].draw(random, len(place)) * environment.factors[variant]
+            )
+            values *= 1.0 + environment.swing * phase
             number = np.searchsorted(_ENDS, values, side="right")
             index = place * _N_BINS + np.minimum(number, _N_BINS - 1)
             # The overlap weight: the share of the other variant.
@@ -98,12 +100,12 @@ def judge(
         used = np.asarray(below.sum(axis=(0, 1)) > 0.0)
         used[:-1] |= used[1:]  # and where the first bin of several begins
         sides = [_side(below[:, each], squared[:, each], used) for each in (0, 1)]
-        pair = QuantilePair(world.p, *sides)
+        pair = QuantilePair(environment.p, *sides)
         for side, each in enumerate((pair.reversed(), pair)):
             new = (each.p_values(error) <= error) & (found[side] == 0)
             found[side][new] = look
-    either = np.where(found > 0, found, world.looks + 1).min(axis=0)
-    units = np.minimum(either, world.looks) * float(per_look)
+    either = np.where(found > 0, found, environment.looks + 1).min(axis=0)
+    units = np.minimum(either, environment.looks) * float(per_look)
     return Judgement(
         Proportion(int((found[0] > 0).sum()), repetitions),
         Proportion(int((found[1] > 0).sum()), repetitions),

@@ -7,9 +7,9 @@ from benchmarks.calibration.combinations import (
     METRIC,
     all_combinations,
     combinations,
+    environment_of,
     is_accepted,
     values_of,
-    world_of,
 )
 from benchmarks.simulation.combined import UnitValues
 from streams.planning.simulation import simulate
@@ -36,7 +36,9 @@ def test_row_simulates_what_its_name_says(combination):
     """The last evaluation has the kind, the weighting, the plan and the window of the row."""
     experiment = combination.experiment()
     source = UnitValues(
-        experiment, world_of(combination), has_pairs=combination.weighting is not Weighting.INVERSE
+        experiment,
+        environment_of(combination),
+        has_pairs=combination.weighting is not Weighting.INVERSE,
     )
     *_, last = simulate(experiment, source, [100] * 6, np.random.default_rng(2026_37))
     metric = last.snapshot.metrics[experiment.definition.config.primary_metric]

@@ -33,7 +33,7 @@ def test_the_model_is_that_of_units_added_one_by_one():
     assert found.covariance.tolist() == expected.covariance.tolist()
 
 
-def test_a_world_is_the_same_again_and_learning_loses_less_than_an_even_split():
+def test_an_environment_is_the_same_again_and_learning_loses_less_than_an_even_split():
     class Even:
         def choose(self, contexts, random):
             return random.integers(10, size=len(contexts))
