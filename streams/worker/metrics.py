@@ -20,7 +20,7 @@ EVENTS = Counter(
 BATCHES = Counter(f"{_PREFIX}batches", "Batches made durable.", ["topic"])
 BATCH_SECONDS = Histogram(
     f"{_PREFIX}batch_seconds",
-    "From a batch's arrival at its agent to its acknowledgement.",
+    "From a batch's arrival at its agent until its entries are durable.",
     ["topic"],
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5),
 )
@@ -120,7 +120,7 @@ def forget(topic: str, partition: int) -> None:
 
 
 def batch(topic: str, records: int, events: int, seconds: float) -> None:
-    """Count one batch that is durable and acknowledged."""
+    """Count one batch whose entries are durable."""
     BATCHES.labels(topic).inc()
     RECORDS.labels(topic).inc(records)
     EVENTS.labels(topic).inc(events)

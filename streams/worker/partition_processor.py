@@ -1,4 +1,4 @@
-"""Batch processing of one agent: fold, write, wait, publish, write progress, wait, acknowledge.
+"""Batch processing of one agent: fold, write, wait, publish; then progress and acknowledgement.
 
 Every partition has its own queue. All batches that wait in it are processed together, so a slow
 broker makes batches larger and not the queue longer; and since partitions wait side by side, their
@@ -9,9 +9,11 @@ it went on, the acknowledgement of a later batch would cover the failed one. Rec
 written or read twice are harmless, since every table entry carries the offset up to which it is
 valid, and so is what is published twice.
 
-The progress record is written alone, after everything else of its batch. If it exists, so does
-all that the batch wrote; and it is the last Kafka batch of its changelog partition, so recovery is
-complete even on brokers that report the first offset of the last batch as the latest.
+The progress record is written after everything else of its batch is acknowledged. If it exists, so
+does all that the batch wrote. Only the acknowledgement waits for it, so it is written with the
+entries of the next batch, as the first record; alone if none comes. Thus it is the first record of
+its Kafka batch, and recovery reads it even on brokers that report the first offset of the last
+batch as the latest.
 """
 
 from __future__ import annotations
@@ -42,6 +44,7 @@ from streams.worker.tables import DurableTable
 from streams.worker.transport import (
     MAX_BATCH_BYTES,
     MAX_BATCH_RECORDS,
+    MAX_WAITING_BATCHES,
     BatchingApp,
     FetchBatch,
     joined,
@@ -52,6 +55,15 @@ FOLD_WITHOUT_PAUSE_S = 0.05
 takes 5 ms, one of 10,000 refused observations 50 ms; 20,000 plain observations, folded together,
 some 0.1 s."""
 
+QUIET_S = 0.1
+"""Longest time for which the progress of a durable batch waits for the entries of the next one.
+Under load several batches come in that time, and a separate write is a round trip for which the
+next batch waits. A rebalance may take this much longer."""
+
+BATCHES_OF_PROGRESS = MAX_WAITING_BATCHES // 2
+"""Fetched batches from which on their progress does not wait: their partition would soon not be
+fetched any more, and no next batch would come."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -61,8 +73,8 @@ class Outcome:
 
     Attributes:
         entries: Changed table entries by key: (offset up to which it is valid, body).
-        forgotten: Keys no longer needed. They are removed with the next batch: a replay of this one
-            may need them until its progress is durable.
+        forgotten: Keys no longer needed. They are removed after the progress of this batch is
+            durable: a replay may need them until then.
         dead_letters: Records, or parts of them, that are invalid.
         decisions: Decisions for the decision log.
         answers: Answers to commands, published when the batch is durable.
@@ -83,6 +95,23 @@ class Outcome:
     def drop_side_effects(self) -> None:
         """Drop everything but the table entries: the active generation has published it."""
         self.dead_letters, self.decisions, self.answers, self.misplaced = [], [], [], []
+
+
+@dataclass(slots=True)
+class _Unfinished:
+    """A durable batch whose progress is not written yet.
+
+    Attributes:
+        topic: Its topic.
+        end: Offset after its last record.
+        forgotten: Table keys that are needed until its progress is durable.
+        events: To be acknowledged then.
+    """
+
+    topic: str
+    end: int
+    forgotten: dict[bytes, None]
+    events: list[EventT[Any]]
 
 
 class FoldPausedError(Exception):
@@ -162,7 +191,8 @@ class PartitionProcessor:
         self._publish = publish
         self._timeout = write_timeout_s
         self._done: dict[int, dict[str, int]] = {}
-        self._in_flight: set[int] = set()  # partitions whose batch is not durable yet
+        self._in_flight: set[int] = set()  # partitions with a batch that is not acknowledged yet
+        self._unfinished: dict[int, _Unfinished] = {}
         self._forgotten: defaultdict[int, list[bytes]] = defaultdict(list)
         self._lag = Lag()
         for topic in topics:
@@ -179,39 +209,61 @@ class PartitionProcessor:
             async for event in manual.events():
                 partition = event.message.partition
                 if partition not in queues:
-                    queues[partition] = asyncio.Queue()
-                    running.append(tasks.create_task(self._run_queue(queues[partition])))
+                    queue = queues[partition] = asyncio.Queue()
+                    running.append(tasks.create_task(self._run_queue(partition, queue)))
                 self._lag.arrived(event.message.tp, _batch(event).records[0].timestamp)
                 queues[partition].put_nowait(event)
             for task in running:  # the stream has ended; a queue never ends
                 task.cancel()
 
-    async def _run_queue(self, queue: asyncio.Queue[EventT[Any]]) -> None:
+    async def _run_queue(self, partition: int, queue: asyncio.Queue[EventT[Any]]) -> None:
         """Process the batches of one partition in order, those that wait together at once."""
         while True:
-            waiting = [await queue.get()]
-            records = size = 0
-            while not queue.empty():
-                records += len(_batch(waiting[-1]).records)
-                size += _batch(waiting[-1]).size
-                if records >= MAX_BATCH_RECORDS or size >= MAX_BATCH_BYTES:
-                    break
-                waiting.append(queue.get_nowait())
-            for tp, events in groupby(waiting, key=lambda event: event.message.tp):
-                try:
+            waiting = await self._next(partition, queue)
+            try:
+                if not waiting:
+                    await self._finish(partition)
+                for tp, events in groupby(waiting, key=lambda event: event.message.tp):
                     batches = list(events)
                     await self._run(tp, batches)
                     self._lag.durable(tp, len(batches))
-                except asyncio.CancelledError:
-                    if self._app.should_stop:
-                        raise  # nothing of it is acknowledged, so it is read again
-                    die("a batch was cancelled")
-                except BaseException as error:
-                    if self._app.should_stop:  # the producer may have stopped already
-                        logger.warning("a batch is left to be read again: %r", error)
-                        return
-                    logger.exception("a batch could not be made durable")
-                    die("a batch could not be made durable")
+            except asyncio.CancelledError:
+                if self._app.should_stop:
+                    raise  # nothing of it is acknowledged, so it is read again
+                die("a batch was cancelled")
+            except BaseException as error:
+                if self._app.should_stop:  # the producer may have stopped already
+                    logger.warning("a batch is left to be read again: %r", error)
+                    return
+                logger.exception("a batch could not be made durable")
+                die("a batch could not be made durable")
+
+    async def _next(
+        self, partition: int, queue: asyncio.Queue[EventT[Any]]
+    ) -> Sequence[EventT[Any]]:
+        """Return the batches that wait together; none if the progress of the last is due."""
+        waiting: list[EventT[Any]] = []
+        unfinished = self._unfinished.get(partition)
+        if unfinished is None:
+            waiting.append(await queue.get())
+        elif not queue.empty():
+            waiting.append(queue.get_nowait())
+        elif len(unfinished.events) >= BATCHES_OF_PROGRESS:
+            return ()
+        else:
+            try:
+                async with asyncio.timeout(QUIET_S):
+                    waiting.append(await queue.get())
+            except TimeoutError:
+                return ()
+        records = size = 0
+        while not queue.empty():
+            records += len(_batch(waiting[-1]).records)
+            size += _batch(waiting[-1]).size
+            if records >= MAX_BATCH_RECORDS or size >= MAX_BATCH_BYTES:
+                break
+            waiting.append(queue.get_nowait())
+        return waiting
 
     async def _run(self, tp: TP, events: Sequence[EventT[Any]]) -> None:
         # An event of an older consumer generation is not acknowledged: the partition has moved or
@@ -238,11 +290,14 @@ class PartitionProcessor:
                 folded.drop_side_effects()
             await self._write(topic, partition, batch.end - 1, folded)
             self._stage.on_durable(topic, partition, folded.answers)
-            await self._write_progress(topic, partition, batch.end - 1, folded)
+            self._acknowledge(partition)  # its progress was written with these entries
+            self._put_progress(topic, partition, batch.end, folded, live)
             outcome = folded
-            self._in_flight.discard(partition)
-        for event in live:
-            event.ack()
+        elif (unfinished := self._unfinished.get(partition)) is not None:
+            unfinished.events += live
+        else:
+            for event in live:
+                event.ack()
         lag = (self._app.consumer.highwater(tp) or 0) - batch.end
         metrics.LAG.labels(topic, partition).set(max(0, lag))
         metrics.batch(topic, len(records), outcome.events, time.perf_counter() - started)
@@ -263,26 +318,49 @@ class PartitionProcessor:
             await self._learn_plan(missing)
 
     async def _write(self, topic: str, partition: int, offset: int, outcome: Outcome) -> None:
-        """Make all of a batch durable but its progress."""
+        """Make all of a batch durable but its progress; and the progress of the one before."""
         table = self._table
         for key in self._forgotten.pop(partition, ()):
             table.forget(partition, key)
         for key, (true_to, body) in outcome.entries.items():
             table.put(partition, key, true_to, body)
+        if (unfinished := self._unfinished.get(partition)) is not None:
+            for key in outcome.entries:
+                unfinished.forgotten.pop(key, None)
         topic_id = self._app.identities.get(topic)
         key = identity_key(topic, partition)
         if topic_id is not None and table.get_entry(partition, key) is None:
             table.put(partition, key, offset, topic_id.encode())
         await asyncio.gather(table.barrier(partition, self._timeout), self._publish(outcome))
 
-    async def _write_progress(
-        self, topic: str, partition: int, offset: int, outcome: Outcome
+    def _put_progress(
+        self,
+        topic: str,
+        partition: int,
+        end: int,
+        outcome: Outcome,
+        events: list[EventT[Any]],
     ) -> None:
-        table = self._table
-        table.put(partition, progress_key(topic, partition), offset, outcome.progress)
-        await table.barrier(partition, self._timeout)
-        self._done[partition][topic] = offset + 1
-        self._forgotten[partition] += outcome.forgotten
+        """Put the progress of a durable batch before all that is written next."""
+        self._table.put(partition, progress_key(topic, partition), end - 1, outcome.progress)
+        forgotten = dict.fromkeys(outcome.forgotten)
+        self._unfinished[partition] = _Unfinished(topic, end, forgotten, events)
+
+    async def _finish(self, partition: int) -> None:
+        """Make the progress of the last batch durable, and acknowledge it."""
+        await self._table.barrier(partition, self._timeout)
+        self._acknowledge(partition)
+        self._in_flight.discard(partition)
+
+    def _acknowledge(self, partition: int) -> None:
+        """Acknowledge the batch whose progress has become durable, if there is one."""
+        unfinished = self._unfinished.pop(partition, None)
+        if unfinished is None:
+            return
+        self._done[partition][unfinished.topic] = unfinished.end
+        self._forgotten[partition] += unfinished.forgotten
+        for event in unfinished.events:
+            event.ack()
 
     async def _learn_schemas(self, records: Sequence[ConsumerRecord]) -> None:
         while True:

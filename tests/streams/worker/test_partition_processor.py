@@ -24,7 +24,13 @@ from streams.wire.framing import Framing
 from streams.wire.records import SINGLE_OBJECT
 from streams.worker import partition_processor
 from streams.worker.app import make_app
-from streams.worker.partition_processor import Outcome, PartitionProcessor, progress_key
+from streams.worker.partition_processor import (
+    BATCHES_OF_PROGRESS,
+    Outcome,
+    PartitionProcessor,
+    identity_key,
+    progress_key,
+)
 from streams.worker.tables import DurableTable
 from streams.worker.transport import FetchBatch
 from tests.patience import patience, until_true
@@ -184,6 +190,18 @@ class Subject:
         async with patience():
             await self.processor.run(stream)
 
+    def written_together(self) -> list[list[bytes]]:
+        """Return a list that gets the keys of each Kafka batch of the table, one partition's."""
+        producer, written = cast(Any, self.app.producer), list[list[bytes]]()
+        run_broker = producer._run_broker
+
+        def note() -> None:
+            written.extend([each.key for each in queue] for queue in producer._queues.values())
+            run_broker()
+
+        producer._run_broker = note
+        return written
+
     def progress(self, tp: TP) -> int:
         """Return the last offset that is durably folded."""
         entry = self.table.get_entry(tp.partition, progress_key(*tp))
@@ -233,6 +251,91 @@ async def test_batches_that_wait_are_cut_at_the_bound_of_records(monkeypatch):
     await here.run(*(here.event(SOURCE, *cut) for cut in ((0, 2), (2, 3), (3, 5))))
 
     assert here.stage.folded == [(0, [0, 1, 2]), (0, [3, 4])]
+
+
+@pytest.fixture
+def one_by_one(monkeypatch):
+    """Have batches processed one by one that wait together, and their progress wait for long."""
+    monkeypatch.setattr(partition_processor, "MAX_BATCH_RECORDS", 1)
+    monkeypatch.setattr(partition_processor, "QUIET_S", 3_600.0)
+
+
+async def test_progress_is_the_first_record_of_the_next_write_and_alone_in_the_last(one_by_one):
+    here = await subject(SOURCE, records=3)
+    here.stage.outcome = lambda: Outcome(entries={b"c": (len(here.stage.folded) - 1, b"")})
+    written = here.written_together()
+
+    with suppress(TimeoutError):
+        async with asyncio.timeout(BRIEFLY_S):
+            await here.run(*(here.event(SOURCE, n, n + 1) for n in range(3)))
+    await here.processor._finish(SOURCE.partition)
+
+    progress = progress_key(*SOURCE)
+    assert written == [
+        [b"c", identity_key(*SOURCE)],
+        [progress, b"c"],
+        [progress, b"c"],
+        [progress],
+    ]
+
+
+async def test_a_batch_is_acknowledged_when_the_next_one_is_durable_or_none_comes(monkeypatch):
+    here = await subject(SOURCE, records=2)
+    first, last = here.event(SOURCE, 0, 1), here.event(SOURCE, 1, 2)
+    monkeypatch.setattr(partition_processor, "MAX_BATCH_RECORDS", 1)
+    monkeypatch.setattr(partition_processor, "QUIET_S", 0.0)
+
+    await here.run(first, last)
+
+    assert first.is_acknowledged
+    assert last.is_acknowledged
+    assert here.processor._in_flight == set()
+
+
+async def test_records_that_come_again_are_acknowledged_with_their_progress(one_by_one):
+    here = await subject(SOURCE, records=3)
+    queue: asyncio.Queue[Any] = asyncio.Queue()
+    events = [here.event(SOURCE, *cut) for cut in ((0, 2), (0, 1), (2, 3))]
+    running = asyncio.create_task(here.processor._run_queue(SOURCE.partition, queue))
+
+    for event in events[:2]:
+        queue.put_nowait(event)
+    await until_true(lambda: bool(here.stage.calls) and queue.empty())
+    assert [event.is_acknowledged for event in events] == [False, False, False]
+    queue.put_nowait(events[2])
+    await until_true(lambda: events[1].is_acknowledged)
+    running.cancel()
+
+    assert [event.is_acknowledged for event in events] == [True, True, False]
+
+
+async def test_a_partition_that_would_not_be_fetched_does_not_wait_for_its_next_batch(monkeypatch):
+    monkeypatch.setattr(partition_processor, "QUIET_S", 3_600.0)
+    here = await subject(SOURCE, records=BATCHES_OF_PROGRESS)
+
+    await here.run(*(here.event(SOURCE, n, n + 1) for n in range(BATCHES_OF_PROGRESS)))
+
+    assert here.progress(SOURCE) == BATCHES_OF_PROGRESS - 1
+
+
+async def test_a_key_is_forgotten_behind_its_progress_unless_the_next_batch_writes_it(one_by_one):
+    here = await subject(SOURCE, records=3)
+    outcomes = [
+        Outcome(entries={b"a": (0, b""), b"b": (0, b"")}, forgotten=[b"a", b"b"]),
+        Outcome(entries={b"b": (1, b"")}),
+        Outcome(),
+    ]
+    here.stage.outcome = lambda: outcomes.pop(0)
+    written = here.written_together()
+
+    with suppress(TimeoutError):
+        async with asyncio.timeout(BRIEFLY_S):
+            await here.run(*(here.event(SOURCE, n, n + 1) for n in range(3)))
+
+    progress = progress_key(*SOURCE)
+    assert written == [[b"a", b"b", identity_key(*SOURCE)], [progress, b"b"], [progress, b"a"]]
+    assert here.broker.read(TP(here.table.changelog_topic_name, 0))[-1].value is None
+    assert here.table.get_entry(0, b"b") == (1, b"")
 
 
 async def test_records_that_were_folded_before_are_acknowledged_and_not_folded_again():
@@ -377,7 +480,7 @@ async def test_a_batch_is_cancelled_by_a_stop_and_by_nothing_else(should_stop):
     queue: asyncio.Queue[Any] = asyncio.Queue()
     event = here.event(SOURCE, 0, 1)
     queue.put_nowait(event)
-    running = asyncio.create_task(here.processor._run_queue(queue))
+    running = asyncio.create_task(here.processor._run_queue(0, queue))
     await reached.wait()
 
     running.cancel()
