@@ -1,7 +1,7 @@
 """Freshness within a worker, on a clock that others do not disturb: processor time and waits.
 
     python -m benchmarks.worker_freshness [--seconds 8] [--rate 500] [--experiments 10] [--speed 1]
-        [--round-trip 0.002]
+        [--round-trip 0.002] [--partitions 2]
 
 `benchmarks.freshness` measures the whole stack, and on a machine that others use, mostly them.
 Here a whole worker, its real app, agents, tables and tasks, runs over a broker and a Redis in
@@ -38,6 +38,7 @@ from aiokafka.structs import ConsumerRecord
 from faust.types import TP
 
 from schemas import catalogue
+from streams.local.plan import EMBEDDED_PARTITIONS
 from streams.model.events import Command, CommandKind, Observation
 from streams.model.generations import Generations
 from streams.model.ids import experiment_id
@@ -68,7 +69,6 @@ HALF_TRIP_S = 0.0007
 """Time of a fetch from a process to the other."""
 
 LOOKS = 3
-PARTITIONS = 4
 NOW_MS = 1_700_000_000_000
 LOOK_S = 0.1
 SETTLE_S = 3.0
@@ -93,8 +93,8 @@ class Appended(NamedTuple):
 class Broker(MemoryBroker):
     """A log in memory that is read from an offset on without a look at what is before."""
 
-    def __init__(self) -> None:
-        super().__init__(PARTITIONS)
+    def __init__(self, partitions: int) -> None:
+        super().__init__(partitions)
         self.appended: list[Appended] = []
         self.fetches = 0
 
@@ -233,14 +233,14 @@ class Traffic:
             self.observe(*click)
 
     def _send(self, topic: catalogue.Topic, key: bytes, value: bytes) -> None:
-        tp = TP(self._settings.topic_name(topic), partition_of(key, PARTITIONS))
+        tp = TP(self._settings.topic_name(topic), partition_of(key, self._settings.partitions))
         self._broker.append(tp, key, value, NOW_MS)
 
 
 async def main(arguments: argparse.Namespace, directory: Path) -> None:
     """Measure, and print a table."""
-    settings = Settings(partitions=PARTITIONS, data_dir=directory)
-    broker, redis = Broker(), MemoryProjection()
+    settings = Settings(partitions=arguments.partitions, data_dir=directory)
+    broker, redis = Broker(settings.partitions), MemoryProjection()
     traffic = Traffic(settings, broker)
     probed = arguments.experiments + 1
     last = [traffic.create(number) for number in range(1, probed + 1)][-1]
@@ -250,7 +250,7 @@ async def main(arguments: argparse.Namespace, directory: Path) -> None:
         await asyncio.sleep(LOOK_S)
     sources = (catalogue.COMMANDS, catalogue.TALLIES, catalogue.IMPRESSIONS, catalogue.OBSERVATIONS)
     names = [settings.topic_name(topic) for topic in sources]
-    await thread.assign([TP(name, n) for name in names for n in range(PARTITIONS)], 1)
+    await thread.assign([TP(name, n) for name in names for n in range(settings.partitions)], 1)
     await starting
     while last not in redis.answers:  # noqa: ASYNC110 - of whatever the worker does
         await asyncio.sleep(LOOK_S)
@@ -350,6 +350,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rate", type=float, default=500.0)
     parser.add_argument("--experiments", type=int, default=10)
     parser.add_argument("--round-trip", type=float, default=0.002, help="of a write, in seconds")
+    parser.add_argument("--partitions", type=int, default=EMBEDDED_PARTITIONS)
     parser.add_argument("--speed", type=float, default=1.0, help="of the processor, over this one")
     return parser.parse_args()
 

@@ -149,7 +149,8 @@ class KafkaSettings(BaseSettings):
         ge=1,
         le=1024,
         description="Partitions of every topic: the most workers that can share the load. Cannot "
-        "change once topics exist. The embedded stack uses 4.",
+        "change once topics exist. The embedded stack begins a log with 2, or "
+        "with one for each worker if those are more, and keeps that number.",
     )
     replication_factor: int = Field(
         1,

@@ -19,7 +19,14 @@ from streams.settings import ENVIRONMENT_PREFIX
 
 RECEIPT_KEY_BYTES = 32
 WEBHOOK_KEY_BYTES = 32
-EMBEDDED_PARTITIONS = 4
+EMBEDDED_PARTITIONS = 2
+"""Partitions of a new log of the embedded broker, unless it has more workers. Every partition costs
+API, broker and worker a separate batch, whose price hardly depends on its records."""
+
+REMEMBERED_EVENTS = 4_000_000
+"""Events of an experiment that all partitions of the embedded broker remember together, if they are
+spread evenly; one partition remembers at least a quarter of them."""
+
 EMBEDDED_SESSION_TIMEOUT_S = 6
 
 
@@ -121,14 +128,20 @@ class Plan:
             os.close(lock)
 
     def overrides(
-        self, kafka_url: str, redis_url: str, environment: Mapping[str, str]
+        self,
+        kafka_url: str,
+        redis_url: str,
+        environment: Mapping[str, str],
+        partitions: int | None = None,
     ) -> dict[str, str]:
         """Return the settings of this stack, without the prefix, that its children must share.
 
         Args:
             kafka_url: Broker addresses, now known.
             redis_url: Redis, now known.
-            environment: That of this process; its partitions and keys take precedence.
+            environment: That of this process; its partitions, remembered events and keys take
+                precedence.
+            partitions: Partitions of the log that is kept here; None without one.
         """
         names = {
             "KAFKA_URL": kafka_url,
@@ -142,10 +155,14 @@ class Plan:
             "SPOOL_DIR": str(self.directory / "spool"),
         }
         if self.kafka_url is None:  # one broker, on loopback, whatever the environment is for
+            partitions = partitions or max(EMBEDDED_PARTITIONS, self.workers)
+            own = {
+                "PARTITIONS": partitions,
+                "DEDUPLICATION_MAX_ENTRIES": REMEMBERED_EVENTS // min(partitions, 4),
+            }
+            for name, value in own.items():
+                names[name] = environment.get(f"{ENVIRONMENT_PREFIX}{name}", str(value))
             names |= {
-                "PARTITIONS": environment.get(
-                    f"{ENVIRONMENT_PREFIX}PARTITIONS", str(EMBEDDED_PARTITIONS)
-                ),
                 "SESSION_TIMEOUT_S": str(EMBEDDED_SESSION_TIMEOUT_S),
                 "SECURITY_PROTOCOL": "PLAINTEXT",
                 "REPLICATION_FACTOR": "1",

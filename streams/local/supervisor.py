@@ -24,7 +24,7 @@ import httpx
 from streams.kafka.admin import create_topics
 from streams.local.api_processes import COMMAND, api_environments
 from streams.local.children import Child, ChildFailedError
-from streams.local.journal.resuming import Resumption
+from streams.local.journal.resuming import Resumption, kept_partitions
 from streams.local.journal.store import Journal
 from streams.local.plan import Plan, journal_of
 from streams.local.stack_files import registered
@@ -153,7 +153,11 @@ class Supervisor:
             self._stages.append([valkey])
             watches.append(partial(self._keep, valkey))
 
-        overrides = self._plan.overrides(kafka_url, redis_url, self._environment)
+        partitions = None
+        if self._plan.persists:
+            kept_at = journal_of(self._plan.directory)
+            partitions = await asyncio.to_thread(kept_partitions, kept_at)
+        overrides = self._plan.overrides(kafka_url, redis_url, self._environment, partitions)
         settings = _settings_of(overrides)
         await asyncio.to_thread(create_topics, settings)
         resumption = Resumption(settings, self._report, self._stopping)

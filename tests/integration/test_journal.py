@@ -139,3 +139,16 @@ def test_records_of_any_size_that_the_log_had_are_restored(settings, tmp_path):
         for topic in sizes:
             wanted = [record.value for record in journal.records() if record.topic == topic]
             assert [each.value for _, each in kept(restored, topic)] == wanted
+
+
+@pytest.mark.parametrize("kept", [3, 5])
+def test_a_log_of_another_number_of_partitions_is_refused_wherever_its_records_are(
+    settings, tmp_path, kept
+):
+    """A key would belong to another partition than before."""
+    with Journal(tmp_path / "journal") as journal:
+        journal.keep_partitions(kept)
+        journal.append([JournalRecord(COMMANDS, 0, 0, 1, None, b"v")])
+        assert settings.partitions == 4
+        with pytest.raises(ConfigurationError, match=f"EXPERIMENT_PARTITIONS={kept}"):
+            restore(journal, settings, lambda _: None)

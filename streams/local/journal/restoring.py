@@ -58,13 +58,14 @@ def restore(
         is_stopping: Returns whether to return early; then the broker is of no use.
 
     Raises:
-        ConfigurationError: topics have fewer partitions than they had.
+        ConfigurationError: topics have another number of partitions than they had.
         JournalError: the journal cannot be read.
         DependencyError: the broker does not take them.
     """
     known = journal.ends
-    needed = 1 + max((partition for _, partition in known), default=0)
-    if needed > settings.partitions:
+    kept = journal.partitions
+    needed = kept or 1 + max((partition for _, partition in known), default=0)
+    if needed > settings.partitions or kept not in {None, settings.partitions}:
         raise ConfigurationError(
             f"{journal.path} has records of {needed} partitions, and there are "
             f"{settings.partitions} now; set {ENVIRONMENT_PREFIX}PARTITIONS={needed}, or take "

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from threading import Event
 from time import monotonic
 
@@ -22,9 +23,23 @@ from streams.settings import Settings
 SERVE_TIMEOUT_S = 30.0
 """Longest wait for a worker to write to Redis which generation is active."""
 
+FORMER_PARTITIONS = 4
+"""Partitions of a log whose journal began without their number, unless a setting had another."""
+
 
 class ResumeStoppedError(Exception):
     """The stack is to stop, so there is nothing left to do."""
+
+
+def kept_partitions(path: Path) -> int | None:
+    """Return the number of partitions of the log in a journal; None for a new one.
+
+    Raises:
+        ConfigurationError: a newer release has written the journal.
+        JournalError: it cannot be opened or read.
+    """
+    with Journal(path) as journal:
+        return journal.partitions or (FORMER_PARTITIONS if journal.n_records else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,17 +63,19 @@ class Resumption:
             None if there is nothing to continue from.
 
         Raises:
-            ConfigurationError: topics have fewer partitions than they had.
+            ConfigurationError: topics have another number of partitions than they had.
             JournalError: the journal cannot be read or written.
             DependencyError: the broker fails.
             ResumeStoppedError: `stopping` was set.
         """
         count = journal.n_records
         if not count:
+            journal.keep_partitions(self.settings.partitions)
             return None
         self.report(f"{journal.path} has {count:,} records: writing them to the broker")
         began_s = monotonic()
         restore(journal, self.settings, lambda _: None, self.stopping.is_set)
+        journal.keep_partitions(self.settings.partitions)
         self._go_on()
         generation = start(self.settings).generation
         self.report(f"the log is back after {monotonic() - began_s:.1f} s; workers fold it")

@@ -14,6 +14,7 @@ import sqlite3
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -22,7 +23,7 @@ import orjson
 from streams.local.journal.write_ahead import damaged_at, write_ahead_of
 from streams.model.errors import ConfigurationError, EngineError
 
-FORMAT = 2
+FORMAT = 3
 """Version of the tables. One of an older version is brought to this one; a newer is not opened."""
 
 Offsets = Mapping[tuple[str, int], int]
@@ -31,7 +32,10 @@ Offsets = Mapping[tuple[str, int], int]
 Header = tuple[str, bytes | None]
 """Name and value of a header."""
 
+_LOG = "CREATE TABLE log (partitions INTEGER NOT NULL, checksum INTEGER)"
+
 _TABLES = (
+    _LOG,
     (
         "CREATE TABLE records (topic TEXT NOT NULL, partition INTEGER NOT NULL, "
         "offset INTEGER NOT NULL, timestamp INTEGER NOT NULL, key BLOB, value BLOB, headers BLOB, "
@@ -48,22 +52,24 @@ _TABLES = (
     ),
 )
 
-_COLUMNS = {
+_COLUMNS_OF_FORMAT_1 = {
     "records": "topic, partition, offset, timestamp, key, value, headers",
     "ends": "topic, partition, offset",
     "positions": "reader, topic, partition, offset",
 }
+_COLUMNS = _COLUMNS_OF_FORMAT_1 | {"log": "partitions"}
 """Columns that the checksum of a row covers."""
 
 _CHECKSUMS = tuple(
     statement
-    for table, columns in _COLUMNS.items()
+    for table, columns in _COLUMNS_OF_FORMAT_1.items()
     for statement in (
         f"ALTER TABLE {table} ADD COLUMN checksum INTEGER",
         f"UPDATE {table} SET checksum = checksum({columns})",  # noqa: S608 - constants
     )
 )
-"""Statements that bring a file of version 1 to version 2."""
+_CHANGES = (_CHECKSUMS, (_LOG,))
+"""Statements that bring a file of version 1 to version 2, and one of version 2 to version 3."""
 
 _DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 _NO_ROOM = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY}
@@ -146,6 +152,22 @@ class Journal:
         with self._reading():
             [(found,)] = self._connection.execute("SELECT coalesce(max(rowid), 0) FROM records")
         return int(found)
+
+    @property
+    def partitions(self) -> int | None:
+        """Number of partitions of every topic; None in a file that began without it."""
+        found: list[int] = [partitions for _, partitions in self._rows("log", "0")]
+        return found[0] if found else None
+
+    def keep_partitions(self, partitions: int) -> None:
+        """Set the number of partitions of every topic; it is on the disk on return.
+
+        Raises:
+            JournalError: it cannot be written.
+        """
+        with self._writing() as connection:
+            connection.execute("DELETE FROM log")
+            connection.executemany("INSERT INTO log VALUES (?, ?)", _checked([(partitions,)]))
 
     @property
     def ends(self) -> dict[tuple[str, int], int]:
@@ -234,7 +256,8 @@ class Journal:
             if version >= FORMAT:
                 return int(version)
             connection.create_function("checksum", -1, _checksum, deterministic=True)
-            for statement in _TABLES if version == 0 else _CHECKSUMS:
+            changes = chain.from_iterable(_CHANGES[version - 1 :])
+            for statement in _TABLES if version == 0 else changes:
                 connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {FORMAT}")
         return FORMAT

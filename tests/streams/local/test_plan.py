@@ -79,6 +79,34 @@ def test_an_embedded_broker_is_plain_whatever_the_environment_is_for(tmp_path):
     assert told["PARTITIONS"] == "2"
 
 
+@pytest.mark.parametrize(
+    ("workers", "kept", "expected"),
+    [(1, None, "2"), (3, None, "3"), (3, 2, "2"), (1, 4, "4")],
+    ids=["new", "new, for more workers", "kept, more workers", "kept"],
+)
+def test_a_log_keeps_its_partitions_and_a_new_one_has_few(tmp_path, workers, kept, expected):
+    overrides = plan(tmp_path, workers=workers).overrides("127.0.0.1:1", "redis://r", {}, kept)
+
+    assert overrides["PARTITIONS"] == expected
+
+
+@pytest.mark.parametrize(
+    ("kept", "entries"), [(1, "4000000"), (2, "2000000"), (4, "1000000"), (9, "1000000")]
+)
+def test_as_many_events_are_remembered_whatever_the_partitions(tmp_path, kept, entries):
+    overrides = plan(tmp_path).overrides("127.0.0.1:1", "redis://r", {}, kept)
+
+    assert overrides["DEDUPLICATION_MAX_ENTRIES"] == entries
+
+
+def test_a_bound_of_remembered_events_in_the_environment_stands(tmp_path):
+    environment = {"EXPERIMENT_DEDUPLICATION_MAX_ENTRIES": "5000"}
+
+    overrides = plan(tmp_path).overrides("127.0.0.1:1", "redis://r", environment)
+
+    assert overrides["DEDUPLICATION_MAX_ENTRIES"] == "5000"
+
+
 def test_a_given_cluster_keeps_the_settings_of_the_environment(tmp_path):
     given = plan(tmp_path, kafka_url="broker:9093")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from streams.local.plan import Plan
+from streams.local.plan import EMBEDDED_PARTITIONS, Plan
 from streams.local.stack_files import (
     find_stack,
     registered,
@@ -43,7 +43,7 @@ def test_a_registered_stack_is_found_with_its_servers_and_its_key(plan, override
         settings = stack.as_settings()
         assert settings.kafka_url == "127.0.0.1:1234"
         assert settings.redis_url == "redis://127.0.0.1:5678/0"
-        assert settings.partitions == 4
+        assert settings.partitions == EMBEDDED_PARTITIONS
         assert settings.signing_keys == Path(overrides["RECEIPT_KEYS_FILE"]).read_text()
 
 

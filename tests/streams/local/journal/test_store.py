@@ -142,6 +142,33 @@ def test_a_file_of_a_newer_release_is_not_opened(tmp_path):
         Journal(tmp_path / "j")
 
 
+def test_the_number_of_partitions_is_kept(tmp_path):
+    with Journal(tmp_path / "j") as journal:
+        assert journal.partitions is None
+        journal.keep_partitions(4)
+        journal.keep_partitions(2)
+    with Journal(tmp_path / "j") as journal:
+        assert journal.partitions == 2
+
+
+def test_a_file_of_format_2_is_changed_to_this_one_and_keeps_its_records(tmp_path):
+    with Journal(tmp_path / "j") as journal:
+        journal.append([record(0)], {"a": {TOPIC: 1}})
+    connection = sqlite3.connect(tmp_path / "j", isolation_level=None)
+    connection.execute("DROP TABLE log")
+    connection.execute("PRAGMA user_version = 2")
+    connection.close()
+
+    for _ in range(2):
+        with Journal(tmp_path / "j") as journal:
+            assert journal.partitions is None
+            assert [*journal.records()] == [record(0)]
+            assert journal.positions == {"a": {TOPIC: 1}}
+    with Journal(tmp_path / "j") as journal:
+        journal.keep_partitions(4)
+        assert journal.partitions == 4
+
+
 def test_a_damaged_file_is_named(tmp_path):
     path = tmp_path / "j"
     with Journal(path) as journal:
