@@ -44,7 +44,6 @@ from streams.worker.tables import DurableTable
 from streams.worker.transport import (
     MAX_BATCH_BYTES,
     MAX_BATCH_RECORDS,
-    MAX_WAITING_BATCHES,
     BatchingApp,
     FetchBatch,
     joined,
@@ -59,10 +58,6 @@ QUIET_S = 0.1
 """Longest time for which the progress of a durable batch waits for the entries of the next one.
 Under load several batches come in that time, and a separate write is a round trip for which the
 next batch waits. A rebalance may take this much longer."""
-
-BATCHES_OF_PROGRESS = MAX_WAITING_BATCHES // 2
-"""Fetched batches from which on their progress does not wait: their partition would soon not be
-fetched any more, and no next batch would come."""
 
 logger = logging.getLogger(__name__)
 
@@ -248,8 +243,6 @@ class PartitionProcessor:
             waiting.append(await queue.get())
         elif not queue.empty():
             waiting.append(queue.get_nowait())
-        elif len(unfinished.events) >= BATCHES_OF_PROGRESS:
-            return ()
         else:
             try:
                 async with asyncio.timeout(QUIET_S):

@@ -47,7 +47,7 @@ FETCH_WAIT_MS = 100
 requested again only after it, and the embedded broker looks for records only twice in that time, so
 this bounds the delay of a record."""
 
-BUSY_FETCH_WAIT_MS = 40
+BUSY_FETCH_WAIT_MS = 20
 """The same while records arrive: more empty fetches, but a shorter wait of records."""
 
 SILENCE_S = 1.0
@@ -56,9 +56,13 @@ SILENCE_S = 1.0
 IDLE_S = 0.02
 """Pause before the next check for a partition that may be read."""
 
-MAX_WAITING_BATCHES = 8
-"""Unacknowledged batches of a partition above which it is not fetched. Faust's own bound stops the
-fetcher for a second when all partitions have reached it."""
+MAX_WAITING_RECORDS = 8 * MAX_BATCH_RECORDS
+"""Unacknowledged records of a partition from which on it is not fetched. A number of batches would
+exclude a partition that has a few small ones, and what the client holds of an excluded partition
+keeps it from fetching any other one for 0.1 s."""
+
+MAX_WAITING_BYTES = 8 * MAX_BATCH_BYTES
+"""As `MAX_WAITING_RECORDS`, bytes of values."""
 
 SHORT_WAIT_S = 0.05
 """Longest wait for records while a partition is excluded, which may be fetched again any time."""
@@ -222,7 +226,8 @@ class BatchingConsumer(driver.Consumer):
         super().__init__(*args, **options)
         self._resume: Mapping[str, Resume] = cast(BatchingApp, self.app).resume
         self._position: dict[TP, int] = {}
-        self._waiting: Counter[TP] = Counter()
+        self._waiting_records: Counter[TP] = Counter()
+        self._waiting_bytes: Counter[TP] = Counter()
         self._cut: dict[TP, int] = {}
         # A fetch in flight during a seek would deliver records of the old position under the new
         # one. Faust's own guard against this has no effect.
@@ -235,7 +240,7 @@ class BatchingConsumer(driver.Consumer):
         """Reset the positions: a source partition is not read before it is sought."""
         self._position.clear()
         self._cut = {}
-        self._waiting.clear()
+        self._forget_waiting()
         await super().on_partitions_assigned(assigned, generation_id)
 
     async def seek_to_committed(self) -> Mapping[TP, int]:
@@ -255,7 +260,7 @@ class BatchingConsumer(driver.Consumer):
             await self.seek_wait(positions)
             self._position = dict(positions)
             self._cut = {}
-            self._waiting.clear()
+            self._forget_waiting()
             return positions
 
     async def perform_seek(self) -> None:
@@ -270,10 +275,24 @@ class BatchingConsumer(driver.Consumer):
                 self._committed_offset[tp] = None
                 self._acked[tp] = [position - 1]
 
+    def _forget_waiting(self) -> None:
+        self._waiting_records.clear()
+        self._waiting_bytes.clear()
+
     def ack(self, message: Message) -> bool:
         """Acknowledge a durable batch, so that its partition may be fetched again."""
-        self._waiting[message.tp] -= 1
+        batch = message.value
+        if isinstance(batch, FetchBatch):
+            self._waiting_records[message.tp] -= len(batch.records)
+            self._waiting_bytes[message.tp] -= batch.size
         return super().ack(message)
+
+    def _is_behind(self, tp: TP) -> bool:
+        """Return whether so much of a partition waits that no more of it is fetched."""
+        return (
+            self._waiting_records[tp] >= MAX_WAITING_RECORDS
+            or self._waiting_bytes[tp] >= MAX_WAITING_BYTES
+        )
 
     async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:
         async with self._fetch_or_seek:
@@ -288,7 +307,7 @@ class BatchingConsumer(driver.Consumer):
             free = {
                 tp
                 for tp, fence in fences.items()
-                if self._waiting[tp] < MAX_WAITING_BATCHES
+                if not self._is_behind(tp)
                 and (fence is None or self._position.get(tp, fence) < fence)
             }
             if not free:  # an empty set means all partitions to aiokafka
@@ -327,7 +346,8 @@ class BatchingConsumer(driver.Consumer):
         begin = min(self._position[tp], records[0].offset)
         batches = list(split(begin, records, already_published=fence is not None))
         self._position[tp] = batches[-1].end
-        self._waiting[tp] += len(batches)
+        self._waiting_records[tp] += sum(len(batch.records) for batch in batches)
+        self._waiting_bytes[tp] += sum(batch.size for batch in batches)
         return batches
 
     def _to_message(self, tp: TP, record: Any) -> ConsumerMessage:

@@ -218,9 +218,12 @@ async def test_what_the_tables_hold_is_committed_though_no_record_comes():
     assert subject.thread.committed == {SOURCE: 7}
 
 
-async def test_a_partition_whose_agent_is_behind_is_not_fetched(monkeypatch):
+@pytest.mark.parametrize(
+    ("bound", "most"), [("MAX_WAITING_RECORDS", 2), ("MAX_WAITING_BYTES", 2 * len(b"value"))]
+)
+async def test_a_partition_whose_agent_is_behind_is_not_fetched(monkeypatch, bound, most):
     monkeypatch.setattr(transport, "MAX_BATCH_RECORDS", 1)
-    monkeypatch.setattr(transport, "MAX_WAITING_BATCHES", 2)
+    monkeypatch.setattr(transport, bound, most)
     subject = await reader(SOURCE, OTHER, records=2)
     await subject.fetch()
     subject.append(SOURCE)
@@ -235,9 +238,19 @@ async def test_a_partition_whose_agent_is_behind_is_not_fetched(monkeypatch):
     assert subject.offsets(SOURCE) == [0, 1, 2]
 
 
+async def test_a_partition_with_many_small_batches_is_fetched():
+    subject = await reader(SOURCE, OTHER)
+    for _ in range(100):
+        subject.append(SOURCE)
+        await subject.fetch()
+
+    assert subject.thread.fetched[-1] == {SOURCE, OTHER}
+    assert len(subject.unacknowledged[SOURCE]) == 100
+
+
 async def test_without_a_partition_that_may_be_read_nothing_is_fetched(monkeypatch):
     """An empty set of partitions would be all of them to aiokafka."""
-    monkeypatch.setattr(transport, "MAX_WAITING_BATCHES", 1)
+    monkeypatch.setattr(transport, "MAX_WAITING_RECORDS", 1)
     subject = await reader(SOURCE, records=2)
     await subject.fetch()
     fetches = len(subject.thread.fetched)
@@ -302,7 +315,7 @@ async def test_offsets_without_records_belong_to_the_batch_behind_them():
 
 
 async def test_a_seek_forgets_what_was_read_and_what_was_fenced(monkeypatch):
-    monkeypatch.setattr(transport, "MAX_WAITING_BATCHES", 1)
+    monkeypatch.setattr(transport, "MAX_WAITING_RECORDS", 1)
     subject = await reader(SOURCE, records=5)
     subject.fences[SOURCE] = 3
     await subject.fetch()

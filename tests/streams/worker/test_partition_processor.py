@@ -25,7 +25,6 @@ from streams.wire.records import SINGLE_OBJECT
 from streams.worker import partition_processor
 from streams.worker.app import make_app
 from streams.worker.partition_processor import (
-    BATCHES_OF_PROGRESS,
     Outcome,
     PartitionProcessor,
     identity_key,
@@ -307,15 +306,6 @@ async def test_records_that_come_again_are_acknowledged_with_their_progress(one_
     running.cancel()
 
     assert [event.is_acknowledged for event in events] == [True, True, False]
-
-
-async def test_a_partition_that_would_not_be_fetched_does_not_wait_for_its_next_batch(monkeypatch):
-    monkeypatch.setattr(partition_processor, "QUIET_S", 3_600.0)
-    here = await subject(SOURCE, records=BATCHES_OF_PROGRESS)
-
-    await here.run(*(here.event(SOURCE, n, n + 1) for n in range(BATCHES_OF_PROGRESS)))
-
-    assert here.progress(SOURCE) == BATCHES_OF_PROGRESS - 1
 
 
 async def test_a_key_is_forgotten_behind_its_progress_unless_the_next_batch_writes_it(one_by_one):
