@@ -16,6 +16,9 @@ from streams.worker.pending import Pending
 HEARTBEAT_INTERVAL_S = 1.0
 """Interval of heartbeats, and of checks that Redis still holds the snapshots."""
 
+STEPS_AT_MOST = 0.95
+"""Share of the time for writes, nearly all of which is waiting for Redis and for the event loop."""
+
 HEARTBEAT_TTL_S = 5
 """Time without a heartbeat after which a worker counts as gone."""
 
@@ -107,7 +110,7 @@ class Projector:
     async def run(self) -> None:
         """Write queued data, from the first heartbeat on."""
         await self.is_known.wait()
-        await follow(self._changed, self._write)
+        await follow(self._changed, self._write, at_most=STEPS_AT_MOST)
 
     async def send_heartbeats(self) -> None:
         """Send heartbeats indefinitely; write everything again after Redis has lost its data."""
