@@ -281,7 +281,7 @@ class BatchingConsumer(driver.Consumer):
 
     def ack(self, message: Message) -> bool:
         """Acknowledge a durable batch, so that its partition may be fetched again."""
-        batch = message.value
+        batch: object = message.value
         if isinstance(batch, FetchBatch):
             self._waiting_records[message.tp] -= len(batch.records)
             self._waiting_bytes[message.tp] -= batch.size

@@ -1,4 +1,4 @@
-"""What a process that assigns locally reads at the API: experiments, keys, and the clock."""
+"""Experiments, keys and the clock that a process which assigns locally reads from the API."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_a_key_that_the_api_has_no_longer_signs_nothing() -> None:
     """All that it signs would be refused, so the API is asked, until it has the key again."""
     client = Answers()
     followed = LocalExperiments(cast("ExperimentClient", client), KEYRING, lambda: NOW_MS)
-    signed = []
+    signed: list[bool] = []
     for keyring in (KEYRING, Keyring({9: bytes(32)}), KEYRING):
         client.body |= {"keys": keys_of(keyring), "isWhole": not signed}
         with suppress(ConfigurationError):

@@ -143,7 +143,7 @@ def test_poison_is_listed_shown_and_refused_again_when_it_is_sent_again(
 
 
 def test_a_forged_letter_sends_nothing_where_its_record_has_never_been(settings, run):
-    """What may write letters alone has no record written by one who may write more."""
+    """A writer of letters alone causes no record that it may not write."""
     ledger = Ledger(settings)
     prefix = settings.topic_prefix
     ledger.produce("commands", b"another record", partition=0)

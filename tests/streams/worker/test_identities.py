@@ -19,7 +19,7 @@ NAME = "observations"
 
 @pytest.fixture
 def cluster(monkeypatch: pytest.MonkeyPatch) -> dict[str, TopicState | Exception]:
-    """What the cluster says of the topic; an error is raised once."""
+    """Answers of the cluster about the topic; an error is raised once."""
     found: dict[str, TopicState | Exception] = {NAME: TopicState(NAME, "first", 4, 1)}
 
     def describe(_: object, names: set[str]) -> TopicDescriptions:
