@@ -14,7 +14,12 @@ from pydantic import ValidationError
 
 from experiment_streams_client.calls.base import Call
 from experiment_streams_client.calls.bodies import json_body
-from experiment_streams_client.errors import ApiError, ApiUnreachableError, refusal
+from experiment_streams_client.errors import (
+    ApiError,
+    ApiUnreachableError,
+    foreign_answer,
+    refusal,
+)
 from experiment_streams_client.methods import Methods
 from experiment_streams_client.stats_streams import (
     EventParser,
@@ -301,17 +306,16 @@ def _ended(url: httpx.URL) -> ApiUnreachableError:
 
 
 def _result(call: Call[T], response: httpx.Response) -> T:
+    if not response.is_success and response.status_code not in call.accepts:
+        raise refusal(response)
     try:
         payload = response.json()
     except ValueError:
         payload = None
-    if not response.is_success and response.status_code not in call.accepts:
-        raise refusal(response.status_code, response.headers, payload, response.text)
     try:
         return call.read(payload)
     except ValidationError as error:
-        raise ApiError(
-            "UNEXPECTED_ANSWER",
-            f"{call.method} {response.url} answered what no engine of this version does: {error}",
-            status=response.status_code,
-        ) from error
+        message = f"{response.url} answered what no engine of this version does: {error}"
+        if payload is None:
+            message = foreign_answer(response)
+        raise ApiError("UNEXPECTED_ANSWER", message, status=response.status_code) from error

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
-from streams.model.errors import DependencyError, EngineError
+import httpx
+
+from streams.model.errors import DependencyError, EngineError, quoted
 
 __all__ = ["ApiError", "ApiUnreachableError", "DependencyError", "EngineError"]
 
@@ -46,24 +47,46 @@ class ApiUnreachableError(ApiError):
         self.was_sent = was_sent
 
 
-def refusal(status: int, headers: Mapping[str, str], payload: Any, text: str) -> ApiError:
-    """Return the error an answer with an error status stands for.
+def refusal(response: httpx.Response) -> ApiError:
+    """Return the error that an answer with an error status stands for.
+
+    An answer without an error of this API is of something else: a proxy, the dashboard, a server
+    that has the port. Its message says what answered, and where it redirects to.
 
     Args:
-        status: HTTP status, >= 400.
-        headers: Headers of the answer; names in any case, as httpx gives them.
-        payload: Decoded JSON body; None when it is not JSON, as from a proxy in between.
-        text: The body as it came.
+        response: Answer whose body has been read.
     """
-    error = payload.get("error") if isinstance(payload, dict) else None
-    if not isinstance(error, dict):
-        error = {"code": f"HTTP_{status}", "message": text[:200].strip() or "no body"}
+    status = response.status_code
+    error = _error_of(response)
+    if error is None:
+        error = {"code": f"HTTP_{status}", "message": foreign_answer(response)}
     return ApiError(
         str(error.get("code", f"HTTP_{status}")),
         str(error.get("message", "")),
         str(error.get("path") or ""),
         status=status,
-        retry_after_s=_seconds(headers.get("retry-after")),
+        retry_after_s=_seconds(response.headers.get("retry-after")),
+    )
+
+
+def _error_of(response: httpx.Response) -> dict[str, Any] | None:
+    try:
+        payload = response.json()
+    except ValueError:
+        return None
+    error = payload.get("error") if isinstance(payload, dict) else None
+    return error if isinstance(error, dict) else None
+
+
+def foreign_answer(response: httpx.Response) -> str:
+    """Return what a message says of an answer that is not of this API."""
+    headers = response.headers
+    kind = quoted(headers["content-type"]) if "content-type" in headers else "no content type"
+    place = f", which redirects to {quoted(headers['location'])}" if "location" in headers else ""
+    body = " ".join(response.text[:1000].split())
+    return (
+        f"{response.url} answered {response.status_code} with {kind}{place}, and not as this API "
+        f"does; see that the address is the API's: {quoted(body) if body else 'no body'}"
     )
 
 

@@ -105,8 +105,4 @@ def require_success(response: httpx.Response) -> None:
         ApiError: the API refused it.
     """
     if not response.is_success:
-        try:
-            payload = response.json()
-        except ValueError:
-            payload = None
-        raise refusal(response.status_code, response.headers, payload, response.text)
+        raise refusal(response)

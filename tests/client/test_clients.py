@@ -255,11 +255,29 @@ def test_an_answer_from_something_in_between_is_an_error_with_its_status() -> No
     assert (caught.value.code, caught.value.status) == ("HTTP_502", 502)
 
 
+def test_an_address_of_another_server_is_named_with_what_it_answers() -> None:
+    page = "<html>\n  <head><title>Sign in</title>\x1b[2J" + "x" * 10_000
+    headers = {"location": "/sign-in?next=/experiments"}
+    server = Server(httpx.Response(303, html=page, headers=headers))
+
+    with pytest.raises(ApiError) as caught:
+        client_of(server).list_experiments()
+
+    message = str(caught.value)
+    assert caught.value.code == "HTTP_303"
+    assert "/experiments?limit=200 answered 303 with 'text/html; charset=utf-8'" in message
+    assert "redirects to '/sign-in?next=/experiments'" in message
+    assert "see that the address is the API's: '<html> <head><title>Sign in" in message
+    assert message.isprintable()
+    assert len(message) < 500
+
+
 def test_a_success_that_is_not_an_answer_is_an_error() -> None:
     with pytest.raises(ApiError) as caught:
         client_of(Server(httpx.Response(200, text="<html>Welcome</html>"))).list_experiments()
 
     assert caught.value.code == "UNEXPECTED_ANSWER"
+    assert "not as this API does; see that the address is the API's" in str(caught.value)
 
 
 def test_what_cannot_be_served_now_is_asked_again_and_then_given_up() -> None:
