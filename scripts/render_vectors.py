@@ -17,7 +17,8 @@ from streams.model.errors import ReceiptError
 from streams.model.experiment_keys import key_number
 from streams.model.ids import experiment_id
 from streams.model.quantities import PROPENSITY_ONE
-from streams.model.receipts import Keyring, Receipt, raw_of, text_of
+from streams.model.receipt_layout import raw_of, text_of
+from streams.model.receipts import Keyring, Receipt
 from streams.model.variant_weights import pack_propensities
 from streams.model.vectors import pack
 from streams.policies.bucketing import (

@@ -21,7 +21,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from api.receipts.cache import ReceiptCache
 from api.receipts.recent import RecentUnits
 from streams.model.errors import DependencyError
-from streams.model.receipts import raw_of, text_of
+from streams.model.receipt_layout import raw_of, text_of
 from streams.process.outages import outage
 from streams.projection.receipts import Answer, Certainty, Place, StoreQuery
 

@@ -8,7 +8,8 @@ from streams.experiments.exposure import WINDOWS_BY_EXPOSURE, Exposure
 from streams.model.attribution import check_attribution
 from streams.model.events import EXPOSED, EXPOSURE, Observation
 from streams.model.quantities import MICRO, to_micro
-from streams.model.receipts import Keyring, check_form
+from streams.model.receipt_layout import check_form
+from streams.model.receipts import Keyring
 from streams.model.voids import check_voidable, void_metric
 from streams.wire.observations import encode_observation
 

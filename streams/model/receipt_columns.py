@@ -27,7 +27,7 @@ _BYTES_OF_FOUR = 3  # characters of base64
 _LEAST_WEIGHTS = 3
 _LEAST_EXTENSION = min(_LEAST_WEIGHTS, ENTRY_BYTES)
 _LONGEST_EXTENSION = MAX_PACKED + MAX_ENTRIES * ENTRY_BYTES
-# As `receipts` lays it out.
+# As `receipt_layout` lays it out.
 _BODY = [
     ("version", "u1"),
     ("key", "u1"),

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import pytest
 from redis.asyncio import Redis
 
-from streams.model.receipts import Keyring, Receipt, raw_of
+from streams.model.receipt_layout import raw_of
+from streams.model.receipts import Keyring, Receipt
 from streams.projection.connection import connect
 from streams.projection.keys import Keys
 from streams.projection.receipts import (

@@ -9,7 +9,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from api.receipts.cache import ReceiptCache
 from api.receipts.sticky import COOLDOWN_S, FirstReceipt, ReceiptQuery, StickyReceipts
-from streams.model.receipts import Receipt, raw_of
+from streams.model.receipt_layout import raw_of
+from streams.model.receipts import Receipt
 from streams.projection.receipts import Certainty, Place
 from tests.api.memory import KEYRING, NOW_MS
 from tests.patience import patience

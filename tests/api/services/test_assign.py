@@ -16,7 +16,8 @@ from streams.experiments.snapshot import Allocation
 from streams.model.events import OutsideRequests
 from streams.model.ids import experiment_number
 from streams.model.quantities import PROPENSITY_ONE
-from streams.model.receipts import Keyring, raw_of, text_of
+from streams.model.receipt_layout import raw_of, text_of
+from streams.model.receipts import Keyring
 from streams.policies.bucketing import draws
 from streams.projection.receipts import Place
 from tests.api.memory import DAY_MS, KEYRING, NOW_MS, Api, memory_api

@@ -9,7 +9,7 @@ import pytest
 
 from streams.experiments.snapshot import Allocation, PublishedModel
 from streams.model.quantities import PROPENSITY_ONE
-from streams.model.receipts import RECEIPT_LENGTH
+from streams.model.receipt_layout import RECEIPT_LENGTH
 from streams.model.vectors import unpack
 from tests.api.memory import KEYRING, Api
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from streams.model.receipts import raw_of
+from streams.model.receipt_layout import raw_of
 from streams.projection.receipts import Place
 from tests.api.memory import KEYRING, Api
 

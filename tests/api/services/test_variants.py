@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from streams.model.receipts import raw_of
+from streams.model.receipt_layout import raw_of
 from streams.projection.receipts import Place
 from tests.api.memory import KEYRING, Api, definition
 

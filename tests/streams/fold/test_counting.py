@@ -9,7 +9,8 @@ from streams.fold.observations import ObservationFold
 from streams.fold.verification import VerifiedObservations
 from streams.model.quantities import MICRO
 from streams.model.receipt_columns import ReceiptColumns
-from streams.model.receipts import RECEIPT_LENGTH, Keyring
+from streams.model.receipt_layout import RECEIPT_LENGTH
+from streams.model.receipts import Keyring
 from streams.tallies.plan import PLAIN, AcceptedValues, PeriodPlan, Plan, plain
 from streams.wire.observation_columns import ObservationColumns
 

@@ -10,7 +10,8 @@ import pytest
 from streams.model.events import Command, CommandKind, ImpressionBatch, ImpressionGroup
 from streams.model.ids import experiment_id
 from streams.model.quantities import PROPENSITY_ONE
-from streams.model.receipts import Receipt, raw_of
+from streams.model.receipt_layout import raw_of
+from streams.model.receipts import Receipt
 from streams.model.vectors import pack
 from streams.projection.receipts import Place
 from streams.replay.receipts import ReceiptLog
