@@ -6,18 +6,30 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Self
 
 from pydantic import (
-    AfterValidator,
     Field,
     SerializeAsAny,
-    StringConstraints,
     model_validator,
 )
 
+from streams.experiments.config_fields import (
+    ControlShare,
+    Description,
+    Duration,
+    Key,
+    Name,
+    NegligibleDifference,
+    Overrides,
+    RelativeLoss,
+    SampleSize,
+    Share,
+    Threshold,
+    ValueField,
+)
 from streams.experiments.covariates import MAX_COVARIATES, Covariate, check_covariates
 from streams.experiments.dimensions import Dimensions, check_dimensions
 from streams.experiments.exposure import Exposure
 from streams.experiments.holdouts import HoldoutSpec
-from streams.experiments.ignored_units import DEFAULT_IGNORED_UNITS, MAX_UNIT_ID, IgnoredUnits
+from streams.experiments.ignored_units import DEFAULT_IGNORED_UNITS, IgnoredUnits
 from streams.experiments.labels import Owner, Tags
 from streams.experiments.metrics import (
     MAX_WINDOW_S,
@@ -26,17 +38,14 @@ from streams.experiments.metrics import (
     MetricSpec,
 )
 from streams.experiments.plan import PlanSpec
-from streams.experiments.promotion_state import DEFAULT_CONTROL_SHARE, MAX_CONTROL_SHARE
+from streams.experiments.promotion_state import DEFAULT_CONTROL_SHARE
 from streams.experiments.schedule import HoldOn, ScheduleSpec
 from streams.experiments.shared_units import LayerSpec
 from streams.experiments.statistics.metric_model import MetricRole
 from streams.experiments.time_weights import PeriodSpec
 from streams.experiments.unit_kind import UnitKind
 from streams.model.errors import quoted
-from streams.model.experiment_keys import KEY_PATTERN, is_key
-from streams.model.ids import is_experiment_id, is_variant_id
 from streams.model.receipts import MAX_KEY_ID
-from streams.model.text import LAYOUT, has_controls
 from streams.model.validation import InputModel, JsonList, JsonObject, parse, problem
 from streams.policies.base import BetaPolicy, Policy
 from streams.policies.contextual.base import ContextualPolicy
@@ -57,74 +66,8 @@ NEGLIGIBLE_DIFFERENCE = 0.01
 """Differences from the leader below this share of its mean count as none, unless a plan or the
 author says otherwise."""
 
-MAX_MIN_DURATION_S = 366 * 86_400
 _MAX_METRICS = 32
 _MAX_SPECS = 256  # more than can be accepted: a ratio and both of its parts for each that is named
-
-
-def _shown(text: str) -> str:
-    if has_controls(text):
-        raise problem("INVALID_NAME", "has control characters")
-    return text
-
-
-def _shown_in_lines(text: str) -> str:
-    if has_controls(text, LAYOUT):
-        raise problem("INVALID_NAME", "has control characters other than line breaks and tabs")
-    return text
-
-
-Name = Annotated[
-    str,
-    StringConstraints(min_length=1, max_length=200, strip_whitespace=True),
-    AfterValidator(_shown),
-]
-
-
-def _variant_name(text: str) -> str:
-    if is_variant_id(text):
-        raise problem("INVALID_NAME", f"{quoted(text)} is the id of a variant, not a name")
-    return text
-
-
-VariantName = Annotated[Name, AfterValidator(_variant_name)]
-"""Name of a variant: calls that take an id or a name mean one variant by it."""
-
-
-def _key(text: str) -> str:
-    if is_experiment_id(text):
-        raise problem("INVALID_KEY", f"{quoted(text)} is the id of an experiment, not a key")
-    if not is_key(text):
-        message = (
-            f"{quoted(text)} is no key: 1 to 100 lower-case letters, digits, dots, hyphens and "
-            "underscores, the first a letter or a digit"
-        )
-        raise problem("INVALID_KEY", message)
-    return text
-
-
-ValueField = Annotated[str, StringConstraints(min_length=1, max_length=100), AfterValidator(_shown)]
-
-Key = Annotated[str, AfterValidator(_key), Field(json_schema_extra={"pattern": KEY_PATTERN})]
-
-
-# Fields that an experiment is created with and that an update may change.
-Share = Annotated[float, Field(ge=0.0, le=1.0)]
-SampleSize = Annotated[int, Field(ge=0, le=10**12)]
-Threshold = Annotated[float, Field(ge=0.5, lt=1.0)]
-RelativeLoss = Annotated[float, Field(gt=0.0, le=1.0)]
-NegligibleDifference = Annotated[float | None, Field(gt=0.0, le=1.0)]
-Duration = Annotated[int | None, Field(ge=0, le=MAX_MIN_DURATION_S)]
-ControlShare = Annotated[float | None, Field(ge=0.0, le=MAX_CONTROL_SHARE)]
-
-
-MAX_OVERRIDES = 100
-"""Overrides of one experiment, at most: they are part of every snapshot of it."""
-
-Overrides = Annotated[
-    dict[Annotated[str, StringConstraints(min_length=1, max_length=MAX_UNIT_ID)], Name],
-    JsonObject(MAX_OVERRIDES),
-]
 
 
 class ExperimentConfig(InputModel):
@@ -201,9 +144,7 @@ class ExperimentConfig(InputModel):
 
     name: Name
     key: Key | None = None
-    description: Annotated[str, AfterValidator(_shown_in_lines)] = Field(
-        default="", max_length=2_000
-    )
+    description: Description = Field(default="", max_length=2_000)
     owner: Owner | None = None
     tags: Tags = ()
     type: str

@@ -8,7 +8,8 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
-from streams.experiments.config import ExperimentConfig, VariantName
+from streams.experiments.config import ExperimentConfig
+from streams.experiments.config_fields import VariantName
 from streams.experiments.covariates import dimension
 from streams.experiments.slices import sliced
 from streams.model.errors import PATH_CHARACTERS, counted, quoted

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import model_validator
 
-from streams.experiments.config import (
+from streams.experiments.config_fields import (
     ControlShare,
     Duration,
     NegligibleDifference,

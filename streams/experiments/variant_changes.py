@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
-from streams.experiments.config import VariantName
+from streams.experiments.config_fields import VariantName
 from streams.experiments.definition import ExperimentDefinition, parse_definition
 from streams.experiments.measurement_plan import plan_of
 from streams.model.errors import EngineError, InputError, quoted
