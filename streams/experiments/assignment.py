@@ -8,12 +8,16 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from streams.experiments.admission import Admission, admission_of
-from streams.experiments.config import ExperimentConfig
 from streams.experiments.contextual import scorer_of
 from streams.experiments.covariates import CovariateSpace
 from streams.experiments.dimensions import DimensionSpace
 from streams.experiments.eligible_variants import EligibleVariants
 from streams.experiments.exposure import Exposure
+from streams.experiments.first_receipts import (
+    has_moving_receipts,
+    is_remembered,
+    windows_from_assignment,
+)
 from streams.experiments.ignored_units import ignoring
 from streams.experiments.lifecycle import Experiment
 from streams.experiments.promotion_state import Phase
@@ -56,40 +60,6 @@ class Assignment(NamedTuple):
     variant: int
     enrolled: bool
     receipt: Receipt
-
-
-def is_remembered(experiment: Experiment, phase: Phase) -> bool:
-    """Return whether the first receipt of a unit must be kept in a phase of an experiment.
-
-    It must if a later request of the unit would get a different receipt: because the allocation
-    moves or variants have changed, because an attribution or conversion window begins at the first
-    assignment, or because covariates and dimensions must precede the assignment, since later values
-    may depend on the variant.
-    """
-    if experiment.definition.config.unit is UnitKind.IMPRESSION:
-        return False
-    was_moved = experiment.lowered_version > 0 or experiment.has_changed
-    return (phase is Phase.TRIAL and was_moved) or has_moving_receipts(experiment, phase)
-
-
-def has_moving_receipts(experiment: Experiment, phase: Phase) -> bool:
-    """Return whether a unit that comes again would get another receipt."""
-    config = experiment.definition.config
-    if any(_windows_from_assignment(config)):
-        return True
-    is_of_request = bool(config.covariates or config.dimensions)
-    return phase is Phase.TRIAL and (config.parameters.adaptive or is_of_request)
-
-
-def _windows_from_assignment(config: ExperimentConfig) -> tuple[int, ...]:
-    """Return the windows that begin with an assignment, in seconds; 0 for none."""
-    if config.exposure is Exposure.EVENT:  # conversion windows begin with the exposure
-        return (config.attribution_window,)
-    return (
-        config.attribution_window,
-        *config.conversion_windows.values(),
-        *config.conversion_delays.values(),
-    )
 
 
 class Assigner:
@@ -215,7 +185,7 @@ class Assigner:
         since_ms = experiment.started_at_ms if promotion is None else promotion.began_at_ms
         is_fixed = is_repeated and not has_moving and self._contextual is None
         self.fixed_time_ms = since_ms if is_fixed else None
-        windows_s = filter(None, _windows_from_assignment(config))
+        windows_s = filter(None, windows_from_assignment(config))
         self._slot_ms = min(windows_s, default=0) * 1000 // SLOTS_PER_WINDOW
         allocated_ms = snapshot.as_of_ms - snapshot.as_of_ms % ALLOCATION_SLOT_MS
         self._since_ms, self._standby_ms = since_ms, max(since_ms, allocated_ms)

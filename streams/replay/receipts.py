@@ -21,7 +21,7 @@ from typing import NamedTuple
 import orjson
 
 from schemas import catalogue
-from streams.experiments.assignment import is_remembered
+from streams.experiments.first_receipts import is_remembered
 from streams.experiments.lifecycle import Experiment, Status
 from streams.experiments.promotion_state import Phase
 from streams.kafka.records import LogSource

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from streams.experiments.assignment import is_remembered
 from streams.experiments.definition import parse_definition
+from streams.experiments.first_receipts import is_remembered
 from streams.experiments.measurement_plan import plan_of
 from streams.experiments.promotion_state import Phase
 from streams.model.errors import InputError

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.experiments.assignment import Assigner, is_remembered
+from streams.experiments.assignment import Assigner
 from streams.experiments.definition import MAX_SLICED, parse_definition
 from streams.experiments.dimensions import MAX_VALUES, Dimension, DimensionSpace
+from streams.experiments.first_receipts import is_remembered
 from streams.experiments.measurement_plan import plan_of
 from streams.experiments.promotion_state import Phase
 from streams.experiments.update import ExperimentUpdate
