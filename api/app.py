@@ -54,8 +54,8 @@ from schemas.catalogue import COMMANDS, IMPRESSIONS, OBSERVATIONS
 from streams.kafka.outages import logging_outages
 from streams.kafka.source import KafkaSource
 from streams.model.errors import DependencyError
+from streams.ops.doctor.api_facts import api_facts
 from streams.ops.doctor.facts import ApiFacts
-from streams.ops.doctor.gathering import api_facts
 from streams.process.background import BackgroundTasks
 from streams.process.exits import before_end
 from streams.process.reload import on_hangup
