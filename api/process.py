@@ -3,36 +3,19 @@
 from __future__ import annotations
 
 import logging
-import sys
-
-import uvloop
 
 from api.app import running_api
 from api.http.server import http_limits, http_server, listening_socket
-from streams.model.errors import ConfigurationError, DependencyError
 from streams.process.exits import end_within
-from streams.process.logs import configure_logging
+from streams.process.running import run_process
 from streams.settings import Settings, load_settings
-
-EXIT_CONFIGURATION = 2
-EXIT_DEPENDENCY = 1
 
 _log = logging.getLogger(__name__)
 
 
 def main() -> int:
     """Serve until SIGTERM, drain, and return the exit code: 2 on a configuration error."""
-    try:
-        settings = load_settings()
-        configure_logging(settings.log_level)
-        uvloop.run(_serve(settings))
-    except ConfigurationError as error:
-        sys.stderr.write(f"{error}\n")
-        return EXIT_CONFIGURATION
-    except DependencyError as error:
-        sys.stderr.write(f"{error}\n")
-        return EXIT_DEPENDENCY
-    return 0
+    return run_process(load_settings, _serve)
 
 
 async def _serve(settings: Settings) -> None:

@@ -3,35 +3,23 @@
 from __future__ import annotations
 
 import logging
-import sys
 import time
 
-import uvloop
 from starlette.applications import Starlette
 
 from api.http.server import http_limits, http_server, listening_socket
 from dashboard.app import dashboard_app
-from streams.model.errors import ConfigurationError
 from streams.process.exits import end_within
-from streams.process.logs import configure_logging
 from streams.process.metrics_server import start_metrics_server
+from streams.process.running import run_process
 from streams.settings import ENVIRONMENT_PREFIX, Settings, load_settings
-
-EXIT_CONFIGURATION = 2
 
 _log = logging.getLogger(__name__)
 
 
 def main() -> int:
     """Serve until SIGTERM, and return the exit code: 2 if it must not start."""
-    try:
-        settings = load_settings()
-        configure_logging(settings.log_level)
-        uvloop.run(_serve(settings))
-    except ConfigurationError as error:
-        sys.stderr.write(f"{error}\n")
-        return EXIT_CONFIGURATION
-    return 0
+    return run_process(load_settings, _serve)
 
 
 async def _serve(settings: Settings) -> None:

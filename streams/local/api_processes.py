@@ -13,13 +13,11 @@ from contextlib import contextmanager, suppress
 from streams.local.child_groups import keep_all, stop_all
 from streams.local.children import Child, ChildFailedError
 from streams.model.errors import ConfigurationError
-from streams.process.exits import STOP_S
+from streams.process.exits import EXIT_CONFIGURATION, STOP_S
 from streams.settings import ENVIRONMENT_PREFIX, Settings
 
 GRACE_S = STOP_S + 1.0
 """Longest wait for a process to end."""
-
-EXIT_CONFIGURATION = 2
 
 COMMAND = (sys.executable, "-m", "api")
 

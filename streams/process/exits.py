@@ -13,7 +13,7 @@ EXIT_CODE = 70
 again."""
 
 EXIT_CONFIGURATION = 2
-"""Exit status of a worker that must not run here: its settings or its release do not fit."""
+"""Exit status of a process that must not run here: its settings or its release do not fit."""
 
 LOG_PATIENCE_S = 3.0
 """Longest wait for the last lines of the log."""

@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-import sys
 
-from streams.model.errors import ConfigurationError, DependencyError
-from streams.process.exits import EXIT_CONFIGURATION, die, end_within, leave
-from streams.process.logs import configure_logging
+from streams.process.exits import die, end_within, leave
 from streams.process.metrics_server import start_metrics_server
+from streams.process.running import run_process
 from streams.settings import ENVIRONMENT_PREFIX, Settings, load_settings
 from streams.webhooks.configuration import policy_of, retries_of
 from streams.webhooks.delivery import Delivery
@@ -22,16 +20,7 @@ from streams.wire.framing import decoding
 
 def main() -> int:
     """Deliver until SIGTERM, and return the exit code: 2 on a configuration error."""
-    try:
-        settings = load_settings()
-        configure_logging(settings.log_level)
-        asyncio.run(_run(settings))
-    except ConfigurationError as error:
-        sys.stderr.write(f"{error}\n")
-        return EXIT_CONFIGURATION
-    except DependencyError as error:
-        die(str(error))
-    return 0
+    return run_process(load_settings, _run, run=asyncio.run, on_outage=die)
 
 
 async def _run(settings: Settings) -> None:

@@ -14,7 +14,6 @@ from functools import partial
 from pathlib import Path
 
 import stamina
-import uvloop
 
 from schemas.catalogue import COMMANDS, IMPRESSIONS, OBSERVATIONS, TALLIES
 from streams.fold.garbage_collection import collect_seldom
@@ -27,10 +26,10 @@ from streams.model.errors import ConfigurationError, DependencyError, EngineErro
 from streams.model.generations import Generations
 from streams.model.schema_levels import SchemaLevels, Versions
 from streams.process.background import vital
-from streams.process.exits import EXIT_CONFIGURATION, before_end, die, leave, refuse
-from streams.process.logs import configure_logging
+from streams.process.exits import before_end, die, leave, refuse
 from streams.process.metrics_server import start_metrics_server
 from streams.process.reload import on_hangup
+from streams.process.running import run_process
 from streams.process.watchdog import LoopWatchdog
 from streams.projection.connection import connect
 from streams.projection.exits import note_exit
@@ -233,11 +232,5 @@ async def _stop(app: BatchingApp) -> None:
 
 def main() -> None:
     """Run a worker, and exit 2 if it cannot run with these settings."""
-    try:
-        settings = load_settings()
-        configure_logging(settings.log_level)
-        collect_seldom()
-        uvloop.run(run(settings))
-    except (ConfigurationError, DependencyError) as error:
-        sys.stderr.write(f"{error}\n")
-        sys.exit(EXIT_CONFIGURATION if isinstance(error, ConfigurationError) else 1)
+    collect_seldom()
+    sys.exit(run_process(load_settings, run))
