@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from streams.fold.counting import count_new_units
 from streams.fold.metric_slots import MAX_OPENED
+from streams.fold.new_units import count_new_units
 from streams.fold.observations import ObservationFold
 from streams.fold.verification import VerifiedObservations
 from streams.model.quantities import MICRO

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.fold import counting
-from streams.fold.counting import count_new_units
 from streams.fold.impressions import ImpressionFolding
+from streams.fold.new_units import count_new_units
 from streams.fold.observations import ObservationFolding
 from streams.model.events import ImpressionBatch, ImpressionGroup, Observation
 from streams.model.quantities import PROPENSITY_ONE
