@@ -19,6 +19,7 @@ from streams.fold.deduplication import MOST_ENTRIES, entries_of
 from streams.fold.metric_slots import have_slots
 from streams.fold.partition import Ledger
 from streams.fold.verification import VerifiedObservations
+from streams.tallies.freezing import MetricKey
 
 T = TypeVar("T")
 
@@ -51,78 +52,137 @@ def count_new_units(
     experiments = receipts.experiment[chosen]
     order = np.lexsort((by_bucket, experiments))
     pieces = _pieces(experiments[order], by_bucket[order])
-    order = chosen[order]
-    units, values = rows.keys[order].tolist(), rows.read.values[order].tolist()
-    entries = entries_of(values, rows.events[order].tolist())
-    all_names = rows.read.names
-    names = [all_names[metric] for metric in rows.read.metrics[order].tolist()]
-    keys = list(
-        zip(
-            receipts.variant[order].tolist(),
-            receipts.propensity[order].tolist(),
-            receipts.weights[order].tolist(),
-            names,
-            strict=True,
-        )
-    )
-    offsets, times = rows.offsets[order].tolist(), rows.observed_at_ms[order].tolist()
-    has_features = _with_features(rows, order)
+    columns = _Columns.of(rows, chosen[order])
     left: list[int] = []
     openers: list[int] = []
     for experiment, group in groupby(pieces, key=lambda piece: piece.experiment):
         ledger, found = ledgers[experiment], list(group)
         first, last = found[0].start, found[-1].stop
-        measurement, metrics = ledger.measurement, set(names[first:last])
-        has_any_order = (measurement is None or measurement.are_single(metrics)) and min(
-            offsets[piece.start] for piece in found
-        ) > ledger.builder.folded
-        if not (
+        metrics = set(columns.names[first:last])
+        has_any_order = columns.has_any_order(ledger, found, metrics)
+        if (
             has_any_order
             and ledger.metric_hashes.keys() >= metrics
             and ledger.window.has_room(
                 {piece.deadline for piece in found}, MOST_ENTRIES * (last - first)
             )
         ):
-            left += range(first, last)
-            if has_any_order:
-                openers += _openers(rows, order, ledger, found, names)
+            for piece in found:
+                left += columns.count(ledger, piece)
             continue
-        for piece in found:
-            # On a failure nothing of the piece has been added, and its rows are counted singly.
-            places: slice | list[int] = slice(piece.start, piece.stop)
-            known = set(ledger.window.known(piece.deadline, units[places]))
-            if has_features:
-                known.update(row - piece.start for row in has_features.intersection(_range(piece)))
-            if measurement is not None:
-                known.update(measurement.refused(_column(names, places), _column(values, places)))
-            if known:
-                known = {piece.start + row for row in known}
-                left += known
-                places = [row for row in range(piece.start, piece.stop) if row not in known]
-            if len(known) < piece.stop - piece.start:
-                new = _column(units, places), _column(entries, places)
-                try:
-                    observed = _column(values, places)
-                    of_keys = _column(offsets, places)[-1], _column(keys, places)
-                    moments = _column(times, places)
-                    if measurement is None:
-                        ledger.builder.add_first_values(*of_keys, observed, moments)
-                    else:
-                        bounded = measurement.bounded(_column(names, places), observed)
-                        measurement.add_first_values(
-                            ledger.builder,
-                            *of_keys,
-                            bounded,
-                            moments,
-                            observed,
-                            receipts.assigned_at_ms[order[places]].tolist(),
-                            _dimensions(rows, order, places) if measurement.has_slices else (),
-                        )
-                except Exception:  # noqa: BLE001 - nothing was added; rows are retried singly
-                    left += _range(piece) if isinstance(places, slice) else places
-                else:
-                    ledger.window.add(piece.deadline, *new)
-    return np.sort(order[left]), np.sort(order[openers])
+        left += range(first, last)
+        if has_any_order:
+            openers += _openers(rows, columns.order, ledger, found, columns.names)
+    return np.sort(columns.order[left]), np.sort(columns.order[openers])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Columns:
+    """Observations in the order of the pieces, as lists with one entry each.
+
+    Attributes:
+        rows: All observations.
+        order: Which of them these are.
+        units: Keys of the window.
+        values: In micro-units.
+        entries: Entries of the window.
+        names: Metrics.
+        keys: Chance and metric.
+        offsets: Offsets of the records.
+        times: Times of the observations.
+        with_features: Those whose receipts have features.
+    """
+
+    rows: VerifiedObservations
+    order: NDArray[np.int64]
+    units: list[int]
+    values: list[int]
+    entries: list[int]
+    names: list[str]
+    keys: list[MetricKey]
+    offsets: list[int]
+    times: list[int]
+    with_features: set[int]
+
+    @classmethod
+    def of(cls, rows: VerifiedObservations, order: NDArray[np.int64]) -> _Columns:
+        """Return these rows in this order."""
+        receipts, values = rows.receipts, rows.read.values[order].tolist()
+        names = [rows.read.names[metric] for metric in rows.read.metrics[order].tolist()]
+        keys = zip(
+            receipts.variant[order].tolist(),
+            receipts.propensity[order].tolist(),
+            receipts.weights[order].tolist(),
+            names,
+            strict=True,
+        )
+        return cls(
+            rows,
+            order,
+            rows.keys[order].tolist(),
+            values,
+            entries_of(values, rows.events[order].tolist()),
+            names,
+            list(keys),
+            rows.offsets[order].tolist(),
+            rows.observed_at_ms[order].tolist(),
+            _with_features(rows, order),
+        )
+
+    def has_any_order(self, ledger: Ledger, pieces: Sequence[_Piece], metrics: set[str]) -> bool:
+        """Return whether new units of an experiment may be counted in any order."""
+        measurement = ledger.measurement
+        if measurement is not None and not measurement.are_single(metrics):
+            return False
+        return min(self.offsets[piece.start] for piece in pieces) > ledger.builder.folded
+
+    def count(self, ledger: Ledger, piece: _Piece) -> Sequence[int]:
+        """Count the units of a piece that are certainly new; return the places of the others."""
+        # On a failure nothing of the piece has been added, and its rows are counted singly.
+        places: slice | list[int] = slice(piece.start, piece.stop)
+        known = self._known(ledger, piece)
+        if known:
+            places = [row for row in range(piece.start, piece.stop) if row not in known]
+        if len(known) < piece.stop - piece.start:
+            try:
+                self._add(ledger, places)
+            except Exception:  # noqa: BLE001 - nothing was added; rows are retried singly
+                return range(piece.start, piece.stop)
+            units, entries = _column(self.units, places), _column(self.entries, places)
+            ledger.window.add(piece.deadline, units, entries)
+        return list(known)
+
+    def _known(self, ledger: Ledger, piece: _Piece) -> set[int]:
+        """Return the places of a piece that need a closer look than a new unit does."""
+        places = slice(piece.start, piece.stop)
+        known = {
+            piece.start + row for row in ledger.window.known(piece.deadline, self.units[places])
+        }
+        if self.with_features:
+            known |= self.with_features.intersection(range(piece.start, piece.stop))
+        if ledger.measurement is not None:
+            refused = ledger.measurement.refused(self.names[places], self.values[places])
+            known.update(piece.start + row for row in refused)
+        return known
+
+    def _add(self, ledger: Ledger, places: slice | list[int]) -> None:
+        """Add first values to the cell of an experiment."""
+        observed, moments = _column(self.values, places), _column(self.times, places)
+        of_keys = _column(self.offsets, places)[-1], _column(self.keys, places)
+        measurement = ledger.measurement
+        if measurement is None:
+            ledger.builder.add_first_values(*of_keys, observed, moments)
+            return
+        bounded = measurement.bounded(_column(self.names, places), observed)
+        measurement.add_first_values(
+            ledger.builder,
+            *of_keys,
+            bounded,
+            moments,
+            observed,
+            self.rows.receipts.assigned_at_ms[self.order[places]].tolist(),
+            _dimensions(self.rows, self.order, places) if measurement.has_slices else (),
+        )
 
 
 def _openers(
@@ -184,10 +244,6 @@ def _with_features(rows: VerifiedObservations, order: NDArray[np.int64]) -> set[
     if not others:
         return set()
     return set(np.flatnonzero(np.isin(order, np.fromiter(others, np.int64, len(others)))).tolist())
-
-
-def _range(piece: _Piece) -> range:
-    return range(piece.start, piece.stop)
 
 
 def _column(column: list[T], chosen: slice | list[int]) -> list[T]:
