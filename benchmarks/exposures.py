@@ -22,7 +22,8 @@ from streams.fold.records import Folding
 from streams.model.events import EXPOSED, EXPOSURE, ImpressionBatch, ImpressionGroup, Observation
 from streams.model.quantities import MICRO, PROPENSITY_ONE
 from streams.model.receipts import Receipt
-from streams.tallies.cell import Cell, merge
+from streams.tallies.cell import Cell
+from streams.tallies.merging import merge
 from streams.tallies.plan import Plan
 from streams.wire.batch_tags import sealer
 from streams.wire.impressions import encode_impression_batch

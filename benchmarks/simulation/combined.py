@@ -21,9 +21,10 @@ from streams.model.vectors import Vector
 from streams.planning.simulation import NUMBER, simulate
 from streams.stats.arrays import FloatArray
 from streams.tallies.builder import CellBuilder
-from streams.tallies.cell import Source, Tally, merge
+from streams.tallies.cell import Source, Tally
 from streams.tallies.cohorts import Cohort
 from streams.tallies.fields import Chance
+from streams.tallies.merging import merge
 from streams.tallies.plan import pair_of
 
 COVARIATE = "before"

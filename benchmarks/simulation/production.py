@@ -25,7 +25,8 @@ from streams.model.variant_weights import pack_weights
 from streams.planning.simulation import NUMBER, Interval, running_experiment, simulate
 from streams.stats.arrays import FloatArray
 from streams.tallies.builder import CellBuilder
-from streams.tallies.cell import Source, Tally, merge
+from streams.tallies.cell import Source, Tally
+from streams.tallies.merging import merge
 from streams.tallies.plan import Plan
 
 METRIC = "click"

@@ -17,7 +17,8 @@ from streams.model.quantities import MICRO, PROPENSITY_PER_WEIGHT
 from streams.model.variant_weights import pack_weights
 from streams.stats.arrays import FloatArray
 from streams.tallies.builder import CellBuilder
-from streams.tallies.cell import Source, Tally, merge
+from streams.tallies.cell import Source, Tally
+from streams.tallies.merging import merge
 
 
 @dataclass(frozen=True, slots=True, eq=False)

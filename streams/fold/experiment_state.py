@@ -20,7 +20,8 @@ from streams.fold.writable import check_entry, encoding_failed, entry_of
 from streams.model.command_ids import reuses_key
 from streams.model.errors import EngineError, EventError, InputError, quoted
 from streams.model.events import Answer, Command, CommandKind, Decision
-from streams.tallies.cell import Cell, Source, merge
+from streams.tallies.cell import Cell, Source
+from streams.tallies.merging import merge
 from streams.wire.decisions import encode_decision
 from streams.wire.records import SINGLE_OBJECT
 from streams.wire.snapshots import encode_snapshot

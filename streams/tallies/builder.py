@@ -19,13 +19,13 @@ from streams.tallies.cell import (
     Source,
     VariantTally,
     add_counts,
-    cohorts_at,
 )
 from streams.tallies.cohorts import ByCohort, Cohort
 from streams.tallies.fields import Chance, maker_of
 from streams.tallies.freezing import MetricKey
 from streams.tallies.heavy_units import HeavyNotes, HeavyUnit
 from streams.tallies.linear import add_entries
+from streams.tallies.merging import cohorts_at
 from streams.tallies.plan import PLAIN, Plan
 from streams.tallies.variant_sums import NO_CONTEXTS, VariantSums
 

@@ -11,7 +11,8 @@ from streams.kafka.admin import create_topics
 from streams.model.events import CommandKind
 from streams.model.ids import experiment_id
 from streams.model.quantities import MICRO
-from streams.tallies.cell import ProductTally, Tally, merge
+from streams.tallies.cell import ProductTally, Tally
+from streams.tallies.merging import merge
 from streams.tallies.periods import PeriodTally
 from streams.wire.cells import decode_cell
 from tests.integration.engine_ledger import Ledger, workers_of

@@ -13,8 +13,9 @@ from streams.model.errors import InvalidParameterError
 from streams.model.vectors import INTERCEPT, Vector
 from streams.replay.off_policy.logged import IntArray, UnitLog
 from streams.tallies.builder import CellBuilder
-from streams.tallies.cell import Source, Tally, merge
+from streams.tallies.cell import Source, Tally
 from streams.tallies.fields import Chance
+from streams.tallies.merging import merge
 from streams.tallies.periods import tick_of
 from streams.tallies.plan import Plan, clamped
 

@@ -17,7 +17,7 @@ from streams.experiments.statistics.recommendation import ReasonCode, Recommende
 from streams.experiments.summary import Health, Urgency, summary_of, urgency_of
 from streams.experiments.transitions import apply_command
 from streams.model.events import Command, CommandKind
-from streams.tallies.cell import merge
+from streams.tallies.merging import merge
 from tests.api.memory import Api, definition, snapshot_of
 
 

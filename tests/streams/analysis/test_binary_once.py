@@ -19,7 +19,8 @@ from streams.model.events import Observation, ObservationBatch
 from streams.model.quantities import MICRO, PROPENSITY_ONE
 from streams.model.receipts import Keyring, Receipt
 from streams.stats.kinds import MetricKind
-from streams.tallies.cell import VariantTally, merge
+from streams.tallies.cell import VariantTally
+from streams.tallies.merging import merge
 from streams.tallies.weights import weighted
 from tests.streams.fold.batches import fold_batch
 

@@ -28,7 +28,8 @@ from streams.model.quantities import ALLOCATION_TOTAL, MICRO, PROPENSITY_ONE
 from streams.model.variant_weights import NOT_ELIGIBLE, overlap_weights
 from streams.stats.weighting import Weighting
 from streams.tallies.builder import CellBuilder
-from streams.tallies.cell import Cell, Source, Tally, merge
+from streams.tallies.cell import Cell, Source, Tally
+from streams.tallies.merging import merge
 from streams.tallies.pair_sums import unpack_pairs
 from streams.wire.snapshots import decode_snapshot, encode_snapshot
 

@@ -15,7 +15,8 @@ from streams.experiments.definition import parse_definition
 from streams.experiments.lifecycle import Experiment, Status
 from streams.model.quantities import MICRO, PROPENSITY_ONE
 from streams.tallies.builder import CellBuilder
-from streams.tallies.cell import Source, merge
+from streams.tallies.cell import Source
+from streams.tallies.merging import merge
 from streams.tallies.plan import Plan
 
 PLAN = Plan(declared=frozenset({"click"}), n_variants=2)

@@ -18,7 +18,8 @@ from streams.stats.arrays import FloatArray
 from streams.stats.sample import Sample
 from streams.stats.weighting import Weighting
 from streams.tallies.builder import CellBuilder
-from streams.tallies.cell import MetricTally, Source, Tally, VariantTally, merge
+from streams.tallies.cell import MetricTally, Source, Tally, VariantTally
+from streams.tallies.merging import merge
 
 DECLARED = [{"name": "before", "minimum": -8, "maximum": 8}]
 CONFIG: dict[str, Any] = {

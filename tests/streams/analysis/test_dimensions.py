@@ -16,7 +16,8 @@ from streams.model.published import from_json, json_value
 from streams.model.quantities import MICRO, PROPENSITY_ONE
 from streams.model.variant_weights import pack_weights
 from streams.tallies.builder import CellBuilder
-from streams.tallies.cell import Source, Tally, merge
+from streams.tallies.cell import Source, Tally
+from streams.tallies.merging import merge
 from streams.wire.snapshots import decode_snapshot, encode_snapshot
 
 DEVICE: dict[str, Any] = {"name": "device", "values": ["mobile", "desktop"]}

@@ -17,7 +17,8 @@ from streams.planning.simulation import NUMBER, running_experiment
 from streams.policies.draw_tables import DrawTables
 from streams.stats.weighting import Weighting
 from streams.tallies.builder import CellBuilder
-from streams.tallies.cell import Source, merge
+from streams.tallies.cell import Source
+from streams.tallies.merging import merge
 from streams.wire.snapshots import decode_snapshot, encode_snapshot
 
 REQUESTS = Requests(

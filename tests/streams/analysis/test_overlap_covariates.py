@@ -21,7 +21,8 @@ from streams.model.vectors import FEATURE_ONE
 from streams.planning.simulation import NUMBER, running_experiment
 from streams.stats.arrays import FloatArray
 from streams.tallies.builder import CellBuilder
-from streams.tallies.cell import Source, Tally, merge
+from streams.tallies.cell import Source, Tally
+from streams.tallies.merging import merge
 
 CONFIG: dict[str, Any] = {
     "name": "spend",

@@ -20,7 +20,8 @@ from streams.model.variant_weights import pack_weights
 from streams.planning.simulation import NUMBER, running_experiment
 from streams.stats.weighting import Weighting
 from streams.tallies.builder import CellBuilder
-from streams.tallies.cell import Source, Tally, merge
+from streams.tallies.cell import Source, Tally
+from streams.tallies.merging import merge
 
 P95 = {"kind": "quantile", "percentile": 0.95, "direction": "decrease"}
 CONFIG: dict[str, Any] = {

@@ -16,7 +16,7 @@ from streams.experiments.statistics.left_out import VoidedUnits
 from streams.model.quantities import MICRO
 from streams.model.receipts import Receipt
 from streams.model.variant_weights import pack_weights
-from streams.tallies.cell import merge
+from streams.tallies.merging import merge
 from streams.wire.records import SINGLE_OBJECT
 from streams.wire.snapshots import encode_snapshot
 from tests.streams.fold import test_voids as voids

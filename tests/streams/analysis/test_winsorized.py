@@ -19,7 +19,8 @@ from streams.model.variant_weights import pack_weights
 from streams.planning.simulation import NUMBER, running_experiment
 from streams.tallies.bins import WINSORIZED_PRECISION, bin_of
 from streams.tallies.builder import CellBuilder
-from streams.tallies.cell import Source, Tally, merge
+from streams.tallies.cell import Source, Tally
+from streams.tallies.merging import merge
 
 CONFIG: dict[str, Any] = {"name": "spend", "type": "bayesian_ab", "primaryMetric": "spend"}
 REVENUE = {"kind": "revenue", "winsorize": 0.9}

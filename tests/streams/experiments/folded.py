@@ -22,9 +22,10 @@ from streams.policies.contextual.base import ContextualPolicy
 from streams.policies.contextual.features import NUMBER_LIMIT
 from streams.policies.weights import allocate
 from streams.tallies.builder import CellBuilder
-from streams.tallies.cell import Source, Tally, merge
+from streams.tallies.cell import Source, Tally
 from streams.tallies.cohorts import Cohort
 from streams.tallies.fields import Chance
+from streams.tallies.merging import merge
 from streams.tallies.periods import tick_of
 from streams.tallies.plan import Plan
 

@@ -10,7 +10,8 @@ from streams.experiments.assignment import Assigner
 from streams.model.quantities import MICRO, PROPENSITY_ONE
 from streams.planning.simulation import NUMBER, running_experiment
 from streams.tallies.builder import CellBuilder
-from streams.tallies.cell import Source, Tally, merge
+from streams.tallies.cell import Source, Tally
+from streams.tallies.merging import merge
 from streams.tallies.plan import Plan
 
 RATES = (0.05, 0.06, 0.07, 0.05, 0.04, 0.10)

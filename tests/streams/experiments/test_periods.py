@@ -17,7 +17,8 @@ from streams.model.ids import MAX_VARIANTS
 from streams.model.quantities import MICRO, PROPENSITY_ONE
 from streams.stats.kinds import MetricKind
 from streams.tallies.builder import CellBuilder
-from streams.tallies.cell import Source, VariantTally, merge
+from streams.tallies.cell import Source, VariantTally
+from streams.tallies.merging import merge
 from streams.tallies.periods import FINEST_SHIFT, tick_of
 from streams.tallies.plan import PeriodPlan, Plan
 

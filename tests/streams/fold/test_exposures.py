@@ -16,7 +16,8 @@ from streams.model.variant_weights import pack_weights
 from streams.model.vectors import FEATURE_ONE, pack
 from streams.model.voids import void_metric
 from streams.tallies.bins import QUANTILES, WINSORIZED
-from streams.tallies.cell import VariantTally, merge
+from streams.tallies.cell import VariantTally
+from streams.tallies.merging import merge
 from streams.tallies.plan import AcceptedValues, PeriodPlan, Plan
 from streams.wire.batch_tags import sealer
 from streams.wire.cells import decode_cell, encode_cell

@@ -25,7 +25,7 @@ from streams.model.quantities import MICRO
 from streams.model.receipts import Keyring, Receipt
 from streams.model.voids import void_metric
 from streams.policies.bucketing import lasting_unit
-from streams.tallies.cell import merge
+from streams.tallies.merging import merge
 from streams.wire.commands import encode_command
 from streams.wire.observations import encode_observation
 from streams.wire.records import SINGLE_OBJECT

@@ -7,7 +7,7 @@ from streams.fold.metric_slots import MAX_OPENED
 from streams.fold.observations import ObservationFold
 from streams.model.events import ImpressionBatch, ObservationBatch
 from streams.model.quantities import MICRO
-from streams.tallies.cell import merge
+from streams.tallies.merging import merge
 from streams.tallies.plan import MAX_EVENTS, MAX_METRICS, Plan
 from tests.streams.fold.batches import fold_batch
 from tests.streams.fold.builders import HALF, KEYRING, NOW_MS, codes, group, observation

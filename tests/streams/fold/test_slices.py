@@ -21,13 +21,8 @@ from streams.model.variant_weights import pack_weights
 from streams.model.vectors import FEATURE_ONE, pack
 from streams.model.voids import void_metric
 from streams.tallies.bins import WINSORIZED
-from streams.tallies.cell import (
-    METRIC_FIELDS,
-    PRODUCT_FIELDS,
-    VARIANT_FIELDS,
-    add_slices,
-    merge,
-)
+from streams.tallies.cell import METRIC_FIELDS, PRODUCT_FIELDS, VARIANT_FIELDS, add_slices
+from streams.tallies.merging import merge
 from streams.tallies.pair_sums import pack_pairs, unpack_pairs
 from streams.tallies.plan import AcceptedValues, PeriodPlan, Plan, SlicePlan
 from streams.wire.batch_tags import sealer

@@ -7,7 +7,8 @@ from streams.fold.observations import ObservationFold
 from streams.model.attribution import CLOCK_SKEW_MS
 from streams.model.events import ImpressionBatch, ObservationBatch, OutsideRequests
 from streams.model.quantities import MICRO
-from streams.tallies.cell import Cell, MetricTally, Source, VariantTally, merge
+from streams.tallies.cell import Cell, MetricTally, Source, VariantTally
+from streams.tallies.merging import merge
 from streams.tallies.pair_sums import pack_pairs
 from streams.wire.cells import decode_cell, encode_cell
 from tests.streams.fold.batches import fold_batch

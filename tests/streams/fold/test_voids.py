@@ -17,8 +17,9 @@ from streams.model.receipts import Keyring, Receipt
 from streams.model.variant_weights import pack_weights
 from streams.model.voids import MAX_REASONS, OTHER, void_metric, void_reason
 from streams.tallies.bins import QUANTILES, WINSORIZED
-from streams.tallies.cell import Cell, MetricTally, ProductTally, VariantTally, merge
+from streams.tallies.cell import Cell, MetricTally, ProductTally, VariantTally
 from streams.tallies.cohorts import Cohort
+from streams.tallies.merging import merge
 from streams.tallies.periods import PeriodTally
 from streams.tallies.plan import PLAIN, AcceptedValues, PeriodPlan, Plan
 from streams.wire.observations import encode_observation

@@ -27,7 +27,8 @@ from streams.model.quantities import MICRO
 from streams.model.receipts import Receipt
 from streams.model.voids import void_metric
 from streams.replay.verify import verify
-from streams.tallies.cell import Source, merge
+from streams.tallies.cell import Source
+from streams.tallies.merging import merge
 from streams.tallies.plan import Plan
 from streams.wire.batch_tags import sealer
 from streams.wire.impressions import decode_impression_batch, encode_impression_batch

@@ -30,7 +30,8 @@ from streams.replay.history import experiment_of
 from streams.replay.off_policy.partial_tally import PartialTally
 from streams.replay.unit_log import joined, unit_log
 from streams.replay.what_if import Assumptions, what_if
-from streams.tallies.cell import Source, merge
+from streams.tallies.cell import Source
+from streams.tallies.merging import merge
 from streams.wire.batch_tags import sealer
 from streams.wire.impressions import encode_impression_batch
 from streams.wire.observations import encode_observation

@@ -7,16 +7,8 @@ from hypothesis import strategies as st
 from streams.model.errors import InvalidParameterError
 from streams.model.quantities import PROPENSITY_ONE
 from streams.tallies.builder import CellBuilder
-from streams.tallies.cell import (
-    Cell,
-    MetricTally,
-    ProductTally,
-    Source,
-    Tally,
-    VariantTally,
-    join,
-    merge,
-)
+from streams.tallies.cell import Cell, MetricTally, ProductTally, Source, Tally, VariantTally
+from streams.tallies.merging import join, merge
 from streams.tallies.pair_sums import pack_pairs
 from streams.tallies.plan import Plan
 from streams.tallies.weights import weighted

@@ -14,8 +14,9 @@ from streams.model.events import ImpressionBatch, ImpressionGroup, Observation, 
 from streams.model.quantities import MICRO, PROPENSITY_ONE
 from streams.model.receipts import Keyring, Receipt
 from streams.model.vectors import pack
-from streams.tallies.cell import Cell, Tally, merge
+from streams.tallies.cell import Cell, Tally
 from streams.tallies.cohorts import COHORTS_PER_WINDOW, Cohort, seen_at
+from streams.tallies.merging import merge
 from streams.tallies.plan import Plan
 from streams.wire.cells import decode_cell, encode_cell
 from tests.streams.fold.batches import ONE_BY_ONE, fold_batch, vectorized_from

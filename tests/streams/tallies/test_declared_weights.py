@@ -10,8 +10,9 @@ from streams.model.variant_weights import pack_weights
 from streams.policies.draw_tables import draw_table
 from streams.tallies.bins import WINSORIZED
 from streams.tallies.builder import CellBuilder
-from streams.tallies.cell import Source, VariantTally, merge
+from streams.tallies.cell import Source, VariantTally
 from streams.tallies.declared_weights import with_declared_weights
+from streams.tallies.merging import merge
 from streams.tallies.plan import Plan
 
 WEIGHTS = (32_768, 16_384, 16_384)

@@ -14,8 +14,8 @@ from streams.model.events import EXPOSURE, Observation, ObservationBatch
 from streams.model.quantities import MICRO
 from streams.model.receipts import Keyring, Receipt
 from streams.model.voids import void_metric
-from streams.tallies.cell import merge
 from streams.tallies.heavy_units import MAX_HEAVY, HeavyUnit, heaviest, noted
+from streams.tallies.merging import merge
 from streams.tallies.plan import Plan
 from streams.wire.cells import decode_cell, encode_cell
 from tests.streams.fold.batches import fold_batch

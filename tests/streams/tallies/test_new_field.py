@@ -18,7 +18,8 @@ SCHEMA = """
 
 SCRIPT = """
 from streams.tallies.builder import CellBuilder
-from streams.tallies.cell import MetricTally, Source, merge
+from streams.tallies.cell import MetricTally, Source
+from streams.tallies.merging import merge
 from streams.tallies.pair_sums import pack_pairs
 from streams.tallies.plan import Plan
 from streams.tallies.weights import weighted

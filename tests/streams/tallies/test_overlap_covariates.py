@@ -14,10 +14,11 @@ from streams.model.quantities import PROPENSITY_ONE, VALUE_LIMIT
 from streams.model.variant_weights import MAX_WEIGHED, overlap_weights, pack_weights
 from streams.model.vectors import FEATURE_ONE
 from streams.tallies.builder import CellBuilder
-from streams.tallies.cell import METRIC_FIELDS, Cell, MetricTally, Source, VariantTally, merge
+from streams.tallies.cell import METRIC_FIELDS, Cell, MetricTally, Source, VariantTally
 from streams.tallies.chosen_variants import among
 from streams.tallies.cohorts import Cohort
 from streams.tallies.linear import triangle
+from streams.tallies.merging import merge
 from streams.tallies.pair_sums import pack_pairs, unpack_pairs
 from streams.tallies.plan import MAX_DECLARED, Plan
 from streams.tallies.variant_sums import UnitValue

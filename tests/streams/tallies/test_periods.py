@@ -16,7 +16,8 @@ from streams.model.errors import EventError
 from streams.model.events import ImpressionBatch, ImpressionGroup, Observation, ObservationBatch
 from streams.model.quantities import MICRO, PROPENSITY_ONE
 from streams.model.receipts import Keyring, Receipt
-from streams.tallies.cell import Cell, Source, VariantTally, join, merge
+from streams.tallies.cell import Cell, Source, VariantTally
+from streams.tallies.merging import join, merge
 from streams.tallies.periods import (
     FINEST_SHIFT,
     Period,
