@@ -23,7 +23,7 @@ import psutil
 from benchmarks.fold import ATTRIBUTION_S, EXPERIMENTS, MICRO, NOW_MS, PARTITIONS
 from streams.fold.deduplication import DeduplicationWindow
 from streams.fold.garbage_collection import collect_seldom
-from streams.fold.segments import Piece, Segment
+from streams.fold.segments import Piece, WindowSegment
 
 BATCH = 20_000
 SPREAD_MS = 2 * 86_400_000
@@ -71,7 +71,7 @@ def measure(events: int) -> Cost:
     resident = process.memory_info().rss - empty
 
     windows = _new_windows(events)
-    kept: dict[str, Segment] = {}
+    kept: dict[str, WindowSegment] = {}
     for segments, obsolete in _fill(windows, events):
         kept.update((segment.key, segment) for segment in segments)
         for key in obsolete:
@@ -104,7 +104,7 @@ def _new_windows(limit: int) -> Windows:
     ]
 
 
-def _fill(windows: Windows, events: int) -> Iterator[tuple[list[Segment], list[str]]]:
+def _fill(windows: Windows, events: int) -> Iterator[tuple[list[WindowSegment], list[str]]]:
     """Remember events, and yield what the batches make of it: new segments and obsolete keys."""
     draw = random.Random(SEED)
     for start in range(0, events, BATCH):
@@ -118,9 +118,9 @@ def _fill(windows: Windows, events: int) -> Iterator[tuple[list[Segment], list[s
             yield window.take(start)
 
 
-def _restored(segments: Iterable[Segment], limit: int) -> list[DeduplicationWindow]:
+def _restored(segments: Iterable[WindowSegment], limit: int) -> list[DeduplicationWindow]:
     """Return windows built from segments, as `PartitionFold.restore` builds them."""
-    read: dict[int, list[tuple[Segment, Piece]]] = {}
+    read: dict[int, list[tuple[WindowSegment, Piece]]] = {}
     for segment in segments:
         piece = Piece.unpack(segment.body)
         read.setdefault(piece.experiment, []).append((segment, piece))

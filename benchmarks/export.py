@@ -23,15 +23,15 @@ from benchmarks.filled import commands_of
 from benchmarks.fold import EXPERIMENTS, LIMIT, NOW_MS, PARTITIONS, observations
 from schemas import catalogue
 from streams.fold.garbage_collection import collect_seldom
-from streams.kafka.records import Span, StoredRecord
+from streams.kafka.records import OffsetRange, StoredRecord
 from streams.replay.history import history_of
-from streams.replay.partitions import Inputs, Part, fold_parts
+from streams.replay.partitions import FoldInputs, Part, fold_parts
 from streams.tallies.cell import Source
 from streams.warehouse.exporter import exporting
 from streams.warehouse.opening import opened
 from streams.wire.commands import encode_command
 
-INPUTS = Inputs(f"1:{bytes(range(32)).hex()}", LIMIT, partitions=PARTITIONS)
+INPUTS = FoldInputs(f"1:{bytes(range(32)).hex()}", LIMIT, partitions=PARTITIONS)
 PIECE = 10_000
 SECONDS = 60
 
@@ -48,13 +48,13 @@ class Log:
     records: Sequence[StoredRecord]
     commands: Sequence[StoredRecord]
 
-    def spans(self, topic: str) -> Mapping[int, Span]:
+    def spans(self, topic: str) -> Mapping[int, OffsetRange]:
         """Return what is there of every partition of a topic."""
         if topic == catalogue.COMMANDS.name:
-            return {0: Span(0, len(self.commands))}
+            return {0: OffsetRange(0, len(self.commands))}
         ends = [0] * PARTITIONS
         ends[0] = len(self._all(topic))
-        return {partition: Span(0, end) for partition, end in enumerate(ends)}
+        return {partition: OffsetRange(0, end) for partition, end in enumerate(ends)}
 
     def read(
         self, topic: str, partition: int, begin: int, end: int

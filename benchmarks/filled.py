@@ -194,7 +194,7 @@ class Step:
 
 
 @dataclass(slots=True)
-class Progress:
+class SourceProgress:
     """Progress on the source topic by the changelog.
 
     It is the worker's own record, written alone and last, and has the time in it: so the worker
@@ -264,7 +264,7 @@ async def killed_at_half(installation: Filled) -> float:
     to time out, and recovers its tables.
     """
     first, second = worker(installation, "killed"), worker(installation, "next")
-    progress = Progress(installation)
+    progress = SourceProgress(installation)
     async with running([first]):
         await progress.until(lambda: progress.records >= installation.records / 2)
         assert first.pid is not None, first.tail()  # noqa: S101 - it has just written

@@ -30,7 +30,7 @@ from streams.model.receipts import Keyring
 from streams.projection.connection import connect
 from streams.projection.keys import Keys
 from streams.projection.receipts import ReceiptStore
-from streams.replay.partitions import Inputs
+from streams.replay.partitions import FoldInputs
 from streams.replay.receipts import ReceiptLog
 from streams.settings import Settings
 from streams.wire.batch_tags import sealer
@@ -71,7 +71,7 @@ async def _measure(units: int) -> None:
             await asyncio.to_thread(_fill, settings, units)
             async with connect(redis_url) as redis:
                 store = ReceiptStore(redis, Keys(settings.namespace), settings.sticky_ttl_s)
-                log = ReceiptLog(KafkaSource(settings), Inputs.of(settings))
+                log = ReceiptLog(KafkaSource(settings), FoldInputs.of(settings))
                 keeper = ReceiptKeeper(store, lambda: log, "benchmark", tuple)
                 began_s = time.perf_counter()
                 await keeper.look()

@@ -35,7 +35,7 @@ from benchmarks.filled import (
     PATIENCE_S,
     ROOT,
     Filled,
-    Progress,
+    SourceProgress,
     filled,
     killed_at_half,
     running,
@@ -46,7 +46,7 @@ from schemas import catalogue
 from streams.kafka.source import KafkaSource
 from streams.local.children import Child
 from streams.replay.live import projection_of
-from streams.replay.partitions import Inputs
+from streams.replay.partitions import FoldInputs
 from streams.replay.verify import ReplayObserver, verify
 
 RESULTS = Path(__file__).parent / "results" / "throughput.json"
@@ -109,7 +109,7 @@ def _shown(value: float) -> str:
 
 async def made_durable(installation: Filled, n_workers: int = 1) -> float:
     """Return the events per second that workers make durable together."""
-    progress = Progress(installation)
+    progress = SourceProgress(installation)
     async with running([worker(installation, f"worker-{n}") for n in range(n_workers)]):
         await progress.until(lambda: progress.records >= installation.records)
     return progress.rate()
@@ -140,7 +140,7 @@ def replayed(installation: Filled, processes: int) -> float:
     report = verify(
         KafkaSource(settings),
         projection_of(settings),
-        Inputs.of(settings),
+        FoldInputs.of(settings),
         processes=processes,
         watcher=stopwatch,
     )

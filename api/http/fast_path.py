@@ -15,11 +15,11 @@ from api.http.cors import Origins
 from api.http.dependencies import Services
 from api.http.error_responses import JSON_HEADER, NO_STORE, Headers
 from api.http.query import check_query
-from api.http.routing import Resource, RoutingTable, Rule
+from api.http.routing import MethodRule, Resource, RoutingTable
 
 _BODY_METHODS = frozenset({"POST", "PUT", "PATCH"})
 _SAFE_METHODS = frozenset({"GET", "HEAD"})
-_UNROUTED = Rule()
+_UNROUTED = MethodRule()
 
 
 class FastPathApp:
@@ -90,7 +90,7 @@ class FastPathApp:
             self.counters.errors[code] += 1
             await _answer(send, status, headers, b"" if method == "HEAD" else body)
 
-    def _check(self, rule: Rule, scope: AsgiScope) -> str:
+    def _check(self, rule: MethodRule, scope: AsgiScope) -> str:
         """Check key, origin and parameters of a request, and return the name of its caller."""
         headers = scope["headers"]
         caller = ""

@@ -97,7 +97,7 @@ class Endpoint:
     traffic: Literal["assign", "observe"] | None = None
 
 
-class Rule(NamedTuple):
+class MethodRule(NamedTuple):
     """The rules of one method of a path.
 
     Attributes:
@@ -126,17 +126,17 @@ class Resource:
         allow: The methods, as the header `Allow` has them.
     """
 
-    rules: dict[str, Rule] = field(default_factory=dict)
+    rules: dict[str, MethodRule] = field(default_factory=dict)
     allow: str = ""
 
-    def put(self, method: str, rule: Rule) -> None:
+    def put(self, method: str, rule: MethodRule) -> None:
         """Add a method; GET implies HEAD."""
         self.rules[method] = rule
         if method == "GET":
             self.rules["HEAD"] = rule
         self.allow = ", ".join(sorted({*self.rules, "OPTIONS"}))
 
-    def of(self, method: str) -> Rule:
+    def of(self, method: str) -> MethodRule:
         """Return the rule of a method.
 
         Raises:
@@ -171,9 +171,9 @@ class RoutingTable:
         for page in pages:
             if isinstance(page, Mount):
                 self._prefixes[page.path + "/"] = resource = Resource()
-                resource.put("GET", Rule())
+                resource.put("GET", MethodRule())
             elif isinstance(page, Route):
-                self._resource(page.path).put("GET", Rule(parameters=None))
+                self._resource(page.path).put("GET", MethodRule(parameters=None))
         methods = {method for each in self._resources() for method in each.rules}
         self._fixed["*"] = Resource(allow=", ".join(sorted({*methods, "OPTIONS"})))
         self.find = lru_cache(CACHED_PATHS)(self._find)
@@ -224,10 +224,10 @@ class RoutingTable:
         )
 
 
-def _rule(endpoint: Endpoint) -> Rule:
+def _rule(endpoint: Endpoint) -> MethodRule:
     fields = {} if endpoint.query is None else endpoint.query.model_fields
     parameters = frozenset(field.alias or name for name, field in fields.items())
-    rule = Rule(endpoint.scopes, parameters)
+    rule = MethodRule(endpoint.scopes, parameters)
     if endpoint.is_ofrep:  # clients of it may send parameters of their vendors
         rule = rule._replace(parameters=None, render_error=ofrep_error)
     if endpoint.traffic is None:

@@ -23,7 +23,7 @@ from api.receipts.recent import RecentUnits
 from streams.model.errors import DependencyError
 from streams.model.receipt_layout import raw_of, text_of
 from streams.process.outages import outage
-from streams.projection.receipts import Answer, Certainty, Place, StoreQuery
+from streams.projection.receipts import Certainty, ReceiptPlace, StoredReceipt, StoreQuery
 
 TIMEOUT_S = 0.25
 """Longest wait of an assignment for Redis, in seconds."""
@@ -50,7 +50,7 @@ class ReceiptQuery(NamedTuple):
         may_be_logged: Whether its first receipt may be in the log alone.
     """
 
-    place: Place
+    place: ReceiptPlace
     receipt: str | None
     other: int | None = None
     may_be_logged: bool = False
@@ -75,10 +75,10 @@ class FirstReceipt(NamedTuple):
 class Store(Protocol):
     """First receipts in Redis: `ReceiptStore`, or its twin in memory."""
 
-    async def ask(self, questions: Sequence[StoreQuery]) -> list[Answer]:
+    async def ask(self, questions: Sequence[StoreQuery]) -> list[StoredReceipt]:
         """Return the first receipts of units."""
 
-    async def replace(self, place: Place, before: bytes, receipt: bytes) -> bytes:
+    async def replace(self, place: ReceiptPlace, before: bytes, receipt: bytes) -> bytes:
         """Keep another receipt instead of `before`, and return what is kept."""
 
     async def aliased(self) -> frozenset[str]:
@@ -100,7 +100,7 @@ class Store(Protocol):
         """Note that variants of experiments were drawn from eligible sets."""
 
 
-_Outcome = Answer | Exception
+_Outcome = StoredReceipt | Exception
 
 
 class _Waiting(NamedTuple):
@@ -146,7 +146,7 @@ class StickyReceipts:
         self._memory = memory or ReceiptCache()
         self._clock = clock
         self._waiting: list[_Waiting] = []
-        self._offered: dict[Place, str] = {}
+        self._offered: dict[ReceiptPlace, str] = {}
         self._checking: asyncio.Task[bool] | None = None
         self._asking: set[asyncio.Task[None]] = set()
         self._circuit_open_until_s = 0.0
@@ -192,7 +192,7 @@ class StickyReceipts:
             self.unavailable += 1
         return FirstReceipt(text, outcome.standing, outcome.is_shared, is_awaited)
 
-    async def replace(self, place: Place, before: str, receipt: str) -> str:
+    async def replace(self, place: ReceiptPlace, before: str, receipt: str) -> str:
         """Keep another receipt for a unit, whose first one no key verifies any more.
 
         Returns:

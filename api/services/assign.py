@@ -35,7 +35,7 @@ from streams.model.ids import experiment_id
 from streams.model.receipts import Keyring, Receipt
 from streams.model.validation import parse
 from streams.process.random_draws import RandomDraws
-from streams.projection.receipts import Place
+from streams.projection.receipts import ReceiptPlace
 
 # A member that is looked up in its class, and its hash, cost 0.1 us each.
 _IMPRESSION = UnitKind.IMPRESSION
@@ -272,7 +272,7 @@ class AssignmentService:
         kept = held_out_of(assigner, running.holdouts, context)
         if kept is None:
             return None
-        place = Place(running.id, assigner.phase, assigner.unit(key))
+        place = ReceiptPlace(running.id, assigner.phase, assigner.unit(key))
         known = await self._sticky.first(ReceiptQuery(place, None), lambda: None)
         try:
             unit = None if known.receipt is None else self._keyring.verify(known.receipt).unit

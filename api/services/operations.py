@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar
 from streams.model.errors import InputError, quoted
 from streams.ops.dead_letters.again import resend
 from streams.ops.dead_letters.listing import letters_page
-from streams.ops.dead_letters.place import Place
+from streams.ops.dead_letters.place import EventPlace
 from streams.ops.dead_letters.reading import Selection
 from streams.ops.doctor.facts import ApiFacts
 from streams.ops.doctor.report import doctor_report
@@ -105,9 +105,9 @@ class OperationsService:
         return await self._computing.run(formula_plan, question)
 
 
-def _place(text: str, index: int) -> Place:
+def _place(text: str, index: int) -> EventPlace:
     try:
-        return Place.parse(text)
+        return EventPlace.parse(text)
     except InputError as error:
         raise InputError(error.code, error.message, f"places[{index}]") from error
 
@@ -115,7 +115,7 @@ def _place(text: str, index: int) -> Place:
 def _after(cursor: str) -> tuple[int, str]:
     found = _CURSOR.fullmatch(cursor)
     try:
-        if found is not None and str(Place.parse(found[2])) == found[2]:
+        if found is not None and str(EventPlace.parse(found[2])) == found[2]:
             return int(found[1]), found[2]
     except InputError:
         pass

@@ -24,7 +24,7 @@ from streams.experiments.hash_assignment import (
 from streams.experiments.promotion_state import Phase
 from streams.model.errors import ReceiptError
 from streams.model.receipts import Keyring, Receipt
-from streams.projection.receipts import Certainty, Place
+from streams.projection.receipts import Certainty, ReceiptPlace
 
 _REASONS = {
     Certainty.FIRST: Reason.ASSIGNED,
@@ -59,7 +59,7 @@ class ReceiptStore(Protocol):
     async def first(self, ask: ReceiptQuery, standby: Callable[[], str | None]) -> FirstReceipt:
         """Return the receipt a unit got first; `standby` gives it one where that is not known."""
 
-    async def replace(self, place: Place, before: str, receipt: str) -> str:
+    async def replace(self, place: ReceiptPlace, before: str, receipt: str) -> str:
         """Keep another receipt instead of `before`, and return the one that is kept."""
 
     def note_set(self, experiment_id: str) -> None:
@@ -193,7 +193,7 @@ class RememberedUnits:
             and not running.assigner.is_remembered
             and running.id not in self._sticky.rebuilt
         )
-        place = Place(running.id, running.assigner.phase, candidate.unit)
+        place = ReceiptPlace(running.id, running.assigner.phase, candidate.unit)
         return ReceiptQuery(place, candidate.text, candidate.other, may_be_logged)
 
     def _standby(self, assigner: Assigner, candidate: _Candidate) -> str | None:
@@ -231,7 +231,7 @@ class RememberedUnits:
                 receipt = self._keyring.verify(text)  # with the features it was decided by
             except ReceiptError:  # its key was taken out of the ring
                 reason = Reason.ASSIGNED
-                place = Place(running.id, assigner.phase, candidate.unit)
+                place = ReceiptPlace(running.id, assigner.phase, candidate.unit)
                 text, receipt = await self._renewed(place, text, receipt)
         if is_awaited:
             is_recent = self._is_recent(assigner, receipt.unit)
@@ -288,7 +288,9 @@ class RememberedUnits:
             return None
         return self._choose(assigner, key, context, eligible, was_in=True)
 
-    async def _renewed(self, place: Place, before: str, receipt: Receipt) -> tuple[str, Receipt]:
+    async def _renewed(
+        self, place: ReceiptPlace, before: str, receipt: Receipt
+    ) -> tuple[str, Receipt]:
         """Return what a unit has whose first receipt no key verifies: `receipt` unless it has one.
 
         Args:

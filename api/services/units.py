@@ -21,7 +21,7 @@ from streams.model.errors import DependencyError, EventError, ExperimentNotFound
 from streams.model.events import UnitObservation
 from streams.model.receipts import Keyring
 from streams.policies.bucketing import lasting_unit
-from streams.projection.receipts import Place
+from streams.projection.receipts import ReceiptPlace
 
 _COMPILED = 64
 """Paused experiments, and trials of concluded ones, that are kept compiled."""
@@ -175,7 +175,7 @@ class UnitResolver:
         if is_kept_now or trial.assigner.is_remembered or running.id in self._sticky.aliased:
             unit = assigner.unit(unit_id)
             for phase in _phases(experiment, at_ms):
-                found = await self._kept(Place(running.id, phase, unit))
+                found = await self._kept(ReceiptPlace(running.id, phase, unit))
                 if found is not None:
                     return found
         if trial.assigner.is_remembered and self._is_read(trial):
@@ -240,7 +240,7 @@ class UnitResolver:
             return None
         return self._keyring.sign(assignment.receipt)
 
-    async def _kept(self, place: Place) -> str | None:
+    async def _kept(self, place: ReceiptPlace) -> str | None:
         unavailable = self._sticky.unavailable
         found: FirstReceipt = await self._sticky.first(ReceiptQuery(place, None), lambda: None)
         if found.receipt is not None:

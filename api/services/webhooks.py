@@ -23,7 +23,7 @@ from streams.webhooks.definition import (
     host_of,
     new_id,
 )
-from streams.webhooks.progress import Progress
+from streams.webhooks.progress import DispatchProgress
 from streams.webhooks.sealing import VARIABLE, Confidential, SealError, Seals
 from streams.webhooks.status import WebhookStatus, status_of
 from streams.webhooks.table import Webhook, WebhookTable, with_definition
@@ -56,7 +56,7 @@ class FoundWebhook(NamedTuple):
 
     webhook: Webhook
     confidential: Confidential | None
-    progress: Progress
+    progress: DispatchProgress
 
     @property
     def status(self) -> WebhookStatus:
@@ -152,7 +152,7 @@ class WebhookService:
                 raise EngineError("TOO_MANY_WEBHOOKS", message)
             webhook = Webhook(name, definition, seals.seal(confidential))
             await self._write(webhook)
-        return FoundWebhook(webhook, confidential, Progress())
+        return FoundWebhook(webhook, confidential, DispatchProgress())
 
     async def update(self, webhook_id: str, asked: WebhookUpdate) -> FoundWebhook:
         """Change a webhook.

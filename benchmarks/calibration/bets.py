@@ -7,10 +7,10 @@ from functools import partial
 
 from benchmarks.calibration.errors import judged, slug
 from benchmarks.calibration.results import Claim, Mean, Measure, Result
-from benchmarks.calibration.row import Group, Progress, Row, Size
+from benchmarks.calibration.row import Progress, Row, Section, Size
 from benchmarks.calibration.winners import LEAST_UNITS
 from benchmarks.simulation.proportion import Proportion
-from benchmarks.simulation.stopping import Reading, Rule
+from benchmarks.simulation.stopping import ComparedSums, Rule
 from benchmarks.simulation.traffic import Traffic, Weights
 from streams.experiments.plan import PlanSpec
 from streams.stats.alternative import Alternative
@@ -32,9 +32,9 @@ class _Setting:
         return len(set(self.traffic.rates)) > 1
 
 
-def bets() -> Group:
+def bets() -> Section:
     """Return experiments on rates, planned and not, with a better variant and without."""
-    return Group(
+    return Section(
         "bets",
         "Bets on conversions",
         "Rates compared by bets on conversions and, with a plan, by early stopping within it. "
@@ -163,7 +163,7 @@ def _row(setting: _Setting) -> Row:
 
 
 def _judged(setting: _Setting, size: Size, progress: Progress) -> Result:
-    reading = Reading.OVERLAP if setting.traffic.weights.move else Reading.PLAIN
+    reading = ComparedSums.OVERLAP if setting.traffic.weights.move else ComparedSums.PLAIN
     rule = Rule(reading, plan=setting.plan, alternative=setting.alternative)
     found = judged(setting.traffic, rule, size, progress)
     n = size.repetitions

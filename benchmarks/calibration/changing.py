@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.calibration.results import Claim, Mean, Result
-from benchmarks.calibration.row import Group, Progress, Row, Size
+from benchmarks.calibration.row import Progress, Row, Section, Size
 from benchmarks.simulation.drift import DriftRun, Environment, simulate_drift
 from benchmarks.simulation.production import running
 from benchmarks.simulation.proportion import Proportion
@@ -34,9 +34,9 @@ class _Setting:
     claims: tuple[Claim, ...]
 
 
-def changing() -> Group:
+def changing() -> Section:
     """Return experiments under non-stationarity, each simulated twice with the same draws."""
-    return Group(
+    return Section(
         "changing",
         "Non-stationarity",
         f"Two variants under Thompson sampling with its default floor, {_UNITS} units and one "

@@ -13,7 +13,7 @@ import numpy as np
 
 from benchmarks.calibration.errors import slug
 from benchmarks.calibration.results import Claim, Result
-from benchmarks.calibration.row import Group, Progress, Row, Size
+from benchmarks.calibration.row import Progress, Row, Section, Size
 from benchmarks.simulation.combined import (
     COVARIATE,
     CombinedEnvironment,
@@ -196,9 +196,9 @@ def is_accepted(combination: Combination) -> bool:
     return True
 
 
-def combinations() -> Group:
+def combinations() -> Section:
     """Return equal variants of every combination that is accepted."""
-    return Group(
+    return Section(
         "combinations",
         "Every combination that can be declared",
         "Two equal variants through the tallies and `evaluate()` of production: 400 units a day "

@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmarks.calibration.errors import slug
 from benchmarks.calibration.results import Claim, Mean, Measure, Result
-from benchmarks.calibration.row import Group, Progress, Row, Size
+from benchmarks.calibration.row import Progress, Row, Section, Size
 from benchmarks.simulation.contextual import (
     CATEGORIES,
     DRAWS,
@@ -18,7 +18,7 @@ from benchmarks.simulation.contextual import (
     THEIRS,
     Chooser,
     Drawn,
-    Family,
+    EnvironmentFamily,
     MABWiser,
     Production,
     lost,
@@ -39,9 +39,9 @@ _FLOORS: Mapping[str, Mapping[str, float]] = {
 }
 
 
-def peers() -> Group:
+def peers() -> Section:
     """Return the contextual policies beside MABWiser."""
-    return Group(
+    return Section(
         "contextual",
         "Regret of contextual policies",
         f"Logistic environments with ten variants, {_HORIZON:,} units, models every {_BATCH} "
@@ -74,9 +74,9 @@ def peers() -> Group:
     )
 
 
-def draws() -> Group:
+def draws() -> Section:
     """Return where the draws of linear Thompson sampling may come from."""
-    return Group(
+    return Section(
         "contextual-draws",
         "Draws of linear Thompson sampling",
         f"`lin_ts` in the same environments, {_HORIZON:,} units, without floors and without "
@@ -103,9 +103,9 @@ def draws() -> Group:
     )
 
 
-def floors() -> Group:
+def floors() -> Section:
     """Return what the floor of a contextual policy costs."""
-    return Group(
+    return Section(
         "contextual-floor",
         "What the floor of a contextual policy costs",
         f"`lin_ts` in the environments of the first row above, {_HORIZON:,} units. By default the "
@@ -132,7 +132,7 @@ def floors() -> Group:
     )
 
 
-def _compared(family: Family, size: Size, progress: Progress) -> Result:
+def _compared(family: EnvironmentFamily, size: Size, progress: Progress) -> Result:
     ours = {
         kind.type: kind(features=family.features, min_allocation=0.0) for kind in (LinTS, LinUCB)
     }
@@ -162,7 +162,7 @@ def _compared(family: Family, size: Size, progress: Progress) -> Result:
     )
 
 
-def _drawn(family: Family, size: Size, progress: Progress) -> Result:
+def _drawn(family: EnvironmentFamily, size: Size, progress: Progress) -> Result:
     policy = LinTS(features=family.features, min_allocation=0.0)
     losses: dict[str, list[float]] = {name: [] for name in (*DRAWS, "lin_ts")}
     for environment in progress(range(size.repetitions)):

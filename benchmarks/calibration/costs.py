@@ -9,15 +9,15 @@ from functools import partial
 
 from benchmarks.calibration.errors import slug
 from benchmarks.calibration.results import Claim, Mean, Result
-from benchmarks.calibration.row import Group, Progress, Row, Size
+from benchmarks.calibration.row import Progress, Row, Section, Size
 
 _UPDATE = "the update: all of the above"
 _MOST_MS = 5.0
 
 
-def cost() -> Group:
+def cost() -> Section:
     """Return the parts of an evaluation that have a claim, and the whole."""
-    return Group(
+    return Section(
         "cost",
         "Cost of an evaluation",
         "Ten variants and five metrics; processor time of one core, median of 200. The update is "

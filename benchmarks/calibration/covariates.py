@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 
 from benchmarks.calibration.results import Claim, Mean, Measure, Result
-from benchmarks.calibration.row import Group, Progress, Row, Size
+from benchmarks.calibration.row import Progress, Row, Section, Size
 from benchmarks.simulation.covariates import (
     CovariateEnvironment,
     Shape,
@@ -54,7 +54,7 @@ _EQUAL: dict[str, tuple[str, int, CovariateEnvironment]] = {
 }
 
 
-def covariates() -> Group:
+def covariates() -> Section:
     """Return experiments with a covariate and without, on environments of the same seeds."""
     saving = (
         (_FIXED, _ahead(0.5, 0.08), 500, 0.22),
@@ -63,7 +63,7 @@ def covariates() -> Group:
         (_MOVING, _ahead(0.5, 0.12), 200, 0.20),
         (_MOVING, _ahead(0.7, 0.12), 200, 0.42),
     )
-    return Group(
+    return Section(
         "covariates",
         "Covariates",
         "Values of variance 1 and a covariate of each unit, through the tallies and `evaluate()` "

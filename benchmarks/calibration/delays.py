@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.calibration.results import Claim, Mean, Measure, Result
-from benchmarks.calibration.row import Group, Progress, Row, Size
+from benchmarks.calibration.row import Progress, Row, Section, Size
 from benchmarks.simulation.drift import Environment, declared_in_drift
 from benchmarks.simulation.production import METRIC, running
 from benchmarks.simulation.proportion import Proportion
@@ -60,9 +60,9 @@ class _Setting:
     repetitions: int = 250
 
 
-def delays() -> Group:
+def delays() -> Section:
     """Return experiments whose variants convert sooner or later than each other."""
-    return Group(
+    return Section(
         "delays",
         "Conversions that take unlike times",
         "Two variants through the tallies and `evaluate()` of production, until one is declared. "

@@ -8,7 +8,7 @@ import numpy as np
 
 from benchmarks.calibration.errors import slug
 from benchmarks.calibration.results import Claim, Result
-from benchmarks.calibration.row import Group, Progress, Row, Size
+from benchmarks.calibration.row import Progress, Row, Section, Size
 from benchmarks.simulation.eligible import Requests, simulate_sets
 from benchmarks.simulation.production import running
 from benchmarks.simulation.proportion import Proportion
@@ -31,9 +31,9 @@ REQUESTS = Requests(
 at 5 %, and all three to the others, at 10 %."""
 
 
-def eligible() -> Group:
+def eligible() -> Section:
     """Return equal variants under sets of eligible ones that depend on the context."""
-    return Group(
+    return Section(
         "eligible",
         "Eligible sets that depend on the context",
         "Three equal variants through the draws, tallies and `evaluate()` of production. Four "

@@ -7,11 +7,11 @@ from dataclasses import replace
 from functools import partial
 
 from benchmarks.calibration.results import Claim, Result
-from benchmarks.calibration.row import Group, Progress, Row, Size, thinned
+from benchmarks.calibration.row import Progress, Row, Section, Size, thinned
 from benchmarks.simulation import claims, critical_values, stopping
 from benchmarks.simulation.critical_values import OTHERS, CriticalValue
 from benchmarks.simulation.proportion import Proportion
-from benchmarks.simulation.stopping import Outcome, Reading, Rule
+from benchmarks.simulation.stopping import ComparedSums, Outcome, Rule
 from benchmarks.simulation.traffic import Traffic
 
 ALPHA = 0.05
@@ -27,9 +27,9 @@ MISSED = Claim("missed", at_most=ALPHA)
 _PEEKING = Traffic((0.1, 0.1), looks=1_000, units_per_look=200)
 
 
-def errors() -> Group:
+def errors() -> Section:
     """Return the experiments without a best variant."""
-    return Group(
+    return Section(
         "errors",
         "Errors at any time, and coverage at every look",
         "All variants are equal, and every experiment is looked at 1,000 times. *Ever declared* is "
@@ -42,13 +42,13 @@ def errors() -> Group:
     )
 
 
-def peeking() -> Group:
+def peeking() -> Section:
     """Return what others do, on the same data."""
     ours = {
-        "sequence": Rule(Reading.PLAIN),
-        "planned": Rule(Reading.PLAIN, plan=claims.POWER_PLAN),
+        "sequence": Rule(ComparedSums.PLAIN),
+        "planned": Rule(ComparedSums.PLAIN, plan=claims.POWER_PLAN),
     }
-    return Group(
+    return Section(
         "peeking",
         "What looking costs other rules",
         "Two equal variants with a rate of 10 %, looked at every 200 units. A rule that is "
@@ -96,9 +96,9 @@ def slug(text: str) -> str:
 def describe(traffic: Traffic, rule: Rule) -> dict[str, str]:
     """Return the cells of a setting."""
     compared = {
-        Reading.PLAIN: "plain sums",
-        Reading.OVERLAP: "overlap weights",
-        Reading.INVERSE: "weights 1 / p",
+        ComparedSums.PLAIN: "plain sums",
+        ComparedSums.OVERLAP: "overlap weights",
+        ComparedSums.INVERSE: "weights 1 / p",
     }[rule.reading]
     if rule.plan is not None:
         compared += f", {rule.plan.units:,} planned"

@@ -8,7 +8,7 @@ from itertools import repeat
 import numpy as np
 
 from benchmarks.calibration.results import Claim, Mean, Result
-from benchmarks.calibration.row import Group, Progress, Row, Size
+from benchmarks.calibration.row import Progress, Row, Section, Size
 from benchmarks.simulation.proportion import Proportion
 from streams.experiments.plan import PlanSpec
 from streams.experiments.statistics.recommendation import ReasonCode
@@ -21,9 +21,9 @@ _PLAN = PlanSpec(baseline=0.1, lift=0.1, units=20_000)
 _LOOKS = 42
 
 
-def futility() -> Group:
+def futility() -> Section:
     """Return planned experiments that end with the first recommendation to end them."""
-    return Group(
+    return Section(
         "futility",
         "A planned lift that is given up",
         "10 % against 11 %, 20,000 units a variant planned, through `evaluate()`, looked at every "

@@ -21,7 +21,7 @@ from benchmarks.calibration.promotions import equivalence, guarded, rollbacks, w
 from benchmarks.calibration.quantiles import quantiles
 from benchmarks.calibration.ratios import mismatch
 from benchmarks.calibration.reports import reports
-from benchmarks.calibration.row import Group, Row
+from benchmarks.calibration.row import Row, Section
 from benchmarks.calibration.slices import slices
 from benchmarks.calibration.starved import starved
 from benchmarks.calibration.tails import tails
@@ -75,7 +75,7 @@ def row_of(group: str, row: str) -> Row:
     return rows[group, row]
 
 
-def chosen(patterns: list[str]) -> list[tuple[Group, Row]]:
+def chosen(patterns: list[str]) -> list[tuple[Section, Row]]:
     """Return the rows that one of some patterns names; all of them without a pattern.
 
     Args:
@@ -100,6 +100,6 @@ def chosen(patterns: list[str]) -> list[tuple[Group, Row]]:
     ]
 
 
-def _is_named(pattern: str, group: Group, row: Row) -> bool:
+def _is_named(pattern: str, group: Section, row: Row) -> bool:
     whole = f"{group.name}/{row.name}"
     return fnmatchcase(group.name, pattern) or fnmatchcase(whole, pattern)

@@ -11,11 +11,11 @@ import numpy as np
 
 from benchmarks.calibration.errors import slug
 from benchmarks.calibration.results import Claim, Result
-from benchmarks.calibration.row import Group, Progress, Row, Size
+from benchmarks.calibration.row import Progress, Row, Section, Size
 from benchmarks.simulation.amounts import LogNormal
 from benchmarks.simulation.late import METRIC, Late, LateCounts, late_conversions
 from benchmarks.simulation.proportion import Proportion
-from benchmarks.simulation.stopping import Reading, Rule, judge
+from benchmarks.simulation.stopping import ComparedSums, Rule, judge
 from benchmarks.simulation.traffic import Traffic
 from streams.experiments.plan import PlanSpec
 from streams.planning.simulation import running_experiment, simulate
@@ -30,7 +30,7 @@ _NAMED = (Claim("named", at_most=0.05),)
 _PRICES = 0.1  # spread of amounts that are nearly alike, as those of subscriptions
 
 
-def late() -> Group:
+def late() -> Section:
     """Return the experiments without a better variant whose values come late."""
     binary = (
         Late(5_000, 0.002),
@@ -70,7 +70,7 @@ def late() -> Group:
             for plan in (None, _plan(environment, environment.daily_rate * environment.days))
         ),
     )
-    return Group(
+    return Section(
         "late",
         "Units at once, conversions late",
         "Equal variants whose units all come on the first day, as in most tests by user, and "
@@ -133,7 +133,7 @@ def _once(
         amounts=amounts,
     )
     arrived = late_conversions(environment, size.repetitions, _SEED)
-    rule = Rule(Reading.PLAIN, plan=plan, at_once=True, kind=kind)
+    rule = Rule(ComparedSums.PLAIN, plan=plan, at_once=True, kind=kind)
     found = judge(traffic, rule, size.repetitions, arrived, progress)
     return _result(int((found.declared >= 0).sum()), size)
 

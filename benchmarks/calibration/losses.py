@@ -8,7 +8,7 @@ import numpy as np
 
 from benchmarks.calibration.errors import slug
 from benchmarks.calibration.results import Claim, Mean, Result
-from benchmarks.calibration.row import Group, Progress, Row, Size
+from benchmarks.calibration.row import Progress, Row, Section, Size
 from benchmarks.simulation.regret import CASES, GROWING, LOW_CLICK_RATES, Case, regret
 from streams.policies.thompson_sampling import ThompsonSampling
 
@@ -24,9 +24,9 @@ _SLOW = 40  # runs of a policy that is asked at every unit
 _THOMPSON = Case("Thompson", ThompsonSampling(min_allocation=0.0), GROWING)
 
 
-def losses() -> Group:
+def losses() -> Section:
     """Return the policies on ten arms."""
-    return Group(
+    return Section(
         "regret",
         "Regret, and what the floor costs",
         "Ten variants with the click rates 10 %, three of 5 %, three of 2 % and three of 1 %, "
@@ -43,9 +43,9 @@ def losses() -> Group:
     )
 
 
-def slope() -> Group:
+def slope() -> Section:
     """Return Thompson sampling in the long run."""
-    return Group(
+    return Section(
         "slope",
         "Growth of regret in the long run",
         "The same variants, Thompson sampling without a floor, from 100,000 to 1,000,000 units. By "

@@ -9,11 +9,11 @@ from functools import partial
 import numpy as np
 
 from benchmarks.calibration.results import Claim, Mean, Result
-from benchmarks.calibration.row import Group, Progress, Row, Size
+from benchmarks.calibration.row import Progress, Row, Section, Size
 from benchmarks.simulation.proportion import Proportion
 from streams.model.quantities import MICRO, PROPENSITY_ONE
 from streams.replay.off_policy import estimators
-from streams.replay.off_policy.intervals import Estimate
+from streams.replay.off_policy.intervals import ValueEstimate
 from streams.replay.off_policy.logged import IntArray, UnitLog
 from streams.replay.off_policy.report import Evaluation, evaluate_target
 from streams.replay.off_policy.rules import fixed
@@ -114,11 +114,11 @@ _CAPPED = (
 )
 
 
-def off_policy() -> Group:
+def off_policy() -> Section:
     """Return logs of one policy that are asked about another."""
     covers = tuple(Claim(name, at_least=_COVERED) for name in ("dr", "snipw", "gain"))
     misled = tuple(Claim(name, at_most=_MISSED) for name in ("dr_misled", "gain_misled"))
-    return Group(
+    return Section(
         "off-policy",
         "Intervals of off-policy evaluation",
         "Logs that give most to the first variant, asked about shares that give most to the "
@@ -242,12 +242,12 @@ def _run(environment: Environment, size: Size, progress: Progress) -> Result:
     )
 
 
-def _normal(weights: FloatArray, values: FloatArray) -> Estimate:
+def _normal(weights: FloatArray, values: FloatArray) -> ValueEstimate:
     """Return the self-normalised estimate with the interval of the central limit theorem."""
     total = float(weights.sum())
     value = float((weights * values).sum()) / total
     error = float(np.square(weights * (values - value)).sum()) ** 0.5 / total
-    return Estimate.of(value, error)
+    return ValueEstimate.of(value, error)
 
 
 def _asked(

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from benchmarks.calibration.results import Claim, Mean, Measure, Result, Store, Verdict, pooled
-from benchmarks.calibration.row import Group, Row
+from benchmarks.calibration.row import Row, Section
 from benchmarks.simulation.proportion import Proportion
 
 _ALL = "all of them"
@@ -33,7 +33,7 @@ in [`benchmarks/simulation/`](../../benchmarks/simulation/claims.py).
 
 
 def page(
-    groups: Sequence[Group], store: Store, plots: Mapping[str, Sequence[tuple[str, str]]]
+    groups: Sequence[Section], store: Store, plots: Mapping[str, Sequence[tuple[str, str]]]
 ) -> str:
     """Return the page in Markdown.
 
@@ -67,7 +67,7 @@ def shown(measure: Measure | None, *, in_full: bool = True) -> str:
     return f"{value} ({ends})" if in_full else value
 
 
-def _summary(groups: Sequence[Group], results: Mapping[str, Mapping[str, Result]]) -> str:
+def _summary(groups: Sequence[Section], results: Mapping[str, Mapping[str, Result]]) -> str:
     lines = []
     for group in groups:
         for name, heading in group.columns.items():
@@ -90,7 +90,7 @@ def _summary(groups: Sequence[Group], results: Mapping[str, Mapping[str, Result]
     )
 
 
-def _readings(group: Group, results: Mapping[str, Result]) -> list[tuple[Row, Result]]:
+def _readings(group: Section, results: Mapping[str, Result]) -> list[tuple[Row, Result]]:
     """Return the rows that have been run, or all of them as one if they are pooled."""
     found = [(row, results[row.name]) for row in group.rows if row.name in results]
     if not group.is_pooled or not found:
@@ -99,7 +99,7 @@ def _readings(group: Group, results: Mapping[str, Result]) -> list[tuple[Row, Re
     return [(whole, pooled([result for _, result in found]))]
 
 
-def _summary_line(group: Group, heading: str, rows: Sequence[tuple[Claim, Row, Measure]]) -> str:
+def _summary_line(group: Section, heading: str, rows: Sequence[tuple[Claim, Row, Measure]]) -> str:
     claim, row, measure = max(rows, key=lambda each: _strain(each[0], each[2]))
     verdicts = [claim.verdict(measure) for claim, _, measure in rows]
     counts = ", ".join(
@@ -137,7 +137,9 @@ def _bounds(claim: Claim, measure: Measure) -> str:
     return f"≥ {render(claim.at_least)}" if least else f"≤ {render(claim.at_most)}"
 
 
-def _section(group: Group, results: Mapping[str, Result], plots: Iterable[tuple[str, str]]) -> str:
+def _section(
+    group: Section, results: Mapping[str, Result], plots: Iterable[tuple[str, str]]
+) -> str:
     settings = list(dict.fromkeys(name for row in group.rows for name in row.cells))
     rows = [(row, results[row.name]) for row in group.rows if row.name in results]
     if group.is_pooled:
@@ -180,7 +182,7 @@ def _size(row: Row, result: Result) -> str:
     return whole if result.repetitions == row.repetitions else f"{result.repetitions:,} of {whole}"
 
 
-def _verdict(group: Group, row: Row, result: Result) -> str:
+def _verdict(group: Section, row: Row, result: Result) -> str:
     """Return the worst verdict of a row, with the measures that have it unless it holds."""
     measures: dict[Verdict, list[str]] = {}
     for claim in row.claims:

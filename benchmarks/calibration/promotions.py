@@ -11,7 +11,7 @@ import numpy as np
 
 from benchmarks.calibration.errors import slug
 from benchmarks.calibration.results import Claim, Mean, Measure, Result
-from benchmarks.calibration.row import Group, Progress, Row, Size
+from benchmarks.calibration.row import Progress, Row, Section, Size
 from benchmarks.simulation.outcomes import Outcomes, promoted, promotion_of, snapshots_of
 from benchmarks.simulation.production import METRIC, running
 from benchmarks.simulation.proportion import Proportion
@@ -88,7 +88,7 @@ class _Guarded:
         }
 
 
-def guarded() -> Group:
+def guarded() -> Section:
     """Return winners with and without harm."""
     proven = "non_inferiority"
     settings = (
@@ -100,7 +100,7 @@ def guarded() -> Group:
         _Guarded(0.0, proven, claims=(_MOSTLY,)),
         _Guarded(0.0, proven, policy="thompson_sampling", claims=(_MOSTLY,)),
     )
-    return Group(
+    return Section(
         "guarded",
         "Guardrails of a promotion",
         "A variant with 12 % against 10 % of conversions, which it proves soon, and a guardrail "
@@ -129,7 +129,7 @@ class _Swing:
     claims: tuple[Claim, ...] = (_NEVER,)
 
 
-def weeks() -> Group:
+def weeks() -> Section:
     """Return effects that are 0 over a week, and one that is not."""
     settings = (
         _Swing("monday", "+10 % on weekdays, −25 % at week-ends", _week(_MONDAY), _FEW),
@@ -139,7 +139,7 @@ def weeks() -> Group:
         _Swing("nights", "+30 % by day, −30 % by night", _day(0.3), _MANY),
         _Swing("steady", "+10 %", np.full(_DAYS * _LOOKS_A_DAY, 0.1), _FEW, claims=(_MOSTLY,)),
     )
-    return Group(
+    return Section(
         "weeks",
         "Effects that come and go",
         f"A control with {_BASE_RATE:.0%} and a variant that is better or worse by the ".replace(
@@ -167,14 +167,14 @@ def weeks() -> Group:
     )
 
 
-def equivalence() -> Group:
+def equivalence() -> Section:
     """Return variants that are called alike, rightly or not."""
     settings = (
         ("none", 0.0, "bayesian_ab", Claim("concluded", at_least=0.9)),
         ("bound", _AT_THE_BOUND, "bayesian_ab", Claim("concluded", at_most=0.05)),
         ("moving", _AT_THE_BOUND, "thompson_sampling", Claim("concluded", at_most=0.05)),
     )
-    return Group(
+    return Section(
         "equivalence",
         "Differences that are called negligible",
         f"A control with {_ALIKE_RATE:.0%} and a `negligibleDifference` of {_NEGLIGIBLE:.0%}, "
@@ -197,13 +197,13 @@ def equivalence() -> Group:
     )
 
 
-def rollbacks() -> Group:
+def rollbacks() -> Section:
     """Return winners that were promoted, with and without harm."""
     settings = (
         ("none", 0.0, Claim("taken_back", at_most=0.05)),
         ("twice", 1.0, Claim("taken_back", at_least=0.9)),
     )
-    return Group(
+    return Section(
         "rollbacks",
         "Winners that are taken back",
         f"A promoted winner beside a control that keeps {DEFAULT_CONTROL_SHARE:.0%} of the units, "

@@ -10,7 +10,7 @@ from scipy import special
 
 from benchmarks.calibration.errors import name_of
 from benchmarks.calibration.results import Claim, Mean, Measure, Result
-from benchmarks.calibration.row import Group, Progress, Row, Size
+from benchmarks.calibration.row import Progress, Row, Section, Size
 from benchmarks.simulation.amounts import Amounts, Counts, LogNormal, Mixed, Seldom
 from benchmarks.simulation.quantiles import ComparedQuantiles, judge
 
@@ -40,7 +40,7 @@ class _Environment:
     repetitions: int = 200
 
 
-def quantiles() -> Group:
+def quantiles() -> Section:
     """Return variants with equal quantiles, and some with different ones."""
     narrow, wide = LogNormal(0.5), LogNormal(2.0)
     environments = [
@@ -61,7 +61,7 @@ def quantiles() -> Group:
         _Environment((narrow, narrow), 0.95, 30_000, lift=0.1, repetitions=100),
         _Environment((narrow, narrow), 0.99, 60_000, lift=0.1, repetitions=100),
     ]
-    return Group(
+    return Section(
         "quantiles",
         "Quantiles",
         "Two variants whose units have a value each, log-normal with a spread, or rare and large, "

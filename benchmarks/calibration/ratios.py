@@ -7,7 +7,7 @@ from functools import partial
 
 from benchmarks.calibration.errors import slug
 from benchmarks.calibration.results import Claim, Mean, Result
-from benchmarks.calibration.row import Group, Progress, Row, Size
+from benchmarks.calibration.row import Progress, Row, Section, Size
 from benchmarks.simulation.mismatch import alarms
 from benchmarks.simulation.traffic import Traffic, Weights
 
@@ -18,7 +18,7 @@ _TENTH, _TWENTIETH = 0.9, 0.95
 _LOSSES = {_TENTH: "a tenth", _TWENTIETH: "a twentieth"}
 
 
-def mismatch() -> Group:
+def mismatch() -> Section:
     """Return experiments that arrive as assigned, and some that do not."""
     equal = [
         (Traffic((0.1,) * n_arms, weights, units_per_look=1_000), alpha)
@@ -35,7 +35,7 @@ def mismatch() -> Group:
             (3, Weights.THOMPSON, 2_000, _TWENTIETH),
         )
     ]
-    return Group(
+    return Section(
         "mismatch",
         "False alarms of the sample ratio",
         "Rate 10 %, 1,000 looks, a million units. The product alarms at 0.1 %: one experiment "

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.calibration.results import Claim, Mean, Result
-from benchmarks.calibration.row import Group, Progress, Row, Size
+from benchmarks.calibration.row import Progress, Row, Section, Size
 from benchmarks.simulation.context import Contexts, simulate_contexts
 from benchmarks.simulation.drift import DriftRun, Environment, simulate_drift
 from benchmarks.simulation.production import METRIC, running, simulate_snapshots
@@ -33,9 +33,9 @@ _MANY_UNITS = 1_500
 _DRIFT_LOOKS = 20
 
 
-def reports() -> Group:
+def reports() -> Section:
     """Return the environments in which pooled counts are biased."""
-    return Group(
+    return Section(
         "reports",
         "Truth of the reports",
         f"What `stats` says beside the decision, through `evaluate()` of production. *Drift*: "

@@ -61,7 +61,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class Section:
     """A section of the page.
 
     Attributes:

@@ -25,7 +25,7 @@ from rich.progress import (
 
 from benchmarks.calibration.code_digest import code_digest
 from benchmarks.calibration.results import Kept, Store
-from benchmarks.calibration.row import Group, Row, Size
+from benchmarks.calibration.row import Row, Section, Size
 
 _POLL_S = 0.2
 _REPORTED_EVERY_S = 0.2
@@ -62,7 +62,7 @@ _Report = Callable[[_Step], None]
 
 
 def run_rows(
-    rows: Sequence[tuple[Group, Row]],
+    rows: Sequence[tuple[Section, Row]],
     store: Store,
     *,
     is_quick: bool = False,

@@ -8,7 +8,7 @@ import numpy as np
 
 from benchmarks.calibration.errors import slug
 from benchmarks.calibration.results import Claim, Result
-from benchmarks.calibration.row import Group, Progress, Row, Size
+from benchmarks.calibration.row import Progress, Row, Section, Size
 from benchmarks.simulation.production import running
 from benchmarks.simulation.proportion import Proportion
 from benchmarks.simulation.slices import SlicedLook, SlicedUnits, simulate_slices
@@ -26,9 +26,9 @@ EQUAL = SlicedUnits(_SHARES, np.column_stack([_RATES, _RATES]), 1_000, 10)
 BETTER_IN_ONE = SlicedUnits(_SHARES, np.column_stack([_LIFTED * _RATES, _RATES]), 1_000, 10)
 
 
-def slices() -> Group:
+def slices() -> Section:
     """Return equal variants by two dimensions, and one that is better at one value alone."""
-    return Group(
+    return Section(
         "slices",
         "Breakdown by dimension",
         "Two variants through the tallies and `evaluate()` of production, by two dimensions of "

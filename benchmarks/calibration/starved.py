@@ -6,10 +6,10 @@ from functools import partial
 
 from benchmarks.calibration.errors import name_of
 from benchmarks.calibration.results import Claim, Result
-from benchmarks.calibration.row import Group, Progress, Row, Size
+from benchmarks.calibration.row import Progress, Row, Section, Size
 from benchmarks.simulation import stopping
 from benchmarks.simulation.amounts import LogNormal
-from benchmarks.simulation.stopping import Reading, Rule
+from benchmarks.simulation.stopping import ComparedSums, Rule
 from benchmarks.simulation.traffic import Traffic, Weights
 
 _SEED = 2026_73
@@ -19,12 +19,12 @@ _LOOKS = 60
 _UNITS = 12_000
 
 
-def starved() -> Group:
+def starved() -> Section:
     """Return equal variants of which all but one have hardly a unit after the base rate rose."""
     settings = [
         _row(_traffic(later, floor)) for later in (1.25, 1.6) for floor in (0.0001, 0.001, None)
     ]
-    return Group(
+    return Section(
         "starved",
         "Variants without later units",
         f"{_N_VARIANTS} equal variants, more than receipts carry the weights of, so units count by "
@@ -60,6 +60,6 @@ def _row(traffic: Traffic) -> Row:
 
 
 def _judged(traffic: Traffic, size: Size, progress: Progress) -> Result:
-    rule = Rule(Reading.INVERSE, min_units=1)
+    rule = Rule(ComparedSums.INVERSE, min_units=1)
     found = stopping.run(traffic, rule, size.repetitions, _SEED, progress)
     return Result(size.repetitions, {"missed": found.missed, "wrong": found.wrong})

@@ -7,10 +7,10 @@ from functools import partial
 
 from benchmarks.calibration.errors import name_of
 from benchmarks.calibration.results import Claim, Mean, Measure, Result
-from benchmarks.calibration.row import Group, Progress, Row, Size, thinned
+from benchmarks.calibration.row import Progress, Row, Section, Size, thinned
 from benchmarks.simulation import stopping
 from benchmarks.simulation.amounts import Amounts, Gamma, LogNormal, Mixed, Pareto
-from benchmarks.simulation.stopping import Reading, Rule
+from benchmarks.simulation.stopping import ComparedSums, Rule
 from benchmarks.simulation.traffic import Traffic, Weights
 
 _SEED = 2026_29
@@ -20,7 +20,7 @@ _QUICK_LOOKS = 60
 _FEW_UNITS = 3_000
 _MOST_UNITS = 300_000
 
-_PLAIN, _OVERLAP = Rule(Reading.PLAIN), Rule(Reading.OVERLAP)
+_PLAIN, _OVERLAP = Rule(ComparedSums.PLAIN), Rule(ComparedSums.OVERLAP)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,9 +129,9 @@ def _different() -> list[_Environment]:
     ]
 
 
-def tails() -> Group:
+def tails() -> Section:
     """Return amounts with equal means, and some of the same shape with different ones."""
-    return Group(
+    return Section(
         "tails",
         "Amounts of unlike shapes",
         "Two variants whose units have an amount with a certain chance, log-normal with a spread, "

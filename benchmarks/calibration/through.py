@@ -11,11 +11,11 @@ import numpy as np
 
 from benchmarks.calibration.errors import describe, slug
 from benchmarks.calibration.results import Claim, Mean, Measure, Result
-from benchmarks.calibration.row import Group, Progress, Row, Size, thinned
+from benchmarks.calibration.row import Progress, Row, Section, Size, thinned
 from benchmarks.calibration.winners import LEAST_UNITS, MOST_TIMES
 from benchmarks.simulation.production import SimulatedRun, running, simulate_clicks, together
 from benchmarks.simulation.proportion import Proportion
-from benchmarks.simulation.stopping import Reading, Rule, happened_by, judge
+from benchmarks.simulation.stopping import ComparedSums, Rule, happened_by, judge
 from benchmarks.simulation.traffic import Traffic, Weights
 from streams.experiments.definition import DECIDING_SHARE
 from streams.experiments.plan import PlanSpec
@@ -34,29 +34,29 @@ _POLICIES = {
 }
 
 
-def agreement() -> Group:
+def agreement() -> Section:
     """Return the settings in which both are asked."""
     floor = 0.05
     exact = int(floor * ALLOCATION_TOTAL) / ALLOCATION_TOTAL  # as the integer weights have it
     moving = {"parameters": {"minAllocation": floor}}
     settings: tuple[tuple[Traffic, Rule, Mapping[str, Any]], ...] = (
-        (Traffic((0.3, 0.2)), Rule(Reading.PLAIN), {}),
+        (Traffic((0.3, 0.2)), Rule(ComparedSums.PLAIN), {}),
         (
             Traffic((0.3, 0.2)),
-            Rule(Reading.PLAIN, plan=_PLAN),
+            Rule(ComparedSums.PLAIN, plan=_PLAN),
             {"plan": _PLAN.model_dump(exclude_none=True), "unit": "impression"},
         ),
-        (Traffic((0.35, 0.2, 0.2, 0.2)), Rule(Reading.PLAIN), {}),
+        (Traffic((0.35, 0.2, 0.2, 0.2)), Rule(ComparedSums.PLAIN), {}),
         *(
             (Traffic(rates, weights, floor=exact), Rule(reading), moving)
             for rates, reading in (
-                ((0.3, 0.2), Reading.OVERLAP),
-                ((0.5, 0.3, 0.3), Reading.OVERLAP),
+                ((0.3, 0.2), ComparedSums.OVERLAP),
+                ((0.5, 0.3, 0.3), ComparedSums.OVERLAP),
             )
             for weights in (Weights.THOMPSON, Weights.TOP_TWO)
         ),
     )
-    return Group(
+    return Section(
         "agreement",
         "The simulation and production say the same",
         "The tables above come from arrays that hold thousands of experiments at once. Here "
@@ -82,7 +82,7 @@ def _all_rates(traffic: Traffic) -> str:
     return ", ".join(f"{rate:.0%}".replace("%", " %") for rate in traffic.rates)
 
 
-def promoted() -> Group:
+def promoted() -> Section:
     """Return the experiments that promote their winner by themselves."""
     settings: tuple[tuple[Weights, dict[str, Any]], ...] = (
         (Weights.EVEN, {}),
@@ -90,7 +90,7 @@ def promoted() -> Group:
         (Weights.THOMPSON, {}),
         (Weights.THOMPSON, {"minAllocation": 0.01}),
     )
-    return Group(
+    return Section(
         "promoted",
         "Automatic promotion, through production",
         "5 % against 4 % again, through `evaluate()` and every obstacle to a "

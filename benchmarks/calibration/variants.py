@@ -11,7 +11,7 @@ import numpy as np
 
 from benchmarks.calibration.errors import slug
 from benchmarks.calibration.results import Claim, Result
-from benchmarks.calibration.row import Group, Progress, Row, Size
+from benchmarks.calibration.row import Progress, Row, Section, Size
 from benchmarks.simulation.changing_variants import Change, Course, simulate_changes
 from benchmarks.simulation.production import METRIC, running
 from benchmarks.simulation.proportion import Proportion
@@ -112,9 +112,9 @@ _SETTINGS = (
 )
 
 
-def variants() -> Group:
+def variants() -> Section:
     """Return equal variants that are added and stopped while the base rate drifts."""
-    return Group(
+    return Section(
         "variants",
         "Variants that are added and stopped",
         "Equal variants through the commands, draws, tallies and `evaluate()` of production, of "

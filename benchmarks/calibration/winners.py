@@ -7,7 +7,7 @@ from functools import partial
 
 from benchmarks.calibration.errors import describe, judged, slug
 from benchmarks.calibration.results import Claim, Mean, Measure, Result
-from benchmarks.calibration.row import Group, Progress, Row, Size, thinned
+from benchmarks.calibration.row import Progress, Row, Section, Size, thinned
 from benchmarks.simulation import claims
 from benchmarks.simulation.critical_values import OTHERS, CriticalValue
 from benchmarks.simulation.proportion import Proportion
@@ -25,10 +25,10 @@ _QUICK_LOOKS = 41
 _QUICK_UNITS = 1_000
 
 
-def power() -> Group:
+def power() -> Section:
     """Return the experiments of 10 % against 11 %."""
     (traffic, sequence), (_, planned) = claims.power()
-    return Group(
+    return Section(
         "power",
         "Power beside other rules",
         "11 % against 10 %, up to 20,000 units a variant, looked at every 200 units of both. "
@@ -70,9 +70,9 @@ def power() -> Group:
     )
 
 
-def promotion() -> Group:
+def promotion() -> Section:
     """Return the experiments of 5 % against 4 %."""
-    return Group(
+    return Section(
         "promotion",
         "Units until a winner is declared",
         "5 % against 4 %, two variants. No rule that errs in at most 5 % of the experiments can "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.simulation.amounts import LogNormal
-from benchmarks.simulation.stopping import Reading, Rule
+from benchmarks.simulation.stopping import ComparedSums, Rule
 from benchmarks.simulation.traffic import Traffic, Weights
 from streams.experiments.plan import PlanSpec
 
@@ -11,9 +11,9 @@ RATES = (0.004, 0.01, 0.1)
 N_ARMS = (2, 3, 10)
 N_DRIFTING = (2, 3, 5, 10)
 
-_PLAIN = Rule(Reading.PLAIN)
-_OVERLAP = Rule(Reading.OVERLAP)
-_INVERSE = Rule(Reading.INVERSE)
+_PLAIN = Rule(ComparedSums.PLAIN)
+_OVERLAP = Rule(ComparedSums.OVERLAP)
+_INVERSE = Rule(ComparedSums.INVERSE)
 
 
 POWER_PLAN = PlanSpec(baseline=0.1, lift=0.1, units=20_000)
@@ -23,7 +23,7 @@ POWER_PLAN = PlanSpec(baseline=0.1, lift=0.1, units=20_000)
 def _planned(traffic: Traffic) -> Rule:
     """Return the rule with a plan of a fifth of all units."""
     units = traffic.looks * traffic.units_per_look // (5 * len(traffic.rates))
-    return Rule(Reading.PLAIN, plan=PlanSpec(baseline=traffic.rates[0], lift=0.1, units=units))
+    return Rule(ComparedSums.PLAIN, plan=PlanSpec(baseline=traffic.rates[0], lift=0.1, units=units))
 
 
 def without_a_winner() -> tuple[tuple[Traffic, Rule], ...]:
@@ -54,7 +54,7 @@ def power() -> tuple[tuple[Traffic, Rule], ...]:
     traffic = Traffic((0.11, 0.10), looks=203, units_per_look=200)
     return (
         (traffic, _PLAIN),
-        (traffic, Rule(Reading.PLAIN, plan=POWER_PLAN)),
+        (traffic, Rule(ComparedSums.PLAIN, plan=POWER_PLAN)),
     )
 
 

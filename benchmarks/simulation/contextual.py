@@ -33,7 +33,7 @@ IntArray = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
-class Family:
+class EnvironmentFamily:
     """Environments of one kind.
 
     Attributes:
@@ -68,9 +68,9 @@ class Family:
         return (*numbers, *categories)
 
 
-NUMBERS = Family("5 numbers, 10 %", 10, 5, (), 0.1, 0.3, 0.7)
-CATEGORIES = Family("2 categories of 4, 5 %", 10, 0, (4, 4), 0.05, 0.5, 0.5)
-MIXED = Family("3 numbers and a category of 3, 30 %", 10, 3, (3,), 0.3, 0.3, 0.5)
+NUMBERS = EnvironmentFamily("5 numbers, 10 %", 10, 5, (), 0.1, 0.3, 0.7)
+CATEGORIES = EnvironmentFamily("2 categories of 4, 5 %", 10, 0, (4, 4), 0.05, 0.5, 0.5)
+MIXED = EnvironmentFamily("3 numbers and a category of 3, 30 %", 10, 3, (3,), 0.3, 0.3, 0.5)
 
 
 class Chooser(Protocol):
@@ -211,7 +211,12 @@ rates of 5 to 30 % ask for a fifth to a half of it; 1 loses more than 0.5 everyw
 
 
 def lost(
-    family: Family, environment: int, chooser: Chooser, horizon: int, batch: int, seed: int
+    family: EnvironmentFamily,
+    environment: int,
+    chooser: Chooser,
+    horizon: int,
+    batch: int,
+    seed: int,
 ) -> float:
     """Return the expected clicks lost in one environment against the best variant of each context.
 
@@ -253,7 +258,7 @@ def ratio(ours: Sequence[float], theirs: Sequence[float]) -> tuple[float, float]
     return found, float(residuals.std(ddof=1) / len(own) ** 0.5 / other.mean())
 
 
-def _contexts(family: Family, n_units: int, random: np.random.Generator) -> IntArray:
+def _contexts(family: EnvironmentFamily, n_units: int, random: np.random.Generator) -> IntArray:
     """Return contexts as `FeatureSpace` encodes them, with the intercept."""
     columns: list[IntArray] = [np.full((n_units, 1), FEATURE_ONE)]
     columns.append(random.integers(-FEATURE_ONE, FEATURE_ONE + 1, (n_units, family.numbers)))

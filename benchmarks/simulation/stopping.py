@@ -48,7 +48,7 @@ _PAIR = 2
 _SMALLEST = 254.0  # code of a weight of 1 / 65,536
 
 
-class Reading(StrEnum):
+class ComparedSums(StrEnum):
     """From which sums the variants are compared."""
 
     PLAIN = "plain"
@@ -76,7 +76,7 @@ class Rule:
         kind: Kind of the metric, as declared.
     """
 
-    reading: Reading
+    reading: ComparedSums
     alpha: float = 0.05
     min_units: int = 100
     plan: PlanSpec | None = None
@@ -256,18 +256,18 @@ class _Sums:
     cap: FloatArray | None = None
 
     @classmethod
-    def none(cls, shape: tuple[int, int], reading: Reading) -> Self:
-        by_pair = (*shape, shape[1] if reading is Reading.OVERLAP else 1)
+    def none(cls, shape: tuple[int, int], reading: ComparedSums) -> Self:
+        by_pair = (*shape, shape[1] if reading is ComparedSums.OVERLAP else 1)
         shapes = [shape, *[by_pair] * 5, *[shape] * 3]
         return cls(*map(np.zeros, shapes))
 
-    def add(self, new: Arrivals, reading: Reading) -> None:
+    def add(self, new: Arrivals, reading: ComparedSums) -> None:
         match reading:
-            case Reading.PLAIN:
+            case ComparedSums.PLAIN:
                 each = np.ones_like(new.shares)[:, :, None]
-            case Reading.OVERLAP:
+            case ComparedSums.OVERLAP:
                 each = overlap_weights(new.shares)
-            case Reading.INVERSE:
+            case ComparedSums.INVERSE:
                 each = 1.0 / new.shares[:, :, None]
             case _:
                 assert_never(reading)
@@ -295,9 +295,9 @@ class _Sums:
         return Moments(variance, third, np.full_like(units, heaviest))
 
 
-def _contrasts(sums: _Sums, traffic: Traffic, reading: Reading, units: int) -> Contrast:
+def _contrasts(sums: _Sums, traffic: Traffic, reading: ComparedSums, units: int) -> Contrast:
     """Return the contrasts of all pairs; shape (repetitions, n_arms, n_arms)."""
-    largest = 1.0 / traffic.least_share if reading is Reading.INVERSE else 1.0
+    largest = 1.0 / traffic.least_share if reading is ComparedSums.INVERSE else 1.0
     most: float | FloatArray = math.inf if traffic.cap is None else traffic.cap
     if sums.cap is not None:
         most = np.minimum(sums.cap, 1e9)[:, None]
@@ -312,9 +312,9 @@ def _contrasts(sums: _Sums, traffic: Traffic, reading: Reading, units: int) -> C
         for beside in (lambda of: of[..., :, None], lambda of: of[..., None, :])
     )
     won_by_a = won_by_b = None
-    if traffic.amounts is None and reading is not Reading.INVERSE:
+    if traffic.amounts is None and reading is not ComparedSums.INVERSE:
         won_by_a, won_by_b = sums.value[:, :, None], sums.value[:, None, :]
-    if reading is Reading.PLAIN:
+    if reading is ComparedSums.PLAIN:
         shares = np.full_like(sums.units, 1.0 / len(traffic.rates))
         alone = [each[:, :, None] for each in (sums.units, shares, bounds)]
         plain = (alone[0], sums.total, sums.total_squared, *alone[1:])
@@ -336,7 +336,7 @@ def _contrasts(sums: _Sums, traffic: Traffic, reading: Reading, units: int) -> C
     )
     a = WeightedSums(*tilted, moments=of_a, heaviest=heaviest, converted=won_by_a)
     b = WeightedSums(*map(_of_b, tilted), moments=of_b, heaviest=of_other, converted=won_by_b)
-    if reading is Reading.OVERLAP:
+    if reading is ComparedSums.OVERLAP:
         return overlap_contrast(a, b)
     return inverse_contrast(a, b, np.array(float(units)))
 

@@ -24,7 +24,7 @@ from dashboard.attempts import (
 from dashboard.context import client_of, draft_of, form_of, page, redirect, session_of
 from dashboard.views.actions import Action, action_named
 from dashboard.views.checklist import checklist
-from dashboard.views.facts import Facts
+from dashboard.views.facts import ExperimentFacts
 from dashboard.views.headline import headline
 from dashboard.views.history import HistoryRow, history_since
 from dashboard.views.text import percent_field
@@ -95,7 +95,9 @@ async def _confirmation(
 ) -> Response:
     client, session = await client_of(request), await session_of(request)
     name = request.path_params["id"]
-    facts = Facts(await client.get_experiment(name), await client.get_experiment_stats(name))
+    facts = ExperimentFacts(
+        await client.get_experiment(name), await client.get_experiment_stats(name)
+    )
     action = action_named(facts, request.path_params["action"])
     if action is None and error is None:
         # The experiment has changed since the page was loaded, for example by another user.
@@ -144,7 +146,7 @@ async def changed_since(
     return history_since(await client.get_experiment_history(experiment.id), experiment, seen)
 
 
-def _suggested(facts: Facts, action: str) -> str:
+def _suggested(facts: ExperimentFacts, action: str) -> str:
     """Return the variant that the recommendation is about, or none."""
     if action == "ship" and facts.stats.winner is not None:
         return facts.stats.winner.id

@@ -18,7 +18,7 @@ from dashboard.context import client_of, dashboard_of, page, render, session_of
 from dashboard.feeds import FeedState
 from dashboard.sessions import Session
 from dashboard.views.experiment import experiment_view
-from dashboard.views.facts import Facts
+from dashboard.views.facts import ExperimentFacts
 from dashboard.views.history import HistoryRow, history
 from dashboard.views.metrics import slices
 from dashboard.views.series import SeriesView, series_view
@@ -41,7 +41,7 @@ async def show(request: Request) -> Response:
     stats = await client.get_experiment_stats(
         name, dimension=dimension if dimension in names else None
     )
-    facts = Facts(experiment, stats)
+    facts = ExperimentFacts(experiment, stats)
     happenings = history(await client.get_experiment_history(name), facts.experiment)
     broken_down = next((each for each in stats.dimensions if each.values), None)
     metric = request.query_params.get("metric", "")
@@ -65,7 +65,9 @@ async def show_series(request: Request) -> Response:
     """Return the charts over time, as a part of the page."""
     client = await client_of(request)
     name = request.path_params["id"]
-    facts = Facts(await client.get_experiment(name), await client.get_experiment_stats(name))
+    facts = ExperimentFacts(
+        await client.get_experiment(name), await client.get_experiment_stats(name)
+    )
     happenings = history(await client.get_experiment_history(name), facts.experiment)
     found = await _series(client, facts, happenings, request.query_params)
     context = {"series": found, "series_of": facts.stats.experiment_id}
@@ -74,7 +76,7 @@ async def show_series(request: Request) -> Response:
 
 async def _series(
     client: AsyncExperimentClient,
-    facts: Facts,
+    facts: ExperimentFacts,
     happenings: list[HistoryRow],
     query: Mapping[str, str],
 ) -> SeriesView | None:
@@ -125,7 +127,7 @@ def _events_of(request: Request, session: Session, moment: FeedState) -> list[di
         return [{"event": "connection", "data": "lost"}]
     if moment.experiment is None or moment.stats is None:
         return [{"event": "connection", "data": "ended"}]
-    facts = Facts(moment.experiment, moment.stats)
+    facts = ExperimentFacts(moment.experiment, moment.stats)
     context = {"view": experiment_view(facts), "may_manage": session.may("manage")}
     html = render(request, "experiment_live.html", context)
     state = "ended" if moment.has_ended else "live"

@@ -20,7 +20,7 @@ from dashboard.attempts import (
 )
 from dashboard.context import client_of, draft_of, form_of, page, redirect, session_of
 from dashboard.pages.commands import MAX_REASON, REASON_FIELD, changed_since
-from dashboard.views.facts import Facts
+from dashboard.views.facts import ExperimentFacts
 from dashboard.views.history import change_texts, history
 from dashboard.views.undo import effects_on_users
 from experiment_streams_client import ApiError, AsyncExperimentClient, Experiment, HistoryItem
@@ -59,7 +59,9 @@ async def _confirmation(
 ) -> Response:
     client, session = await client_of(request), await session_of(request)
     name = request.path_params["id"]
-    facts = Facts(await client.get_experiment(name), await client.get_experiment_stats(name))
+    facts = ExperimentFacts(
+        await client.get_experiment(name), await client.get_experiment_stats(name)
+    )
     entry = await _entry(request, client)
     if entry is None and not error:
         return redirect(request, _experiment(request))  # another user has restored it meanwhile

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dashboard.views.facts import Facts
+from dashboard.views.facts import ExperimentFacts
 from dashboard.views.text import listed, percent
 
 FEWEST_ACTIVE = 2
@@ -34,7 +34,7 @@ class Action:
     is_danger: bool = False
 
 
-def actions(facts: Facts) -> list[Action]:
+def actions(facts: ExperimentFacts) -> list[Action]:
     """Return the commands that an experiment takes now, the recommended one first."""
     match facts.stats.status:
         case "draft":
@@ -52,7 +52,7 @@ def actions(facts: Facts) -> list[Action]:
     return sorted(found, key=lambda each: not each.is_main)
 
 
-def _until_the_conclusion(facts: Facts) -> list[Action]:
+def _until_the_conclusion(facts: ExperimentFacts) -> list[Action]:
     """Return the commands of an experiment that has been started and not concluded."""
     may_stop = len(facts.active) > FEWEST_ACTIVE
     found = [_ship(facts), _conclude(facts, may_stop=may_stop), _ramp(facts)]
@@ -63,7 +63,7 @@ def _until_the_conclusion(facts: Facts) -> list[Action]:
     return found
 
 
-def _start(facts: Facts) -> Action:
+def _start(facts: ExperimentFacts) -> Action:
     return Action(
         "start",
         "Start",
@@ -75,7 +75,7 @@ def _start(facts: Facts) -> Action:
     )
 
 
-def _ship(facts: Facts) -> Action:
+def _ship(facts: ExperimentFacts) -> Action:
     units, control = facts.units, facts.control_name
     return Action(
         "ship",
@@ -89,7 +89,7 @@ def _ship(facts: Facts) -> Action:
     )
 
 
-def _conclude(facts: Facts, *, may_stop: bool) -> Action:
+def _conclude(facts: ExperimentFacts, *, may_stop: bool) -> Action:
     wanted = facts.stats.recommended_action
     return Action(
         "conclude",
@@ -102,7 +102,7 @@ def _conclude(facts: Facts, *, may_stop: bool) -> Action:
     )
 
 
-def _ramp(facts: Facts) -> Action:
+def _ramp(facts: ExperimentFacts) -> Action:
     return Action(
         "ramp",
         "Change traffic",
@@ -113,7 +113,7 @@ def _ramp(facts: Facts) -> Action:
     )
 
 
-def _stop_variant(facts: Facts) -> Action:
+def _stop_variant(facts: ExperimentFacts) -> Action:
     return Action(
         "stop-variant",
         "Stop a variant",
@@ -125,7 +125,7 @@ def _stop_variant(facts: Facts) -> Action:
     )
 
 
-def _reactivate_variant(facts: Facts) -> Action:
+def _reactivate_variant(facts: ExperimentFacts) -> Action:
     return Action(
         "reactivate-variant",
         "Reactivate a variant",
@@ -146,7 +146,7 @@ def _pause() -> Action:
     )
 
 
-def _resume(facts: Facts) -> Action:
+def _resume(facts: ExperimentFacts) -> Action:
     return Action(
         "resume",
         "Resume",
@@ -157,7 +157,7 @@ def _resume(facts: Facts) -> Action:
     )
 
 
-def _rollback(facts: Facts) -> Action:
+def _rollback(facts: ExperimentFacts) -> Action:
     return Action(
         "rollback",
         "Roll back",
@@ -184,11 +184,11 @@ def _archive(*, is_draft: bool) -> Action:
     )
 
 
-def _traffic(facts: Facts) -> str:
+def _traffic(facts: ExperimentFacts) -> str:
     return percent(float(facts.experiment.config.get("trafficAllocation", 1.0)))
 
 
-def _is_shipped(facts: Facts) -> bool:
+def _is_shipped(facts: ExperimentFacts) -> bool:
     experiment = facts.experiment
     if experiment.promotion is not None:
         return experiment.promotion.rolled_back_at is None
@@ -196,6 +196,6 @@ def _is_shipped(facts: Facts) -> bool:
     return served is not None and served.variant_id != facts.stats.variants[facts.control].id
 
 
-def action_named(facts: Facts, name: str) -> Action | None:
+def action_named(facts: ExperimentFacts, name: str) -> Action | None:
     """Return a command that the experiment takes now, by its name."""
     return next((each for each in actions(facts) if each.name == name), None)

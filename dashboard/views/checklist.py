@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from dashboard.views.facts import Facts, worst
+from dashboard.views.facts import ExperimentFacts, worst
 from dashboard.views.text import DAY_MS, count, day_of, duration, percent
 from streams.experiments.stats_response import StatsEvidence
 
@@ -55,7 +55,7 @@ class Checklist:
         )
 
 
-def checklist(facts: Facts) -> Checklist | None:
+def checklist(facts: ExperimentFacts) -> Checklist | None:
     """Return the conditions of a promotion; None of an experiment that has ended or not begun."""
     if facts.evidence is None or facts.stats.status not in {"running", "paused"}:
         return None
@@ -74,7 +74,7 @@ def checklist(facts: Facts) -> Checklist | None:
     return Checklist((*items, *unknown), is_automatic)
 
 
-def _min_sample_size(facts: Facts) -> str:
+def _min_sample_size(facts: ExperimentFacts) -> str:
     evidence, least = facts.known, facts.min_sample_size
     index = min(facts.active, key=lambda each: evidence.compared_units[each])
     return (
@@ -83,7 +83,7 @@ def _min_sample_size(facts: Facts) -> str:
     )
 
 
-def _min_duration(facts: Facts) -> str:
+def _min_duration(facts: ExperimentFacts) -> str:
     duration_ms, stated_s = facts.known.duration_ms, facts.experiment.config.get("minDuration")
     if stated_s is not None:
         return f"it has run for {duration(duration_ms)} of {duration(stated_s * _MS_PER_S)}"
@@ -94,7 +94,7 @@ def _min_duration(facts: Facts) -> str:
     return f"day {day}; the week ends on day {whole_week}"
 
 
-def _tripped(facts: Facts) -> str:
+def _tripped(facts: ExperimentFacts) -> str:
     found = worst(facts.known.guardrails)
     return (
         "a variant harms a guardrail"
@@ -103,7 +103,7 @@ def _tripped(facts: Facts) -> str:
     )
 
 
-def _unproven(facts: Facts) -> str:
+def _unproven(facts: ExperimentFacts) -> str:
     evidence = facts.known
     found = next(
         (
@@ -121,7 +121,7 @@ def _unproven(facts: Facts) -> str:
     )
 
 
-def _expected_loss(facts: Facts) -> str:
+def _expected_loss(facts: ExperimentFacts) -> str:
     loss = facts.known.relative_loss
     allowed = percent(facts.experiment.config.get("maxExpectedLoss"))
     if loss is None:
@@ -129,12 +129,12 @@ def _expected_loss(facts: Facts) -> str:
     return f"a wrong choice would cost {percent(loss)} on average; {allowed} is allowed"
 
 
-def _contradicted(facts: Facts) -> str:
+def _contradicted(facts: ExperimentFacts) -> str:
     found = [name for name, model in facts.stats.metrics.items() if model.contradiction]
     return f"{found[0] if found else 'a metric'} has values of another kind"
 
 
-_CONDITIONS: dict[str, tuple[str, Callable[[Facts], str]]] = {
+_CONDITIONS: dict[str, tuple[str, Callable[[ExperimentFacts], str]]] = {
     "NOT_RUNNING": ("it is running", lambda _: "it is paused"),
     "SAMPLE_RATIO_MISMATCH": (
         "counts match the split",

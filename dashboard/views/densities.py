@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from dashboard.views.facts import Facts
+from dashboard.views.facts import ExperimentFacts
 from dashboard.views.scales import axis_of
 from dashboard.views.text import axis_marks, probability
 from dashboard.views.variants import distinct
@@ -69,7 +69,7 @@ class Densities:
     is_of_now: bool
 
 
-def densities(facts: Facts) -> Densities | None:
+def densities(facts: ExperimentFacts) -> Densities | None:
     """Return the densities of the primary metric; None while none is known."""
     metric, scale = facts.metric, facts.scale
     found = []

@@ -8,7 +8,7 @@ from dashboard.views import health
 from dashboard.views.actions import Action, actions
 from dashboard.views.checklist import Checklist, checklist
 from dashboard.views.densities import Densities, densities
-from dashboard.views.facts import Facts
+from dashboard.views.facts import ExperimentFacts
 from dashboard.views.forest import Forest, forest
 from dashboard.views.headline import Headline, headline
 from dashboard.views.metrics import MetricTable, metric_tables
@@ -61,7 +61,7 @@ class ExperimentView:
     dimensions: list[str]
 
 
-def experiment_view(facts: Facts) -> ExperimentView:
+def experiment_view(facts: ExperimentFacts) -> ExperimentView:
     """Return what the page of an experiment shows."""
     stats, evidence = facts.stats, facts.evidence
     return ExperimentView(

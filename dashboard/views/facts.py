@@ -18,7 +18,7 @@ NEGLIGIBLE_SHARE = 0.01
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class ExperimentFacts:
     """An experiment and its statistics, with names that may stand within a sentence.
 
     Attributes:

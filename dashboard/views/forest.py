@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dashboard.views.facts import Facts
+from dashboard.views.facts import ExperimentFacts
 from dashboard.views.scales import Axis, axis_of
 from dashboard.views.text import Scale, axis_marks, lift
 from streams.experiments.statistics.variant_report import AgainstControl
@@ -89,7 +89,7 @@ class Forest:
     metric: str
 
 
-def forest(facts: Facts) -> Forest | None:
+def forest(facts: ExperimentFacts) -> Forest | None:
     """Return the plot of the primary metric; None while no variant can be compared.
 
     Right is better: the differences of a metric that should decrease are mirrored.
@@ -133,7 +133,7 @@ def forest(facts: Facts) -> Forest | None:
     )
 
 
-def _against_control(facts: Facts, metric: str) -> list[tuple[int, str, AgainstControl]]:
+def _against_control(facts: ExperimentFacts, metric: str) -> list[tuple[int, str, AgainstControl]]:
     """Return index, name and comparison of each variant that can be compared."""
     found = []
     for index, variant in enumerate(facts.stats.variants):
@@ -201,7 +201,7 @@ def _bar(axis: Axis, sign: float, lower: float | None, upper: float | None) -> B
     )
 
 
-def _label(facts: Facts, rows: list[Row]) -> str:
+def _label(facts: ExperimentFacts, rows: list[Row]) -> str:
     parts = [
         f"{row.name}: {row.difference}; the difference probably is {row.credible_text}; the range "
         f"to decide by is {row.sequence_text}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from dashboard.views.facts import Facts, closest, worst
+from dashboard.views.facts import ExperimentFacts, closest, worst
 from dashboard.views.text import chance_of, count, number, percent, probability
 from streams.experiments.statistics.evidence import Guardrail
 from streams.experiments.statistics.recommendation import ReasonCode
@@ -36,7 +36,7 @@ class Headline:
         return ICONS[self.tone]
 
 
-def headline(facts: Facts) -> Headline:
+def headline(facts: ExperimentFacts) -> Headline:
     """Return the headline of an experiment.
 
     For a reason that this release does not know, the sentence of the API is shown.
@@ -50,11 +50,11 @@ def headline(facts: Facts) -> Headline:
     return build(facts)
 
 
-def _not_started(facts: Facts) -> Headline:
+def _not_started(facts: ExperimentFacts) -> Headline:
     return Headline("Start it.", f"No {facts.units} have been assigned yet.", WAIT)
 
 
-def _too_few_units(facts: Facts) -> Headline:
+def _too_few_units(facts: ExperimentFacts) -> Headline:
     evidence, least = facts.known, facts.min_sample_size
     index = min(facts.active, key=lambda each: evidence.units[each])
     return _keep(
@@ -64,7 +64,7 @@ def _too_few_units(facts: Facts) -> Headline:
     )
 
 
-def _too_few_mature(facts: Facts) -> Headline:
+def _too_few_mature(facts: ExperimentFacts) -> Headline:
     evidence, least = facts.known, max(facts.min_sample_size, 1)
     index = min(facts.active, key=lambda each: evidence.compared_units[each])
     return _keep(
@@ -74,7 +74,7 @@ def _too_few_mature(facts: Facts) -> Headline:
     )
 
 
-def _improbable(facts: Facts) -> Headline:
+def _improbable(facts: ExperimentFacts) -> Headline:
     evidence = facts.known
     return _keep(
         facts,
@@ -84,7 +84,7 @@ def _improbable(facts: Facts) -> Headline:
     )
 
 
-def _uncertain(facts: Facts) -> Headline:
+def _uncertain(facts: ExperimentFacts) -> Headline:
     evidence = facts.known
     leader, found = facts.names[evidence.leader], closest(evidence.comparisons)
     if found is None or found.lower is None or found.upper is None:
@@ -99,7 +99,7 @@ def _uncertain(facts: Facts) -> Headline:
     )
 
 
-def _control_leads(facts: Facts) -> Headline:
+def _control_leads(facts: ExperimentFacts) -> Headline:
     return _keep(
         facts,
         f"{facts.control_name}, the control, is ahead. Only a variant that is better than it can "
@@ -107,7 +107,7 @@ def _control_leads(facts: Facts) -> Headline:
     )
 
 
-def _tails(facts: Facts) -> Headline:
+def _tails(facts: ExperimentFacts) -> Headline:
     return _keep(
         facts,
         f"Rare large values of {facts.metric} may not have been seen yet, so its means cannot be "
@@ -115,7 +115,7 @@ def _tails(facts: Facts) -> Headline:
     )
 
 
-def _eligibility(facts: Facts) -> Headline:
+def _eligibility(facts: ExperimentFacts) -> Headline:
     return _keep(
         facts,
         f"Variants are not compared: not every one of the {facts.units} could get all of them, "
@@ -123,7 +123,7 @@ def _eligibility(facts: Facts) -> Headline:
     )
 
 
-def _winner(facts: Facts) -> Headline:
+def _winner(facts: ExperimentFacts) -> Headline:
     evidence = facts.known
     leader, found = facts.names[evidence.leader], closest(evidence.comparisons)
     lead = ""
@@ -153,7 +153,7 @@ def _out_of_100(error: float) -> str:
     return f"{per_thousand} of 1,000"
 
 
-def _no_difference(facts: Facts) -> Headline:
+def _no_difference(facts: ExperimentFacts) -> Headline:
     evidence = facts.known
     of = "rate" if facts.scale.is_rate else "mean"
     return Headline(
@@ -164,7 +164,7 @@ def _no_difference(facts: Facts) -> Headline:
     )
 
 
-def _futile(facts: Facts) -> Headline:
+def _futile(facts: ExperimentFacts) -> Headline:
     evidence = facts.known
     plan = facts.experiment.config.get("plan") or {}
     power = None if evidence.outlook is None else evidence.outlook.conditional_power
@@ -176,7 +176,7 @@ def _futile(facts: Facts) -> Headline:
     )
 
 
-def _guardrail(facts: Facts) -> Headline:
+def _guardrail(facts: ExperimentFacts) -> Headline:
     evidence = facts.known
     found = worst(evidence.guardrails)
     if found is None:
@@ -186,7 +186,7 @@ def _guardrail(facts: Facts) -> Headline:
     )
 
 
-def _promoted_harmful(facts: Facts) -> Headline:
+def _promoted_harmful(facts: ExperimentFacts) -> Headline:
     evidence = facts.evidence
     since = None if evidence is None else evidence.since_conclusion
     found = None if since is None else worst(since.guardrails)
@@ -198,7 +198,7 @@ def _promoted_harmful(facts: Facts) -> Headline:
     )
 
 
-def _harm(facts: Facts, found: Guardrail, error: float) -> str:
+def _harm(facts: ExperimentFacts, found: Guardrail, error: float) -> str:
     worse = "worse" if found.harm is None else f"about {percent(found.harm)} worse"
     tolerated = (
         "none was tolerated"
@@ -211,7 +211,7 @@ def _harm(facts: Facts, found: Guardrail, error: float) -> str:
     )
 
 
-def _mismatch(facts: Facts) -> Headline:
+def _mismatch(facts: ExperimentFacts) -> Headline:
     evidence = facts.known
     ratio = evidence.sample_ratio
     known = [(abs(each - 1.0), i, each) for i, each in enumerate(ratio.ratios) if each is not None]
@@ -224,7 +224,7 @@ def _mismatch(facts: Facts) -> Headline:
     )
 
 
-def _contradicted(facts: Facts) -> Headline:
+def _contradicted(facts: ExperimentFacts) -> Headline:
     primary = facts.primary
     found = None if primary is None else primary.contradiction
     if found is None:
@@ -233,7 +233,7 @@ def _contradicted(facts: Facts) -> Headline:
     return _unusable(f"{facts.metric} is {what}. Repair the data first.")
 
 
-def _memory_full(facts: Facts) -> Headline:
+def _memory_full(facts: ExperimentFacts) -> Headline:
     evidence = facts.known
     found = evidence.miscounts
     return _unusable(
@@ -243,7 +243,7 @@ def _memory_full(facts: Facts) -> Headline:
     )
 
 
-def _several_variants(facts: Facts) -> Headline:
+def _several_variants(facts: ExperimentFacts) -> Headline:
     evidence = facts.known
     n = evidence.miscounts.units_in_several_variants
     return _unusable(
@@ -255,14 +255,14 @@ def _unusable(because: str) -> Headline:
     return Headline("Do not use these results.", because, ALARM)
 
 
-def _keep(facts: Facts, because: str) -> Headline:
+def _keep(facts: ExperimentFacts, because: str) -> Headline:
     if facts.stats.status == "paused":
         because = f"{because} No units are assigned until it is resumed."
         return Headline("It is paused.", because, WAIT)
     return Headline("Keep it running.", because, WAIT)
 
 
-def _promoted(facts: Facts) -> Headline:
+def _promoted(facts: ExperimentFacts) -> Headline:
     promotion = facts.experiment.promotion
     if promotion is None:
         return Headline("Shipped.", facts.stats.reason, DONE)
@@ -276,11 +276,11 @@ def _promoted(facts: Facts) -> Headline:
     )
 
 
-def _rolled_back(facts: Facts) -> Headline:
+def _rolled_back(facts: ExperimentFacts) -> Headline:
     return Headline("Rolled back.", f"All {facts.units} get {facts.control_name} again.", DONE)
 
 
-def _concluded(facts: Facts) -> Headline:
+def _concluded(facts: ExperimentFacts) -> Headline:
     winner = facts.name_of(facts.experiment.winner_variant_id)
     served = facts.experiment.served
     if facts.stats.status == "archived" or served is None:
@@ -292,7 +292,7 @@ def _concluded(facts: Facts) -> Headline:
     )
 
 
-def _without_winner(facts: Facts) -> Headline:
+def _without_winner(facts: ExperimentFacts) -> Headline:
     served = facts.experiment.served
     if served is None:
         return Headline("Concluded without a winner.", "It assigns nothing any more.", DONE)
@@ -303,7 +303,7 @@ def _without_winner(facts: Facts) -> Headline:
     )
 
 
-def _unstarted(_: Facts) -> Headline:
+def _unstarted(_: ExperimentFacts) -> Headline:
     return Headline("Archived.", "It was never started.", DONE)
 
 
@@ -323,7 +323,7 @@ _NEEDS_EVIDENCE = frozenset(
     }
 )
 
-_HEADLINES: dict[str, Callable[[Facts], Headline]] = {
+_HEADLINES: dict[str, Callable[[ExperimentFacts], Headline]] = {
     ReasonCode.NOT_STARTED: _not_started,
     ReasonCode.MIN_SAMPLE_SIZE: _too_few_units,
     ReasonCode.TOO_FEW_MATURE: _too_few_mature,

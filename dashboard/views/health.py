@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dashboard.views.facts import Facts
+from dashboard.views.facts import ExperimentFacts
 from dashboard.views.scales import axis_of
 from dashboard.views.text import SPACE, axis_marks, chance_of, count, number, percent
 from streams.experiments.statistics.evidence import Guardrail
@@ -64,7 +64,7 @@ class Dots:
     summary: str
 
 
-def sample_ratio(facts: Facts) -> Dots | None:
+def sample_ratio(facts: ExperimentFacts) -> Dots | None:
     """Return units over the expected number; None before any is expected.
 
     The alarm follows the sequential test alone: ratios of few units stray far by chance.
@@ -113,18 +113,18 @@ def sample_ratio(facts: Facts) -> Dots | None:
     )
 
 
-def guardrails(facts: Facts) -> Dots | None:
+def guardrails(facts: ExperimentFacts) -> Dots | None:
     """Return the harm to each guardrail by each variant; None without guardrails."""
     return None if facts.evidence is None else _harms(facts, facts.evidence.guardrails)
 
 
-def guardrails_since(facts: Facts) -> Dots | None:
+def guardrails_since(facts: ExperimentFacts) -> Dots | None:
     """Return the guardrails of a shipped winner since the conclusion; None without one."""
     since = None if facts.evidence is None else facts.evidence.since_conclusion
     return None if since is None else _harms(facts, since.guardrails)
 
 
-def _harms(facts: Facts, found: Sequence[Guardrail]) -> Dots | None:
+def _harms(facts: ExperimentFacts, found: Sequence[Guardrail]) -> Dots | None:
     if not found:
         return None
     axis = axis_of(
@@ -176,7 +176,7 @@ def _worse(harm: float | None) -> str:
     return f"{percent(abs(harm))} {'worse' if harm > 0 else 'better'}"
 
 
-def notes(facts: Facts) -> list[str]:
+def notes(facts: ExperimentFacts) -> list[str]:
     """Return notes about the data, besides the headline."""
     found = []
     evidence = facts.evidence
@@ -207,7 +207,7 @@ def notes(facts: Facts) -> list[str]:
     return found
 
 
-def _of_maturity(facts: Facts, warning: Caution) -> str:
+def _of_maturity(facts: ExperimentFacts, warning: Caution) -> str:
     if warning.code != "NO_CONVERSION_WINDOW":
         return _sentence(warning.message)
     return (

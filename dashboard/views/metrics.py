@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dashboard.views.facts import Facts
+from dashboard.views.facts import ExperimentFacts
 from dashboard.views.isolation import isolated
 from dashboard.views.text import count, duration, lift, number, percent, scale_of
 from streams.experiments.statistics.dimension_report import DimensionReport
@@ -21,7 +21,7 @@ _SMALLEST_P = 0.001
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
+class TableCell:
     """One metric of one variant.
 
     Attributes:
@@ -55,7 +55,7 @@ class MetricTable:
     name: str
     role: str
     about: str
-    cells: tuple[Cell, ...]
+    cells: tuple[TableCell, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ class Slices:
     comparisons: str
 
 
-def metric_tables(facts: Facts) -> list[MetricTable]:
+def metric_tables(facts: ExperimentFacts) -> list[MetricTable]:
     """Return a table for each metric: the one that decides, then the others by role and name."""
     models = facts.stats.metrics
 
@@ -112,7 +112,7 @@ def metric_tables(facts: Facts) -> list[MetricTable]:
     return [_table(facts, name) for name in sorted(models, key=order)]
 
 
-def _table(facts: Facts, name: str) -> MetricTable:
+def _table(facts: ExperimentFacts, name: str) -> MetricTable:
     model = facts.stats.metrics[name]
     about = [str(model.kind), f"should {model.direction}"]
     if not model.is_declared:
@@ -131,18 +131,18 @@ def _table(facts: Facts, name: str) -> MetricTable:
     )
 
 
-def _cell(facts: Facts, name: str, index: int) -> Cell:
+def _cell(facts: ExperimentFacts, name: str, index: int) -> TableCell:
     variant, scale = facts.stats.variants[index], facts.scale_of(name)
     report = variant.stats.metrics.get(name)
     if report is None:
-        return Cell(index, variant.name, "0", "–")
+        return TableCell(index, variant.name, "0", "–")
     width = None if report.lower is None or report.upper is None else report.upper - report.lower
     units, mean = count(report.units), scale.value(report.mean, width)
     against = report.against_control
     if against is None:
-        return Cell(index, variant.name, units, mean)
+        return TableCell(index, variant.name, units, mean)
     spread = against.difference_upper - against.difference_lower
-    return Cell(
+    return TableCell(
         index,
         variant.name,
         units,
@@ -166,7 +166,7 @@ def p_value(value: float) -> str:
     return "1" if text == "1.000" else text
 
 
-def slices(facts: Facts, dimension: DimensionReport, metric: str) -> Slices:
+def slices(facts: ExperimentFacts, dimension: DimensionReport, metric: str) -> Slices:
     """Return a metric by the values of a dimension."""
     scale = (
         scale_of(facts.stats.metrics[metric].kind)

@@ -40,7 +40,7 @@ _ALL_USERS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class PlanQuestion:
+class FormQuestion:
     """Question of a form.
 
     Attributes:
@@ -83,7 +83,7 @@ class PlanView:
     detectable: tuple[tuple[str, str], ...] = ()
 
 
-def plan_question(given: Mapping[str, str], found: Definition) -> PlanQuestion | PlanView:
+def plan_question(given: Mapping[str, str], found: Definition) -> FormQuestion | PlanView:
     """Return the question of a form; or what keeps it from being asked."""
     values, faults = _values(given)
     baseline, lift = values.get("config.plan.baseline"), values.get("config.plan.lift")
@@ -111,7 +111,7 @@ def plan_question(given: Mapping[str, str], found: Definition) -> PlanQuestion |
     if daily is not None and share < _ALL_USERS:
         notes.append(f"Of {count(daily)} a day, {percent(share)} take part.")
         daily = int(max(daily * share, 1.0))
-    return PlanQuestion(
+    return FormQuestion(
         baseline=baseline,
         lift=lift,
         variants=len(found.body["variants"]),
@@ -125,7 +125,7 @@ def plan_question(given: Mapping[str, str], found: Definition) -> PlanQuestion |
     )
 
 
-def plan_view(question: PlanQuestion, answer: PlanAnswer) -> PlanView:
+def plan_view(question: FormQuestion, answer: PlanAnswer) -> PlanView:
     """Return an answer as the form shows it."""
     fixed, units = answer.fixed, units_of(question.unit)
     needed, all_units, days = fixed["unitsPerVariant"], fixed["units"], fixed["days"]

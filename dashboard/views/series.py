@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dashboard.views.facts import Facts
+from dashboard.views.facts import ExperimentFacts
 from dashboard.views.history import HistoryRow
 from dashboard.views.text import DAY_MS, Scale, forecast, percent
 from dashboard.views.variants import colors
@@ -68,7 +68,10 @@ class SeriesView:
 
 
 def series_view(
-    facts: Facts, series: Timeseries, happenings: Sequence[HistoryRow], variant_id: str = ""
+    facts: ExperimentFacts,
+    series: Timeseries,
+    happenings: Sequence[HistoryRow],
+    variant_id: str = "",
 ) -> SeriesView | None:
     """Return both charts; None while there are not two points, which make a line.
 
@@ -154,7 +157,7 @@ def _traffic_label(names: Sequence[str], shares: Sequence[Sequence[float]]) -> s
     return f"Share of the traffic over time. Now: {now}."
 
 
-def _chosen(facts: Facts, variant_id: str) -> str:
+def _chosen(facts: ExperimentFacts, variant_id: str) -> str:
     variants = facts.stats.variants
     if any(each.id == variant_id and not each.is_control for each in variants):
         return variant_id
@@ -182,7 +185,7 @@ def _range(
     return [low - margin, high + margin]
 
 
-def _planned_at(facts: Facts, series: Timeseries) -> tuple[float | None, str]:
+def _planned_at(facts: ExperimentFacts, series: Timeseries) -> tuple[float | None, str]:
     """Return when the planned units will have come, and in words; None where that is far away."""
     left_ms = _planned_in(facts, series)
     if left_ms is None:
@@ -193,7 +196,7 @@ def _planned_at(facts: Facts, series: Timeseries) -> tuple[float | None, str]:
     return at_ms, f"about {forecast(at_ms, left_ms)}, at last week's pace (dashed)"
 
 
-def _planned_in(facts: Facts, series: Timeseries) -> float | None:
+def _planned_in(facts: ExperimentFacts, series: Timeseries) -> float | None:
     """Return the time until the planned units have come at last week's pace, in milliseconds."""
     planned, active = facts.planned_units, max(len(facts.active), 1)
     if planned is None or facts.stats.status != "running":
@@ -209,7 +212,10 @@ def _planned_in(facts: Facts, series: Timeseries) -> float | None:
 
 
 def _rows(
-    facts: Facts, series: Timeseries, contrasts: Sequence[Any], shares: Sequence[Sequence[float]]
+    facts: ExperimentFacts,
+    series: Timeseries,
+    contrasts: Sequence[Any],
+    shares: Sequence[Sequence[float]],
 ) -> tuple[SeriesRow, ...]:
     n = len(series.points)
     step = max(-(-n // TABLE_ROWS), 1)

@@ -114,7 +114,7 @@ class Scale:
         return f"{low} to {high}{SPACE}points" if self.is_rate else f"{low} to {high}"
 
 
-class Lift(Protocol):
+class RelativeDifference(Protocol):
     """A relative difference with the ends of its interval; None where they are not defined."""
 
     @property
@@ -245,7 +245,7 @@ def signed_percent(share: float | None, width: float | None = None) -> str:
     return f"{signed(share * 100.0, width * 100.0)}{SPACE}%"
 
 
-def lift(against: Lift) -> str:
+def lift(against: RelativeDifference) -> str:
     """Return the relative difference to the control, with the digits that its interval leaves."""
     lower, upper = against.relative_lower, against.relative_upper
     width = None if lower is None or upper is None else upper - lower

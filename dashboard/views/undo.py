@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from urllib.parse import quote, urlencode
 
 from api.http.models.dry_run import DryRunEffect
-from dashboard.views.facts import Facts
+from dashboard.views.facts import ExperimentFacts
 from dashboard.views.text import percent, percent_field
 from experiment_streams_client import HistoryItem
 
@@ -55,13 +55,13 @@ def undo_view(item: HistoryItem) -> UndoView | None:
     return UndoView("Undo: restore", f"restore/{quote(item.id, safe='')}")
 
 
-def effects_on_users(facts: Facts, effects: Sequence[DryRunEffect]) -> str:
+def effects_on_users(facts: ExperimentFacts, effects: Sequence[DryRunEffect]) -> str:
     """Return what restoring values does to users, by a dry run of it."""
     found = [text for each in effects if (text := _effect(facts, each))]
     return " ".join(found) or "None: no user sees a change."
 
 
-def _effect(facts: Facts, effect: DryRunEffect) -> str:
+def _effect(facts: ExperimentFacts, effect: DryRunEffect) -> str:
     name, units = facts.name_of(effect.variant_id), facts.n_units(effect.units or 0)
     match effect.code:
         case "TRAFFIC_RAISED" | "TRAFFIC_LOWERED":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from dashboard.views.facts import Facts
+from dashboard.views.facts import ExperimentFacts
 from dashboard.views.text import count, lift, percent, probability
 from streams.experiments.statistics.variant_report import AgainstControl
 from streams.experiments.stats_response import VariantStats
@@ -52,7 +52,7 @@ class VariantRow:
     tone: str = "open"
 
 
-def variant_rows(facts: Facts) -> list[VariantRow]:
+def variant_rows(facts: ExperimentFacts) -> list[VariantRow]:
     """Return a row for each variant, in the order of the definition."""
     return [_row(facts, index) for index in range(len(facts.stats.variants))]
 
@@ -62,7 +62,7 @@ def counted_units(stats: VariantStats) -> int:
     return stats.assignments if stats.exposures is None else stats.exposures
 
 
-def distinct(facts: Facts, indices: Iterable[int]) -> set[int]:
+def distinct(facts: ExperimentFacts, indices: Iterable[int]) -> set[int]:
     """Return the variants that are distinguished: the control, the leader, the most probable."""
     variants, evidence = facts.stats.variants, facts.evidence
     leader = None if evidence is None else evidence.leader
@@ -77,7 +77,7 @@ def distinct(facts: Facts, indices: Iterable[int]) -> set[int]:
     return set(order[:COLORS])
 
 
-def colors(facts: Facts) -> tuple[str, ...]:
+def colors(facts: ExperimentFacts) -> tuple[str, ...]:
     """Return the classes that color the variants, by index.
 
     The color of a place in the definition stays with it while it is distinguished, so that few
@@ -93,7 +93,7 @@ def colors(facts: Facts) -> tuple[str, ...]:
     return tuple(found)
 
 
-def verdict(facts: Facts, metric: str, against: AgainstControl) -> tuple[str, str]:
+def verdict(facts: ExperimentFacts, metric: str, against: AgainstControl) -> tuple[str, str]:
     """Return the verdict on a variant and its tone, by the confidence sequence alone."""
     lower, upper = against.sequence_lower, against.sequence_upper
     if facts.is_decrease(metric):
@@ -110,7 +110,7 @@ def verdict(facts: Facts, metric: str, against: AgainstControl) -> tuple[str, st
     return "Not decided", "open"
 
 
-def _row(facts: Facts, index: int) -> VariantRow:
+def _row(facts: ExperimentFacts, index: int) -> VariantRow:
     variant, scale = facts.stats.variants[index], facts.scale
     stats = variant.stats
     report = stats.metrics.get(facts.metric)

@@ -23,7 +23,7 @@ from streams.ops.dead_letters.again import letters_of, prepared
 from streams.ops.dead_letters.content import readable
 from streams.ops.dead_letters.listing import SHOWN_RANGES, letter_json
 from streams.ops.dead_letters.originals import Original, originals_of
-from streams.ops.dead_letters.place import Place
+from streams.ops.dead_letters.place import EventPlace
 from streams.ops.dead_letters.reading import FoundLetter, Selection, find_letters
 from streams.ops.dead_letters.sending import send_again
 
@@ -82,7 +82,7 @@ def show(
 ) -> None:
     """Show a dead letter with the record it was read from."""
     settings = terminal.settings_of(api)
-    [found] = letters_of(settings, [Place.parse(place)])
+    [found] = letters_of(settings, [EventPlace.parse(place)])
     original = originals_of(settings, [found])[found.place]
     if raw is not None:
         _write(raw, original)
@@ -124,7 +124,7 @@ def resend(
         raise InputError("CONFLICTING_OPTIONS", message, "--topic")
     settings = terminal.settings_of(api)
     if places:
-        asked = [Place.parse(place) for place in places]
+        asked = [EventPlace.parse(place) for place in places]
         found, named = letters_of(settings, asked), {place.topic for place in asked}
     else:
         found = find_letters(settings, Selection(code=code, topic=topic))

@@ -20,7 +20,7 @@ from streams.cli.terminal import API_DEFAULT, Api, AsJson
 from streams.fold.garbage_collection import collect_seldom
 from streams.kafka.generations import generations_of
 from streams.process.logs import configure_logging
-from streams.replay.partitions import Inputs
+from streams.replay.partitions import FoldInputs
 from streams.warehouse.observer import ExportObserver
 from streams.warehouse.opening import missing
 
@@ -86,7 +86,7 @@ def export(
     with bars(*columns) as progress, _stopped_by_signals() as stop:
         run = _export_class()(
             log_of(settings, archive),
-            Inputs.of(settings),
+            FoldInputs.of(settings),
             to,
             lambda: generations_of(settings)[0].active,
             accept_gap=accept_gap,

@@ -19,8 +19,8 @@ from streams.cli.open_bandit.dataset import (
     EVENTS,
     Campaign,
     LoggedEvent,
+    LoggedSample,
     LoggingPolicy,
-    Sample,
     declared_features,
     fetch_wheel,
     read_sample,
@@ -118,7 +118,7 @@ class Totals:
 
 
 def definition(
-    sample: Sample, features: Sequence[Feature] = ()
+    sample: LoggedSample, features: Sequence[Feature] = ()
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Return configuration and variants of the experiment that the log is of.
 
@@ -146,7 +146,7 @@ def definition(
 
 
 def publish(
-    sample: Sample,
+    sample: LoggedSample,
     experiment_id: str,
     settings: Settings,
     progress: Progress,

@@ -18,7 +18,7 @@ from streams.kafka.records import LogSource
 from streams.projection.connection import connect
 from streams.projection.keys import Keys
 from streams.projection.receipts import ReceiptStore
-from streams.replay.partitions import Inputs
+from streams.replay.partitions import FoldInputs
 from streams.replay.receipt_rebuild import keep_new
 from streams.replay.receipts import ReceiptLog
 from streams.settings import Settings
@@ -79,7 +79,7 @@ async def _status(settings: Settings) -> dict[str, Any]:
 
 async def _rebuild(settings: Settings, source: LogSource) -> dict[str, Any]:
     holder = f"{socket.gethostname()}-{os.getpid()}-receipts"
-    log = ReceiptLog(source, Inputs.of(settings))
+    log = ReceiptLog(source, FoldInputs.of(settings))
     async with connect(settings.redis_url) as redis:
         store = ReceiptStore(redis, Keys(settings.namespace), settings.sticky_ttl_s)
         until_s = time.monotonic() + PATIENCE_S

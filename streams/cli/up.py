@@ -15,7 +15,7 @@ import typer
 
 from streams.cli import terminal
 from streams.local.children import free_port
-from streams.local.plan import Plan
+from streams.local.plan import StackPlan
 from streams.local.supervisor import LogLostError, Supervisor
 from streams.model.errors import ConfigurationError, quoted
 from streams.settings import load_settings
@@ -113,7 +113,7 @@ def planned(
     is_ephemeral: bool = False,
     dashboard_port: int | None = None,
     has_dashboard: bool = False,
-) -> Plan:
+) -> StackPlan:
     """Return the plan of a stack; what is None comes from the settings.
 
     Raises:
@@ -132,7 +132,7 @@ def planned(
         dashboard_port = dashboard_port or _free_port(host)
     # With an external or an ephemeral Kafka, the spool belongs to another log.
     kind = "ephemeral" if is_ephemeral else "stack" if kafka is None else "external"
-    return Plan(
+    return StackPlan(
         host=host,
         port=port,
         workers=workers,
@@ -162,7 +162,7 @@ def _free_port(host: str) -> int:
         raise ConfigurationError(f"no port of {quoted(host)} can be used: {error}") from error
 
 
-async def _run_until_signal(plan: Plan) -> None:
+async def _run_until_signal(plan: StackPlan) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.fold.segments import Piece, Segment, chunks
+from streams.fold.segments import Piece, WindowSegment, chunks
 from streams.model.ids import experiment_id
 
 NO_DEADLINE = (1 << 63) - 1
@@ -66,7 +66,7 @@ class Bucket:
 
     def take(
         self, experiment: int, deadline: int, horizon: int, last_offset: int
-    ) -> tuple[list[Segment], list[str]]:
+    ) -> tuple[list[WindowSegment], list[str]]:
         """Return the changes since the last call as segments, and the keys they replace.
 
         A bucket whose segments cost twice its own size is rewritten as a whole.
@@ -91,7 +91,7 @@ class Bucket:
             key = f"{experiment_id(experiment)}/{deadline}/{last_offset}/{number}"
             parts = len(pieces) if is_whole else 0
             piece = Piece(experiment, deadline, horizon, parts, entries)
-            segments.append(Segment(key, last_offset, piece.pack()))
+            segments.append(WindowSegment(key, last_offset, piece.pack()))
             self._note(key, entries)
         return segments, replaced
 

@@ -67,7 +67,7 @@ class Duplicate(Enum):
 SEEN: Final = Duplicate.SEEN
 
 
-class Admission(IntEnum):
+class AssignmentNovelty(IntEnum):
     """Result for an assignment."""
 
     DUPLICATE = 0
@@ -297,7 +297,7 @@ class DeduplicationWindow(WindowMemory):
         bucket.changed.update(new)
         self._size += len(new)
 
-    def admit(self, unit: int, variant: int, n_variants: int) -> Admission:
+    def admit(self, unit: int, variant: int, n_variants: int) -> AssignmentNovelty:
         """Add an assignment without deadline, unless it is a duplicate.
 
         A unit counts once for every variant it was assigned to, regardless of the times of its
@@ -320,18 +320,18 @@ class DeduplicationWindow(WindowMemory):
         further = (unit ^ (variant + 1) * _SPREAD) & KEY_MASK
         known = entries.get(unit)
         if (known is not None and known >> 1 == variant) or further in entries:
-            return Admission.DUPLICATE
+            return AssignmentNovelty.DUPLICATE
         if self._size >= self._limit:
             self._make_room(NO_DEADLINE)
         self._size += 1
         if known is None:
             entries[unit] = bucket.changed[unit] = variant << 1
-            return Admission.NEW
+            return AssignmentNovelty.NEW
         entries[further] = bucket.changed[further] = 0
         if known & 1 or max(known >> 1, variant) >= n_variants:
-            return Admission.NEW
+            return AssignmentNovelty.NEW
         entries[unit] = bucket.changed[unit] = known | 1
-        return Admission.CROSSED
+        return AssignmentNovelty.CROSSED
 
 
 def _arrived(unit: int, delay: int) -> int:

@@ -9,7 +9,7 @@ from typing import NamedTuple, TypeVar
 
 from schemas.codec import Codec
 from streams.fold.cohorts import add_to_cohorts, counted
-from streams.fold.deduplication import Admission, DeduplicationWindow
+from streams.fold.deduplication import AssignmentNovelty, DeduplicationWindow
 from streams.fold.hashing import KEY_MASK
 from streams.fold.partition import DEFAULT_LIMIT, PartitionFold
 from streams.fold.records import Folding, FoldResult, LogRecord, decoded, empty, never
@@ -297,12 +297,12 @@ def _admit(window: DeduplicationWindow, group: ImpressionGroup, n_variants: int)
         try:
             answers.append(window.admit(unit & KEY_MASK, variant, n_variants))
         except WindowFullError as error:
-            answers.append(Admission.DUPLICATE)
+            answers.append(AssignmentNovelty.DUPLICATE)
             unremembered += 1
             refused = error
     return _Admitted(
-        [answer is not Admission.DUPLICATE for answer in answers],
-        answers.count(Admission.CROSSED),
+        [answer is not AssignmentNovelty.DUPLICATE for answer in answers],
+        answers.count(AssignmentNovelty.CROSSED),
         unremembered,
         refused,
     )

@@ -52,7 +52,7 @@ class CountedObservation(NamedTuple):
     dimensions: bytes
 
 
-class Assigned(Protocol):
+class RemovedAssignment(Protocol):
     """An assignment whose unit is removed."""
 
     @property
@@ -409,7 +409,7 @@ class Measurement:
         self,
         builder: CellBuilder,
         window: DeduplicationWindow,
-        unit: Assigned,
+        unit: RemovedAssignment,
         metric: str,
         known: ObservedUnit,
     ) -> None:

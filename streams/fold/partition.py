@@ -17,7 +17,7 @@ from typing import ClassVar
 from streams.fold.batch_sequences import SequenceGuard
 from streams.fold.deduplication import DeduplicationWindow
 from streams.fold.measuring import Measurement
-from streams.fold.segments import Piece, Segment
+from streams.fold.segments import Piece, WindowSegment
 from streams.model.errors import EventError
 from streams.model.ids import experiment_id
 from streams.tallies.builder import CellBuilder
@@ -56,7 +56,7 @@ class Changes:
 
     progress: Progress
     cells: tuple[Cell, ...]
-    segments: tuple[Segment, ...]
+    segments: tuple[WindowSegment, ...]
     forgotten: tuple[str, ...]
     ended: tuple[tuple[int, int], ...] = ()
 
@@ -123,7 +123,7 @@ class PartitionFold:
         self,
         progress: Progress | None,
         cells: Iterable[Cell],
-        segments: Iterable[Segment],
+        segments: Iterable[WindowSegment],
         ended: Iterable[tuple[int, int]] = (),
     ) -> None:
         """Go on where `progress` was written; the fold must be new.
@@ -144,7 +144,7 @@ class PartitionFold:
                 self._newly_ended[cell.experiment] = ends[cell.experiment]
                 continue
             self._ledgers[cell.experiment] = self._new_ledger(cell.experiment, cell)
-        read: dict[int, list[tuple[Segment, Piece]]] = {}
+        read: dict[int, list[tuple[WindowSegment, Piece]]] = {}
         for segment in segments:
             if segment.last_offset > self.last_offset:
                 self._obsolete.append(segment.key)
@@ -214,7 +214,7 @@ class PartitionFold:
     def take_changes(self) -> Changes:
         """Return what changed since the last call; a second call returns no cells or segments."""
         cells: list[Cell] = []
-        segments: list[Segment] = []
+        segments: list[WindowSegment] = []
         obsolete, self._obsolete = self._obsolete, []
         for _, ledger in sorted((self._restored | self._touched).items()):
             cell = ledger.builder.freeze()

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from streams.fold.verification import VerifiedObservations
 from streams.model.events import EXPOSURE, ImpressionGroup
-from streams.tallies.plan import ALWAYS, Span
+from streams.tallies.plan import ALWAYS, TimeSpan
 
 
 def _integers() -> array[int]:
@@ -72,7 +72,7 @@ class Assignments:
 
 
 @dataclass(slots=True)
-class Values:
+class CountedValues:
     """Observations of one metric that were counted, in order of the log, as columns.
 
     Attributes:
@@ -126,13 +126,13 @@ class Exposures:
     """
 
     metric: str
-    span: Span = ALWAYS
+    span: TimeSpan = ALWAYS
     exposed: Assignments = field(default_factory=Assignments)
-    observed: Values = field(init=False)
+    observed: CountedValues = field(init=False)
     windows_s: array[int] = field(default_factory=_integers)
 
     def __post_init__(self) -> None:
-        self.observed = Values(self.metric)
+        self.observed = CountedValues(self.metric)
 
     def record(self, rows: VerifiedObservations, counted: NDArray[np.int64]) -> None:
         """Add rows that were neither refused nor duplicates; the listener of an `ObservationFold`.
@@ -172,7 +172,7 @@ class Exposures:
             self.observed.observed_at_ms.frombytes(times)
             self.windows_s.frombytes(receipts.attribution_window_s[chosen].tobytes())
 
-    def counted(self) -> tuple[Assignments, Values]:
+    def counted(self) -> tuple[Assignments, CountedValues]:
         """Return the units as assigned when they were first exposed, and the values that count."""
         exposed, observed = self.exposed, self.observed
         units = np.frombuffer(exposed.units, np.uint64)
@@ -201,7 +201,7 @@ class Exposures:
         limits_ms = 1000 * np.frombuffer(self.windows_s, np.int64)
         limits_ms = np.minimum(np.where(limits_ms > 0, limits_ms, last_ms), last_ms)
         counts = np.flatnonzero(is_known & (ages_ms >= first_ms) & (ages_ms <= limits_ms))
-        values = Values(
+        values = CountedValues(
             self.metric,
             array("Q", of[counts].tobytes()),
             _chosen(observed.variants, counts),

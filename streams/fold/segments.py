@@ -30,7 +30,7 @@ _SMALL_LIMIT = 1 << 64
 
 
 @dataclass(frozen=True, slots=True)
-class Segment:
+class WindowSegment:
     """A packed piece of a window, as it is stored.
 
     Attributes:

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from streams.fold.buckets import NO_DEADLINE, Bucket, deadline_of
-from streams.fold.segments import Piece, Segment
+from streams.fold.segments import Piece, WindowSegment
 from streams.model.errors import EventError
 
 _MARKS = (1 << 63) - 2  # in place of the deadline in a segment
@@ -131,7 +131,7 @@ class WindowMemory:
         """All entries, by deadline."""
         return {deadline: bucket.entries for deadline, bucket in self._buckets.items()}
 
-    def take(self, last_offset: int) -> tuple[list[Segment], list[str]]:
+    def take(self, last_offset: int) -> tuple[list[WindowSegment], list[str]]:
         """Return what changed since the last `take`, as segments, and the keys no longer needed.
 
         The segments are in order of their deadlines: that of the buckets depends on how many
@@ -140,7 +140,7 @@ class WindowMemory:
         Args:
             last_offset: Offset up to which events were remembered.
         """
-        segments: list[Segment] = []
+        segments: list[WindowSegment] = []
         by_deadline = [(deadline, self._buckets[deadline]) for deadline in sorted(self._buckets)]
         for deadline, bucket in (*by_deadline, (_MARKS, self._marks)):
             new, replaced = bucket.take(self._experiment, deadline, self.horizon, last_offset)
@@ -162,7 +162,7 @@ class WindowMemory:
             bucket.changed = {}
         self._obsolete.clear()
 
-    def restore(self, segments: Iterable[tuple[Segment, Piece]]) -> None:
+    def restore(self, segments: Iterable[tuple[WindowSegment, Piece]]) -> None:
         """Build the memory from its segments, in any order; the window must be new.
 
         A segment was valid at its `last_offset`, so the newest one of an entry prevails. A bucket

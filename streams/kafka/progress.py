@@ -8,14 +8,14 @@ from collections.abc import Callable, Iterator, Mapping
 
 from schemas.catalogue import COMMANDS, IMPRESSIONS, OBSERVATIONS, TALLIES
 from streams.kafka.positions import GroupPositions, Positions
-from streams.kafka.records import Span
+from streams.kafka.records import OffsetRange
 from streams.kafka.settings import KafkaSettings
 from streams.kafka.source import KafkaSource
 
 SOURCES = (IMPRESSIONS, OBSERVATIONS, COMMANDS, TALLIES)
 """Topics that workers read."""
 
-Spans = Mapping[str, Mapping[int, Span]]
+Spans = Mapping[str, Mapping[int, OffsetRange]]
 """Offsets that a log holds, by full name of the topic and partition."""
 
 _FIRST_LOOK_S = 0.1

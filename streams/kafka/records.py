@@ -21,7 +21,7 @@ class LogError(EngineError):
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class OffsetRange:
     """Range of the offsets that a partition holds.
 
     Attributes:
@@ -52,7 +52,7 @@ class StoredRecord(NamedTuple):  # a tuple is made in a third of the time a froz
 class LogSource(Protocol):
     """Topics of one installation; pickled, it reads them from another process too."""
 
-    def spans(self, topic: str) -> Mapping[int, Span]:
+    def spans(self, topic: str) -> Mapping[int, OffsetRange]:
         """Return what is there of every partition of a topic.
 
         Args:

@@ -12,7 +12,7 @@ import stamina
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from streams.kafka.answers import explained
-from streams.kafka.records import Span, StoredRecord, incomplete, truncated
+from streams.kafka.records import OffsetRange, StoredRecord, incomplete, truncated
 from streams.kafka.rights import check_readable, log_group
 from streams.kafka.settings import KafkaSettings
 from streams.model.errors import DependencyError
@@ -38,14 +38,14 @@ class KafkaSource:
     settings: KafkaSettings
     prefix: str | None = None
 
-    def spans(self, topic: str) -> Mapping[int, Span]:
+    def spans(self, topic: str) -> Mapping[int, OffsetRange]:
         """Return what is there of every partition, by reading the last batch of each."""
         name = self._full_name(topic)
         with self._consumer(name) as consumer:
-            spans: dict[int, Span] = {}
+            spans: dict[int, OffsetRange] = {}
             for partition in self._partitions(consumer, name):
                 low, high = self._watermarks(consumer, name, partition)
-                spans[partition] = Span(low, max(low, high))
+                spans[partition] = OffsetRange(low, max(low, high))
             tails = {
                 partition: max(span.begin, span.end - 1)
                 for partition, span in spans.items()
@@ -54,7 +54,9 @@ class KafkaSource:
             if not tails:
                 check_readable(self.settings, name)
             for partition, end in self._ends(consumer, name, tails).items():
-                spans[partition] = Span(spans[partition].begin, max(spans[partition].end, end))
+                spans[partition] = OffsetRange(
+                    spans[partition].begin, max(spans[partition].end, end)
+                )
         return spans
 
     def read(

@@ -31,7 +31,7 @@ EMBEDDED_SESSION_TIMEOUT_S = 6
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class StackPlan:
     """A stack that does not run yet.
 
     Attributes:

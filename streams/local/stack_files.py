@@ -18,7 +18,7 @@ import psutil
 from platformdirs import user_state_path
 
 from schemas.catalogue import APP
-from streams.local.plan import Plan
+from streams.local.plan import StackPlan
 from streams.model.errors import ConfigurationError
 from streams.settings import Settings
 
@@ -78,7 +78,7 @@ def find_stack(port: int) -> RunningStack | None:
 
 
 @contextlib.contextmanager
-def registered(plan: Plan, overrides: Mapping[str, str]) -> Iterator[None]:
+def registered(plan: StackPlan, overrides: Mapping[str, str]) -> Iterator[None]:
     """Keep an entry for a running stack while the block runs.
 
     Raises:

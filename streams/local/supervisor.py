@@ -26,7 +26,7 @@ from streams.local.api_processes import COMMAND, api_environments
 from streams.local.children import Child, ChildFailedError
 from streams.local.journal.resuming import Resumption, kept_partitions
 from streams.local.journal.store import Journal
-from streams.local.plan import Plan, journal_of
+from streams.local.plan import StackPlan, journal_of
 from streams.local.stack_files import registered
 from streams.local.tansu import start_tansu
 from streams.local.valkey import start_valkey
@@ -73,7 +73,7 @@ class Supervisor:
     """
 
     def __init__(
-        self, plan: Plan, environment: Mapping[str, str], report: Callable[[str], None]
+        self, plan: StackPlan, environment: Mapping[str, str], report: Callable[[str], None]
     ) -> None:
         self._plan = plan
         self._environment = dict(environment)

@@ -19,7 +19,7 @@ HORIZON_FACTOR = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Outlook:
+class SimulatedRuns:
     """Summary of many simulated experiments.
 
     Attributes:
@@ -90,7 +90,7 @@ def simulated(
     return runs
 
 
-def outlook(runs: Sequence[Run], design: Design, horizon: int, fixed_units: int) -> Outlook:
+def outlook(runs: Sequence[Run], design: Design, horizon: int, fixed_units: int) -> SimulatedRuns:
     """Return the summary of many simulated experiments.
 
     Args:
@@ -106,7 +106,7 @@ def outlook(runs: Sequence[Run], design: Design, horizon: int, fixed_units: int)
         raise InvalidParameterError("runs", 0, ">= 1")
     found = sorted(each.units for each in runs if each.units is not None and each.is_right)
     n_runs = len(runs)
-    return Outlook(
+    return SimulatedRuns(
         n_runs=n_runs,
         horizon=horizon,
         found=len(found) / n_runs,

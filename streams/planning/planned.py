@@ -17,7 +17,7 @@ from streams.model.validation import InputModel
 from streams.planning.assumed import Assumption, ValueKind
 from streams.planning.fixed import MAX_UNITS, Design, detectable_lift, units_per_variant
 from streams.planning.group_sequential import GroupSequential, group_sequential
-from streams.planning.plan import HORIZON_FACTOR, Outlook, outlook, simulated
+from streams.planning.plan import HORIZON_FACTOR, SimulatedRuns, outlook, simulated
 from streams.planning.runs import planned_experiment
 from streams.policies.bayesian_ab import BayesianAB
 from streams.stats.kinds import MetricKind
@@ -78,7 +78,7 @@ class PlanRequest(PlanQuestion):
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class PlanResult:
     """Arguments and result of a plan.
 
     Attributes:
@@ -97,8 +97,8 @@ class Plan:
     per_variant: int
     group: GroupSequential
     policy: str
-    sequential: Outlook | None
-    bandit: Outlook | None
+    sequential: SimulatedRuns | None
+    bandit: SimulatedRuns | None
     daily_units: int | None
 
     @property
@@ -107,7 +107,7 @@ class Plan:
         return self.per_variant * self.design.n_variants
 
 
-def planned(request: PlanRequest, advance: Callable[[int], None] = lambda _: None) -> Plan:
+def planned(request: PlanRequest, advance: Callable[[int], None] = lambda _: None) -> PlanResult:
     """Return the plan that a request asks for.
 
     The tests of fixed size and with planned looks are formulas. The sequential test and the bandit
@@ -129,7 +129,7 @@ def planned(request: PlanRequest, advance: Callable[[int], None] = lambda _: Non
         raise InputError("OUT_OF_RANGE", error.message, error.path) from error
 
 
-def _planned(request: PlanRequest, advance: Callable[[int], None]) -> Plan:
+def _planned(request: PlanRequest, advance: Callable[[int], None]) -> PlanResult:
     assumed = Assumption(request.metric_kind, request.baseline, request.lift, request.deviation)
     design = Design(request.variants, request.alpha, request.power)
     per_variant = units_per_variant(assumed, design)
@@ -152,7 +152,7 @@ def _planned(request: PlanRequest, advance: Callable[[int], None]) -> Plan:
         for name, experiment in (("sequential", sequential), ("bandit", bandit)):
             runs = simulated(experiment, assumed, end, request.simulations, request.seed, advance)
             outlooks[name] = outlook(runs, design, end, fixed_units)
-    return Plan(
+    return PlanResult(
         assumed,
         design,
         per_variant,
@@ -164,7 +164,7 @@ def _planned(request: PlanRequest, advance: Callable[[int], None]) -> Plan:
     )
 
 
-def plan_json(plan: Plan) -> dict[str, Any]:
+def plan_json(plan: PlanResult) -> dict[str, Any]:
     """Return the same as a JSON object."""
     daily = plan.daily_units
     return {
@@ -201,7 +201,7 @@ def plan_json(plan: Plan) -> dict[str, Any]:
     }
 
 
-def _outlook_json(found: Outlook | None, daily_units: int | None) -> dict[str, Any] | None:
+def _outlook_json(found: SimulatedRuns | None, daily_units: int | None) -> dict[str, Any] | None:
     if found is None:
         return None
     return _camel(asdict(found)) | {

@@ -42,7 +42,7 @@ _SHIFT = 64 - SHARD_BITS
 _UNLINKED_TOGETHER = 1_024
 
 
-class Place(NamedTuple):
+class ReceiptPlace(NamedTuple):
     """Key of a stored receipt.
 
     Attributes:
@@ -83,14 +83,14 @@ class StoreQuery(NamedTuple):
             counts as complete; then `receipt` is `PROVISIONAL`.
     """
 
-    place: Place
+    place: ReceiptPlace
     receipt: bytes
     is_sure: bool = False
     other: int | None = None
     may_be_logged: bool = False
 
 
-class Answer(NamedTuple):
+class StoredReceipt(NamedTuple):
     """The first receipt of a unit.
 
     Attributes:
@@ -125,7 +125,7 @@ class ReceiptStore:
         self._declare = client.register_script(receipt_scripts.DECLARE)
         self._keep_lease = client.register_script(receipt_scripts.KEEP_LEASE)
 
-    async def ask(self, questions: Sequence[StoreQuery]) -> list[Answer]:
+    async def ask(self, questions: Sequence[StoreQuery]) -> list[StoredReceipt]:
         """Return the first receipts of units; the unit id takes precedence over the other id.
 
         Raises:
@@ -152,9 +152,11 @@ class ReceiptStore:
                 second,
             )
         found = await self._ask(keys=names, args=args)
-        return [Answer(receipt, Certainty(standing), bool(s)) for receipt, standing, s in found]
+        return [
+            StoredReceipt(receipt, Certainty(standing), bool(s)) for receipt, standing, s in found
+        ]
 
-    async def replace(self, place: Place, before: bytes, receipt: bytes) -> bytes:
+    async def replace(self, place: ReceiptPlace, before: bytes, receipt: bytes) -> bytes:
         """Replace the receipt of a unit whose first one no key verifies any more.
 
         Returns:
@@ -230,7 +232,7 @@ class ReceiptStore:
             with redis_errors():
                 await self._command("SADD", self._keys.receipts_rebuilt, *names)
 
-    async def add(self, receipts: Mapping[Place, bytes]) -> int:
+    async def add(self, receipts: Mapping[ReceiptPlace, bytes]) -> int:
         """Keep receipts from the log for units that have none; return how many had none.
 
         Raises:

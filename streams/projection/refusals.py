@@ -16,7 +16,7 @@ KEPT_S = 900
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class WorkerRefusal:
     """A worker that refused to start.
 
     Attributes:
@@ -40,7 +40,7 @@ async def note_refusal(client: Redis, keys: Keys, error: EngineError) -> None:
         await client.set(keys.refusal, orjson.dumps(noted), ex=KEPT_S)
 
 
-async def last_refusal(client: Redis, keys: Keys) -> Refusal | None:
+async def last_refusal(client: Redis, keys: Keys) -> WorkerRefusal | None:
     """Return the last reason why a worker refused to start; None without one.
 
     Raises:
@@ -52,6 +52,6 @@ async def last_refusal(client: Redis, keys: Keys) -> Refusal | None:
         return None
     try:
         found = orjson.loads(noted)
-        return Refusal(str(found["code"]), str(found["message"]), int(found["atMs"]))
+        return WorkerRefusal(str(found["code"]), str(found["message"]), int(found["atMs"]))
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
         return None

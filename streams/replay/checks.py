@@ -20,7 +20,7 @@ from streams.model.ids import experiment_id
 from streams.replay.difference import Difference, compare
 from streams.replay.history import CommandDecision, History
 from streams.replay.live import COMMAND, LiveState, LiveValue
-from streams.replay.partitions import Inputs, Parts
+from streams.replay.partitions import FoldInputs, Parts
 from streams.replay.report import Report
 from streams.tallies.cell import Cell, Source
 from streams.wire.decisions import encode_decision
@@ -58,7 +58,7 @@ class Checks:
         self._actions = 0
         self._actions_not_compared = 0
 
-    def report(self, inputs: Inputs, experiments: Collection[int]) -> Report:
+    def report(self, inputs: FoldInputs, experiments: Collection[int]) -> Report:
         """Compare everything, and say what was compared."""
         live = self._live
         self._compare_cells()

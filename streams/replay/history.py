@@ -15,13 +15,13 @@ from streams.model.errors import EventError, ExperimentNotFoundError
 from streams.model.events import Decision
 from streams.model.ids import experiment_id
 from streams.model.partitioning import Partition
-from streams.replay.partitions import Inputs, Reading
+from streams.replay.partitions import FoldInputs, LogReading
 from streams.tallies.plan import Plan
 from streams.wire.commands import decode_command
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class PastState:
     """An experiment after a command.
 
     Attributes:
@@ -58,7 +58,7 @@ class History:
             be decided otherwise than before, so one id may have several.
     """
 
-    states: Mapping[int, Mapping[int, State]]
+    states: Mapping[int, Mapping[int, PastState]]
     decisions: Mapping[str, tuple[CommandDecision, ...]]
 
     @property
@@ -71,7 +71,7 @@ class History:
         }
 
 
-def history_of(reading: Reading) -> History:
+def history_of(reading: LogReading) -> History:
     """Return the effects of the commands in a log.
 
     Raises:
@@ -79,7 +79,7 @@ def history_of(reading: Reading) -> History:
         DependencyError: Kafka or the schema registry does not answer.
     """
     known: dict[int, ExperimentState] = {}
-    states: defaultdict[int, dict[int, State]] = defaultdict(dict)
+    states: defaultdict[int, dict[int, PastState]] = defaultdict(dict)
     decisions: defaultdict[str, tuple[CommandDecision, ...]] = defaultdict(tuple)
     for partition, record in _commands(reading):
         try:
@@ -94,18 +94,18 @@ def history_of(reading: Reading) -> History:
             )
         if experiment.experiment is not None:
             after = experiment.experiment
-            state = State(after, partition.number, record.offset)
+            state = PastState(after, partition.number, record.offset)
             states[after.number].setdefault(after.version, state)
     return History(dict(states), dict(decisions))
 
 
-def _commands(reading: Reading) -> Iterator[tuple[Partition, StoredRecord]]:
+def _commands(reading: LogReading) -> Iterator[tuple[Partition, StoredRecord]]:
     for partition, records in records_since(reading, catalogue.COMMANDS.name, {}):
         for record in records:
             yield partition, record
 
 
-def experiment_of(source: LogSource, inputs: Inputs, number: int) -> Experiment:
+def experiment_of(source: LogSource, inputs: FoldInputs, number: int) -> Experiment:
     """Return an experiment as the commands of the log have left it.
 
     Raises:

@@ -24,7 +24,7 @@ from streams.model.generations import FIRST
 from streams.projection.connection import connect
 from streams.projection.keys import Keys
 from streams.projection.reader import ProjectionReader
-from streams.replay.partitions import Reading
+from streams.replay.partitions import LogReading
 from streams.settings import Settings
 from streams.tallies.cell import Cell, Source
 from streams.wire.cells import decode_cell
@@ -100,7 +100,7 @@ Projection = Callable[[], Sequence[Snapshot]]
 
 
 def read_live(
-    reading: Reading, projection: Projection | None, generation: int = FIRST
+    reading: LogReading, projection: Projection | None, generation: int = FIRST
 ) -> LiveState:
     """Return what is live of a generation.
 
@@ -150,7 +150,7 @@ def projection_of(settings: Settings) -> Projection:
 
 
 def _read_decisions(
-    reading: Reading, live: LiveState, begins: Mapping[int, int], generation: int
+    reading: LogReading, live: LiveState, begins: Mapping[int, int], generation: int
 ) -> dict[int, int]:
     """Read on from `begins`, and return where that ended."""
     topic = catalogue.DECISIONS.name
@@ -183,7 +183,7 @@ def _note_conclusion(live: LiveState, placed: LiveValue[Decision], generation: i
         live.conclusions[decision.experiment] = LiveValue(placed.place, snapshot)
 
 
-def _read_cells(reading: Reading, live: LiveState, generation: int) -> None:
+def _read_cells(reading: LogReading, live: LiveState, generation: int) -> None:
     topic = catalogue.of_generation(catalogue.TALLIES, generation).name
     for place, cell in _values(reading, live, topic, decode_cell):
         key = cell.experiment, cell.source, cell.partition
@@ -197,7 +197,7 @@ def _read_cells(reading: Reading, live: LiveState, generation: int) -> None:
 
 
 def _read_snapshots(
-    reading: Reading, live: LiveState, bases: Mapping[int, set[Basis]], generation: int
+    reading: LogReading, live: LiveState, bases: Mapping[int, set[Basis]], generation: int
 ) -> None:
     newest: dict[int, LiveValue[Snapshot]] = {}
     topic = catalogue.of_generation(catalogue.POSTERIORS, generation).name
@@ -214,7 +214,7 @@ def _read_snapshots(
             kept.append(placed)
 
 
-def _read_points(reading: Reading, live: LiveState, generation: int) -> None:
+def _read_points(reading: LogReading, live: LiveState, generation: int) -> None:
     """Read the points that are there: of a key the newest record."""
     topic = catalogue.TIMESERIES.name
     found: dict[bytes | None, LiveValue[TimePoint]] = {}
@@ -241,7 +241,7 @@ def _spread(points: Sequence[T]) -> list[T]:
 
 
 def _values(
-    reading: Reading, live: LiveState, topic: str, decode: Callable[[bytes | None, Codec], T]
+    reading: LogReading, live: LiveState, topic: str, decode: Callable[[bytes | None, Codec], T]
 ) -> Iterator[tuple[str, T]]:
     for partition, record in reading.all(topic):
         if record.value is None:

@@ -16,7 +16,7 @@ from streams.fold.impressions import ImpressionFolding
 from streams.fold.observations import ObservationFolding
 from streams.fold.partition import PartitionFold
 from streams.fold.records import Folding
-from streams.kafka.records import LogSource, Span, StoredRecord, all_records
+from streams.kafka.records import LogSource, OffsetRange, StoredRecord, all_records
 from streams.model.receipts import Keyring
 from streams.replay.captures import Advance, CellsAtOffsets, capture
 from streams.settings import Settings
@@ -28,7 +28,7 @@ LOOK_EVERY_S = 0.2
 
 
 @dataclass(frozen=True, slots=True)
-class Inputs:
+class FoldInputs:
     """Inputs of a fold besides the log; other inputs would change the counts.
 
     Attributes:
@@ -50,7 +50,7 @@ class Inputs:
     partitions: int | None = None
 
     @classmethod
-    def of(cls, settings: Settings, until_ms: int | None = None) -> Inputs:
+    def of(cls, settings: Settings, until_ms: int | None = None) -> FoldInputs:
         """Return what an installation folds with.
 
         Raises:
@@ -69,7 +69,7 @@ class Inputs:
         return Keyring.parse(self.receipt_keys).ids
 
     @contextmanager
-    def reading(self, source: LogSource) -> Iterator[Reading]:
+    def reading(self, source: LogSource) -> Iterator[LogReading]:
         """Open what decodes the records of `source`.
 
         Raises:
@@ -79,12 +79,12 @@ class Inputs:
             frames = decoding(self.registry_url)
             opened = runner.run(frames.__aenter__())
             try:
-                yield Reading(source, opened, runner, self.until_ms)
+                yield LogReading(source, opened, runner, self.until_ms)
             finally:
                 runner.run(frames.__aexit__(None, None, None))
 
 
-class Reading:
+class LogReading:
     """Records that can be decoded, and their codec.
 
     Args:
@@ -107,7 +107,7 @@ class Reading:
         """The codec, with every schema that the records so far have named."""
         return self._frames.codec
 
-    def spans(self, topic: str) -> Mapping[int, Span]:
+    def spans(self, topic: str) -> Mapping[int, OffsetRange]:
         """Return what is there, as `LogSource.spans` does."""
         return self.source.spans(topic)
 
@@ -148,12 +148,12 @@ Parts = dict[tuple[Source, int], CellsAtOffsets]
 
 FoundT = TypeVar("FoundT")
 
-Work = Callable[[LogSource, Inputs, Part, Advance], FoundT]
+Work = Callable[[LogSource, FoldInputs, Part, Advance], FoundT]
 """Folds one partition; to be done in other processes it must be picklable, and what it returns."""
 
 
 def fold_parts(
-    source: LogSource, inputs: Inputs, parts: Sequence[Part], processes: int, progress: Advance
+    source: LogSource, inputs: FoldInputs, parts: Sequence[Part], processes: int, progress: Advance
 ) -> Parts:
     """Fold partitions from their beginning, several at a time, and return the wanted cells.
 
@@ -170,7 +170,7 @@ def fold_parts(
 def side_by_side(
     work: Work[FoundT],
     source: LogSource,
-    inputs: Inputs,
+    inputs: FoldInputs,
     parts: Sequence[Part],
     processes: int,
     progress: Advance,
@@ -224,7 +224,7 @@ def side_by_side(
     return done
 
 
-def _folding(inputs: Inputs, source: Source, codec: Codec) -> Folding[PartitionFold]:
+def _folding(inputs: FoldInputs, source: Source, codec: Codec) -> Folding[PartitionFold]:
     def plan_of(experiment: int) -> Plan:
         return inputs.plans.get(experiment, PLAIN)
 
@@ -237,7 +237,7 @@ def _folding(inputs: Inputs, source: Source, codec: Codec) -> Folding[PartitionF
     return cast(Folding[PartitionFold], folding)
 
 
-def _fold(source: LogSource, inputs: Inputs, part: Part, advance: Advance) -> CellsAtOffsets:
+def _fold(source: LogSource, inputs: FoldInputs, part: Part, advance: Advance) -> CellsAtOffsets:
     with inputs.reading(source) as reading:
         return capture(
             _folding(inputs, part.source, reading.codec),
@@ -259,7 +259,7 @@ def _start(counters: Any) -> None:
     _ProcessState.counters = counters
 
 
-def _work_there(work: Work[FoundT], source: LogSource, inputs: Inputs, part: Part) -> FoundT:
+def _work_there(work: Work[FoundT], source: LogSource, inputs: FoldInputs, part: Part) -> FoundT:
     def advance(offsets: int, events: int) -> None:
         with _ProcessState.counters.get_lock():
             _ProcessState.counters[0] += offsets

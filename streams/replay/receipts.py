@@ -30,9 +30,9 @@ from streams.model.events import ALIASES, ImpressionGroup
 from streams.model.ids import MAX_VARIANTS
 from streams.model.receipts import Keyring, Receipt
 from streams.model.variant_weights import excluded_variants
-from streams.projection.receipts import Place
+from streams.projection.receipts import ReceiptPlace
 from streams.replay.history import history_of
-from streams.replay.partitions import Inputs, Reading
+from streams.replay.partitions import FoldInputs, LogReading
 from streams.wire.batch_tags import authenticated
 from streams.wire.impressions import decode_impression_batch
 
@@ -61,7 +61,7 @@ class _Found(NamedTuple):
         is_kept: Whether it is kept whether or not units of its experiment have two ids.
     """
 
-    place: Place
+    place: ReceiptPlace
     aliases: Sequence[int]
     receipt: Receipt
     is_kept: bool
@@ -95,7 +95,7 @@ class ReceiptLog:
             that was logged before.
     """
 
-    def __init__(self, source: LogSource, inputs: Inputs) -> None:
+    def __init__(self, source: LogSource, inputs: FoldInputs) -> None:
         self.impressions = 0
         self._source = source
         self._inputs = inputs
@@ -103,10 +103,10 @@ class ReceiptLog:
         self._ends: dict[int, int] = {}
         self.aliased: set[str] = set()
         self.chosen_from_sets: set[str] = set()
-        self.displaced: dict[Place, tuple[bytes, bytes]] = {}
+        self.displaced: dict[ReceiptPlace, tuple[bytes, bytes]] = {}
         self._left_out: set[str] = set()
 
-    def new(self) -> Generator[dict[Place, bytes], None, None]:
+    def new(self) -> Generator[dict[ReceiptPlace, bytes], None, None]:
         """Yield receipts of units, in the order of their partition; the first of a unit holds.
 
         Raises:
@@ -122,10 +122,10 @@ class ReceiptLog:
                 partition: (max(span.begin, self._ends.get(partition, 0)), span.end)
                 for partition, span in sorted(reading.spans(topic).items())
             }
-            links: dict[Place, _Link] = {}
+            links: dict[ReceiptPlace, _Link] = {}
             for partition, (begin, end) in begins.items():
-                chunk: dict[Place, bytes] = {}
-                seen: set[Place] = set()
+                chunk: dict[ReceiptPlace, bytes] = {}
+                seen: set[ReceiptPlace] = set()
                 for at, found in self._read(reading, partition, begin, end, experiments):
                     for each in found or ():
                         if each.is_kept:
@@ -149,11 +149,11 @@ class ReceiptLog:
 
     def _linked(
         self,
-        reading: Reading,
+        reading: LogReading,
         begins: Mapping[int, tuple[int, int]],
         experiments: Mapping[int, Experiment],
-        links: dict[Place, _Link],
-    ) -> Generator[dict[Place, bytes], None, None]:
+        links: dict[ReceiptPlace, _Link],
+    ) -> Generator[dict[ReceiptPlace, bytes], None, None]:
         """Yield the receipts of second ids, and all others of their experiments.
 
         Args:
@@ -164,8 +164,8 @@ class ReceiptLog:
         """
         read = self.impressions
         for partition, (begin, end) in begins.items():
-            chunk: dict[Place, bytes] = {}
-            seen: set[Place] = set()
+            chunk: dict[ReceiptPlace, bytes] = {}
+            seen: set[ReceiptPlace] = set()
             for at, found in self._read(reading, partition, begin, end, experiments):
                 for each in found or ():
                     if each.place.experiment_id not in self.aliased or each.place in seen:
@@ -190,13 +190,15 @@ class ReceiptLog:
             some = list(islice(links, CHUNK))
             yield {place: links.pop(place).receipt for place in some}
 
-    def _take(self, found: _Found, chunk: dict[Place, bytes], seen: set[Place]) -> None:
+    def _take(
+        self, found: _Found, chunk: dict[ReceiptPlace, bytes], seen: set[ReceiptPlace]
+    ) -> None:
         """Add the receipt of a unit to a chunk, unless an earlier one of its partition was."""
         if found.place not in seen:
             self._note(found.place, seen)
             chunk.setdefault(found.place, self._signed(found))
 
-    def _note(self, place: Place, seen: set[Place]) -> None:
+    def _note(self, place: ReceiptPlace, seen: set[ReceiptPlace]) -> None:
         if len(seen) >= _MAX_SEEN:
             seen.clear()
         seen.add(place)
@@ -206,7 +208,7 @@ class ReceiptLog:
 
     def _read(
         self,
-        reading: Reading,
+        reading: LogReading,
         partition: int,
         begin: int,
         end: int,
@@ -224,7 +226,7 @@ class ReceiptLog:
         self,
         partition: int,
         value: bytes | None,
-        reading: Reading,
+        reading: LogReading,
         experiments: Mapping[int, Experiment],
     ) -> Iterator[_Found]:
         try:
@@ -273,10 +275,10 @@ class ReceiptLog:
                 group.features[row] if group.features else b"",
                 group.dimensions[row] if group.dimensions else b"",
             )
-            yield _Found(Place(experiment.id, phase, unit), aliases, receipt, is_kept)
+            yield _Found(ReceiptPlace(experiment.id, phase, unit), aliases, receipt, is_kept)
 
 
-def _assigning(reading: Reading) -> dict[int, Experiment]:
+def _assigning(reading: LogReading) -> dict[int, Experiment]:
     """Return the experiments whose units may come again, as the commands have left them."""
     history = history_of(reading)
     newest = {number: states[max(states)].experiment for number, states in history.states.items()}

@@ -16,7 +16,7 @@ from streams.experiments.measurement_plan import plan_of
 from streams.fold.impressions import ImpressionFolding
 from streams.fold.observations import ObservationFolding
 from streams.fold.partition import PartitionFold
-from streams.fold.recorders import Assignments, Exposures, Values
+from streams.fold.recorders import Assignments, CountedValues, Exposures
 from streams.fold.records import Folding
 from streams.kafka.records import LogSource
 from streams.model.errors import InputError, quoted
@@ -26,7 +26,7 @@ from streams.model.variant_weights import added_variants, excluded_variants
 from streams.model.vectors import unpack
 from streams.replay.captures import Advance, capture
 from streams.replay.off_policy.logged import IntArray, UnitLog
-from streams.replay.partitions import Inputs, Part, side_by_side
+from streams.replay.partitions import FoldInputs, Part, side_by_side
 from streams.replay.verify import ReplayObserver
 from streams.tallies.cell import Source
 from streams.tallies.plan import ALWAYS, Plan, plain
@@ -36,7 +36,7 @@ _SPREAD = np.uint64(0x9E3779B97F4A7C15)  # 2**64 over the golden ratio, as the f
 
 def unit_log(
     source: LogSource,
-    inputs: Inputs,
+    inputs: FoldInputs,
     experiment: Experiment,
     metric: str,
     *,
@@ -90,7 +90,7 @@ def unit_log(
         len(experiment.definition.variants),
         [noted for noted in by_partition if isinstance(noted, Assignments)]
         + [assigned for assigned, _ in counted],
-        [noted for noted in by_partition if isinstance(noted, Values)]
+        [noted for noted in by_partition if isinstance(noted, CountedValues)]
         + [values for _, values in counted],
         experiment.n_started,
     )
@@ -113,7 +113,7 @@ def joined(
     metric: str,
     n_arms: int,
     assigned: Iterable[Assignments],
-    observed: Iterable[Values],
+    observed: Iterable[CountedValues],
     n_started: int | None = None,
 ) -> UnitLog:
     """Return what was noted of all partitions, every observation at its unit.
@@ -224,24 +224,24 @@ def _noted(
     metric: str,
     plan: Plan,
     source: LogSource,
-    inputs: Inputs,
+    inputs: FoldInputs,
     part: Part,
     advance: Advance,
-) -> Assignments | Values | Exposures:
+) -> Assignments | CountedValues | Exposures:
     if plan.by_exposure and part.source is Source.IMPRESSIONS:
         advance(part.end, 0)
         return Assignments()
     with inputs.reading(source) as reading:
         keyring = Keyring.parse(inputs.receipt_keys)
         folding: ImpressionFolding | ObservationFolding
-        found: Assignments | Values | Exposures
+        found: Assignments | CountedValues | Exposures
         if part.source is Source.IMPRESSIONS:
             found = Assignments()
             folding = ImpressionFolding(
                 reading.codec, keyring, inputs.limit, plain, only=experiment, listener=found.record
             )
         else:
-            found = Values(metric)
+            found = CountedValues(metric)
             if plan.by_exposure:
                 found = Exposures(metric, plan.spans.get(metric, ALWAYS))
             folding = ObservationFolding(

@@ -11,7 +11,7 @@ from streams.model.generations import FIRST
 from streams.replay.checks import Checks
 from streams.replay.history import history_of
 from streams.replay.live import LiveState, Projection, read_live
-from streams.replay.partitions import Inputs, Part, fold_parts
+from streams.replay.partitions import FoldInputs, Part, fold_parts
 from streams.replay.report import Report
 from streams.tallies.cell import Source
 
@@ -29,7 +29,7 @@ class ReplayObserver:
 def verify(
     source: LogSource,
     projection: Projection | None,
-    inputs: Inputs,
+    inputs: FoldInputs,
     *,
     generation: int = FIRST,
     is_active: bool = True,

@@ -18,7 +18,7 @@ from streams.policies.base import Policy
 from streams.policies.contextual.base import ContextualPolicy
 from streams.policies.registry import POLICIES
 from streams.replay.history import experiment_of
-from streams.replay.partitions import Inputs, Part, fold_parts
+from streams.replay.partitions import FoldInputs, Part, fold_parts
 from streams.replay.verify import ReplayObserver
 from streams.stats.kinds import MetricKind
 from streams.tallies.cell import Source
@@ -147,7 +147,7 @@ class Alternatives:
 
 def what_if(
     source: LogSource,
-    inputs: Inputs,
+    inputs: FoldInputs,
     number: int,
     assumptions: Assumptions,
     *,

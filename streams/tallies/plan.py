@@ -87,7 +87,7 @@ class AcceptedValues:
             )
 
 
-class Span(NamedTuple):
+class TimeSpan(NamedTuple):
     """Time span in which observations count, in ms since their unit counts; ends included."""
 
     first_ms: int
@@ -96,7 +96,7 @@ class Span(NamedTuple):
 
 _UNLIMITED_S = 1 << 50
 
-ALWAYS = Span(0, 1000 * _UNLIMITED_S)
+ALWAYS = TimeSpan(0, 1000 * _UNLIMITED_S)
 """Span of a metric without a window and a delay."""
 
 
@@ -275,11 +275,11 @@ class Plan:
         )
 
     @property
-    def spans(self) -> dict[str, Span]:
+    def spans(self) -> dict[str, TimeSpan]:
         """Times at which values count, by metric; any time for a metric that is not here."""
         names = sorted(self.windows.keys() | self.limits.keys() | self.delays.keys())
         return {
-            name: Span(
+            name: TimeSpan(
                 1000 * self.delays.get(name, 0),
                 1000 * (self.windows.get(name) or self.limits.get(name) or _UNLIMITED_S),
             )

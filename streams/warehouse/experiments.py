@@ -20,7 +20,7 @@ from streams.model.errors import EventError
 from streams.model.events import CONCLUSION
 from streams.model.ids import experiment_id
 from streams.model.partitioning import Partition
-from streams.replay.partitions import Reading
+from streams.replay.partitions import LogReading
 from streams.tallies.plan import PLAIN, Plan
 from streams.warehouse.experiment_rows import Row, dimensions_json, rows_of, table_of
 from streams.warehouse.tables import STATE_TABLES, Table
@@ -38,7 +38,7 @@ class Experiments:
         generation: Gives the generation whose snapshots are read.
     """
 
-    def __init__(self, reading: Reading, generation: Callable[[], int]) -> None:
+    def __init__(self, reading: LogReading, generation: Callable[[], int]) -> None:
         self._reading = reading
         self._generation = generation
         self._positions: dict[str, dict[int, int]] = {}

@@ -20,10 +20,10 @@ from streams.fold.impressions import ImpressionFolding
 from streams.fold.observations import ObservationFolding
 from streams.fold.partition import PartitionFold, Progress
 from streams.fold.records import Folding
-from streams.fold.segments import Segment
-from streams.kafka.records import LogSource, Span, StoredRecord
+from streams.fold.segments import WindowSegment
+from streams.kafka.records import LogSource, OffsetRange, StoredRecord
 from streams.model.receipts import Keyring
-from streams.replay.partitions import Inputs, Reading
+from streams.replay.partitions import FoldInputs, LogReading
 from streams.tallies.cell import Source
 from streams.warehouse.experiments import Experiments
 from streams.warehouse.observer import ExportObserver
@@ -35,7 +35,7 @@ from streams.warehouse.target import (
     PartitionChanges,
     Place,
     StoredState,
-    Target,
+    Warehouse,
     WarehouseError,
 )
 from streams.wire.cells import decode_cell, encode_cell
@@ -89,9 +89,9 @@ class Exporter:
 
     def __init__(
         self,
-        reading: Reading,
-        inputs: Inputs,
-        target: Target,
+        reading: LogReading,
+        inputs: FoldInputs,
+        target: Warehouse,
         experiments: Experiments,
         *,
         accept_gap: bool = False,
@@ -147,7 +147,7 @@ class Exporter:
             for records in self._reading.read(place[0].value, place[1], begin, end):
                 yield from _slices(records)
 
-    def _begin(self, place: Place, span: Span) -> int:
+    def _begin(self, place: Place, span: OffsetRange) -> int:
         """Return the offset to continue from; restore a partition that is new to this process."""
         if place not in self._parts:
             stored = self._stored.pop(place, None)
@@ -217,8 +217,8 @@ class Exporter:
 @contextmanager
 def exporting(
     source: LogSource,
-    inputs: Inputs,
-    target: Target,
+    inputs: FoldInputs,
+    target: Warehouse,
     generation: Callable[[], int],
     *,
     accept_gap: bool = False,
@@ -316,7 +316,7 @@ def _restore(fold: PartitionFold, stored: StoredState) -> None:
         elif key.startswith(_SEGMENT):
             (offset,) = _OFFSET.unpack_from(value)
             body = value[_OFFSET.size :]
-            segments.append(Segment(key.removeprefix(_SEGMENT), offset, body))
+            segments.append(WindowSegment(key.removeprefix(_SEGMENT), offset, body))
         elif key.startswith(_END):
             ended.append((int(key.removeprefix(_END)), *_OFFSET.unpack(value)))
     fold.restore(Progress(stored.last_offset, stored.sequences), cells, segments, ended)

@@ -9,7 +9,7 @@ from threading import Event
 
 from streams.kafka.records import LogSource
 from streams.model.errors import DependencyError
-from streams.replay.partitions import Inputs
+from streams.replay.partitions import FoldInputs
 from streams.warehouse.exporter import Exporter, exporting
 from streams.warehouse.observer import ExportObserver
 from streams.warehouse.opening import opened
@@ -39,7 +39,7 @@ class Export:
     def __init__(
         self,
         source: LogSource,
-        inputs: Inputs,
+        inputs: FoldInputs,
         to: str,
         generation: Callable[[], int],
         *,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from streams.model.errors import ConfigurationError, quoted
 
 if TYPE_CHECKING:
-    from streams.warehouse.target import Target
+    from streams.warehouse.target import Warehouse
 
 EXTRA = "experiment-streams[warehouse]"
 """Requirement that installs the libraries of all targets."""
@@ -29,7 +29,7 @@ def missing(error: ModuleNotFoundError) -> Exception:
 
 
 @contextmanager
-def opened(address: str) -> Iterator[Target]:
+def opened(address: str) -> Iterator[Warehouse]:
     """Open the target at an address.
 
     Args:

@@ -95,7 +95,7 @@ class Commit:
     parts: Mapping[Place, PartitionChanges] = field(default_factory=dict)
 
 
-class Target(Protocol):
+class Warehouse(Protocol):
     """A warehouse that is held for this process alone."""
 
     def states(self) -> Mapping[Place, StoredState]:

@@ -117,7 +117,7 @@ def networks(text: str) -> tuple[Network, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class ReceiverUrl:
     """URL of a webhook, parsed once, so that the checked address is the one used.
 
     Attributes:
@@ -147,7 +147,7 @@ class AddressError(ValueError):
         self.code = code
 
 
-def target_of(url: str, policy: AddressPolicy) -> Target:
+def target_of(url: str, policy: AddressPolicy) -> ReceiverUrl:
     """Return the parts of a URL.
 
     Raises:
@@ -181,7 +181,7 @@ def target_of(url: str, policy: AddressPolicy) -> Target:
             "allows others",
         )
     port = parsed.port or (443 if is_secure else 80)
-    return Target(is_secure, host, port, parsed.raw_path, parsed.netloc)
+    return ReceiverUrl(is_secure, host, port, parsed.raw_path, parsed.netloc)
 
 
 def _parsed(url: str) -> httpx.URL:

@@ -60,7 +60,7 @@ HAND_OVER_S = 5.0
 logger = logging.getLogger(__name__)
 
 
-class Delivery:
+class WebhookDelivery:
     """All webhooks of an installation, delivered while this process owns them.
 
     Args:

@@ -20,9 +20,9 @@ from streams.process.outages import outage
 from streams.webhooks import metrics
 from streams.webhooks.addresses import AddressError, AddressPolicy, target_of
 from streams.webhooks.definition import Format
-from streams.webhooks.progress import PendingEvent, Place, Progress, TestResult
+from streams.webhooks.progress import DispatchProgress, PendingEvent, Place, TestResult
 from streams.webhooks.sealing import Confidential
-from streams.webhooks.sender import Failure, Outcome, Sender
+from streams.webhooks.sender import DeliveryFailure, DeliveryOutcome, Sender
 from streams.webhooks.signing import signature
 from streams.webhooks.status import WebhookStatus, status_of
 from streams.webhooks.table import Webhook
@@ -112,7 +112,7 @@ class WebhookDispatcher:
         self,
         webhook: Webhook,
         confidential: Confidential | None,
-        progress: Progress,
+        progress: DispatchProgress,
         sender: Sender,
         rules: Rules,
     ) -> None:
@@ -289,7 +289,9 @@ class WebhookDispatcher:
             pending.is_under_way = False
         self._note(place, pending, event, outcome)
 
-    def _note(self, place: Place, pending: PendingEvent, event: Event, outcome: Outcome) -> None:
+    def _note(
+        self, place: Place, pending: PendingEvent, event: Event, outcome: DeliveryOutcome
+    ) -> None:
         self.is_changed = True
         at_ms = now_ms()
         if outcome.failure is None:
@@ -314,7 +316,7 @@ class WebhookDispatcher:
             away = outage(self.webhook.webhook_id, again_s=again_s)
             logger.warning("%s, attempt %d", said, attempts + 1, extra=away)
 
-    def _pause_ms(self, attempts: int, outcome: Outcome) -> int | None:
+    def _pause_ms(self, attempts: int, outcome: DeliveryOutcome) -> int | None:
         retries_s = self._rules.retries_s
         if attempts >= len(retries_s):
             return None
@@ -333,7 +335,7 @@ class WebhookDispatcher:
         )
         self.is_changed = True
 
-    async def _post(self, event: Event) -> Outcome:
+    async def _post(self, event: Event) -> DeliveryOutcome:
         """Send an event once; a fault of this program fails the attempt, as one of a receiver."""
         try:
             outcome = await self._attempt(event)
@@ -341,23 +343,23 @@ class WebhookDispatcher:
             logger.exception(
                 "webhook %s, %s: not expected", self.webhook.webhook_id, event.message_id
             )
-            outcome = Outcome(None, Failure.INTERNAL_ERROR)
+            outcome = DeliveryOutcome(None, DeliveryFailure.INTERNAL_ERROR)
         metrics.DELIVERIES.labels(outcome.failure or metrics.DELIVERED).inc()
         metrics.SECONDS.observe(outcome.seconds)
         return outcome
 
-    async def _attempt(self, event: Event) -> Outcome:
+    async def _attempt(self, event: Event) -> DeliveryOutcome:
         from streams.webhooks.slack import slack_body  # noqa: PLC0415 - takes a second
 
         confidential = self._confidential
         if confidential is None:
-            return Outcome(None, Failure.ADDRESS_NOT_ALLOWED)
+            return DeliveryOutcome(None, DeliveryFailure.ADDRESS_NOT_ALLOWED)
         is_slack = self.webhook.definition.format is Format.SLACK
         body = slack_body(event) if is_slack else event.body()
         try:
             target = target_of(confidential.url, self._rules.policy)
         except AddressError:
-            return Outcome(None, Failure.ADDRESS_NOT_ALLOWED)
+            return DeliveryOutcome(None, DeliveryFailure.ADDRESS_NOT_ALLOWED)
         headers = _headers(event.message_id, confidential, body)
         return await self._sender.post(target, headers, body)
 

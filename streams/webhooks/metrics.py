@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from streams.webhooks.sender import Failure
+from streams.webhooks.sender import DeliveryFailure
 from streams.webhooks.status import WebhookStatus
 
 _PREFIX = "experiment_webhooks_"
@@ -26,7 +26,7 @@ WEBHOOKS = Gauge(f"{_PREFIX}webhooks", "Webhooks, by status.", ["status"])
 WAITING = Gauge(f"{_PREFIX}waiting_events", "Events that wait to be delivered, of all webhooks.")
 IS_ACTIVE = Gauge(f"{_PREFIX}active", "1 in the process that delivers, 0 in one that stands by.")
 
-for outcome in (DELIVERED, *Failure):
+for outcome in (DELIVERED, *DeliveryFailure):
     DELIVERIES.labels(outcome)
 for status in WebhookStatus:
     WEBHOOKS.labels(status)

@@ -11,7 +11,7 @@ from streams.process.metrics_server import start_metrics_server
 from streams.process.running import run_process
 from streams.settings import ENVIRONMENT_PREFIX, Settings, load_settings
 from streams.webhooks.configuration import policy_of, retries_of
-from streams.webhooks.delivery import Delivery
+from streams.webhooks.delivery import WebhookDelivery
 from streams.webhooks.dispatcher import Rules
 from streams.webhooks.sealing import seals_of
 from streams.webhooks.sender import Sender
@@ -38,7 +38,7 @@ async def _run(settings: Settings) -> None:
     ):
         rules = Rules(policy, retries_of(settings.webhook_retries_s))
         delivering = asyncio.create_task(
-            Delivery(settings, seals, frames, sender, rules).run(), name="webhooks"
+            WebhookDelivery(settings, seals, frames, sender, rules).run(), name="webhooks"
         )
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):

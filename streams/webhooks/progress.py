@@ -106,7 +106,7 @@ class PendingEvent:
 
 
 @dataclass(slots=True)
-class Progress:
+class DispatchProgress:
     """Progress of a webhook.
 
     Attributes:
@@ -252,7 +252,7 @@ class Progress:
         }
 
     @classmethod
-    def from_json(cls, found: Mapping[str, Any]) -> Progress:
+    def from_json(cls, found: Mapping[str, Any]) -> DispatchProgress:
         """Return the progress in the log.
 
         Raises:

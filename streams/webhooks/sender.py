@@ -21,7 +21,7 @@ from typing import Any, Self
 import httpcore
 import httpx
 
-from streams.webhooks.addresses import AddressPolicy, Target
+from streams.webhooks.addresses import AddressPolicy, ReceiverUrl
 from streams.webhooks.definition import MAX_WEBHOOKS
 from streams.webhooks.progress import GONE
 
@@ -37,7 +37,7 @@ KEEP_ALIVE_S = 20.0
 _THROTTLED = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
 
 
-class Failure(StrEnum):
+class DeliveryFailure(StrEnum):
     """Code of a delivery that failed."""
 
     NAME_NOT_RESOLVED = "NAME_NOT_RESOLVED"
@@ -56,7 +56,7 @@ class Failure(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class DeliveryOutcome:
     """Result of one delivery.
 
     Attributes:
@@ -67,7 +67,7 @@ class Outcome:
     """
 
     status: int | None
-    failure: Failure | None
+    failure: DeliveryFailure | None
     retry_after_s: float = 0.0
     seconds: float = 0.0
 
@@ -79,7 +79,7 @@ class _NetworkError(Exception):
         failure: Code of the failure.
     """
 
-    def __init__(self, failure: Failure) -> None:
+    def __init__(self, failure: DeliveryFailure) -> None:
         super().__init__(failure.value)
         self.failure = failure
 
@@ -116,38 +116,40 @@ class Sender:
         await self._pool.aclose()
         self._resolvers.shutdown(wait=False, cancel_futures=True)
 
-    async def post(self, target: Target, headers: Mapping[str, str], body: bytes) -> Outcome:
+    async def post(
+        self, target: ReceiverUrl, headers: Mapping[str, str], body: bytes
+    ) -> DeliveryOutcome:
         """Send a body once, and return what became of it.
 
         Once the receiver has answered with a status, that decides, whatever becomes of the rest of
         its answer: an event that was taken is not sent again.
         """
         began_s = time.monotonic()
-        answered: list[Outcome] = []
-        failure: Failure | None = None
+        answered: list[DeliveryOutcome] = []
+        failure: DeliveryFailure | None = None
         try:
             async with asyncio.timeout(self._timeout_s):
                 await self._post(target, headers, body, answered.append)
         except _NetworkError as error:
             failure = error.failure
         except (TimeoutError, httpcore.TimeoutException):
-            failure = Failure.TIMED_OUT
+            failure = DeliveryFailure.TIMED_OUT
         except (httpcore.ProtocolError, httpcore.UnsupportedProtocol):
-            failure = Failure.PROTOCOL_ERROR
+            failure = DeliveryFailure.PROTOCOL_ERROR
         except httpcore.NetworkError as error:
             is_tls = isinstance(error.__cause__ or error.__context__, ssl.SSLError)
-            failure = Failure.TLS_FAILED if is_tls else Failure.CONNECTION_FAILED
+            failure = DeliveryFailure.TLS_FAILED if is_tls else DeliveryFailure.CONNECTION_FAILED
         except (OSError, ValueError):
-            failure = Failure.CONNECTION_FAILED
-        outcome = answered[0] if answered else Outcome(None, failure)
+            failure = DeliveryFailure.CONNECTION_FAILED
+        outcome = answered[0] if answered else DeliveryOutcome(None, failure)
         return replace(outcome, seconds=time.monotonic() - began_s)
 
     async def _post(
         self,
-        target: Target,
+        target: ReceiverUrl,
         headers: Mapping[str, str],
         body: bytes,
-        on_status: Callable[[Outcome], None],
+        on_status: Callable[[DeliveryOutcome], None],
     ) -> None:
         url = httpcore.URL(
             scheme=b"https" if target.is_secure else b"http",
@@ -158,7 +160,7 @@ class Sender:
         sent = {"Host": target.authority.decode("ascii"), **headers}
         async with self._pool.stream("POST", url, headers=list(sent.items()), content=body) as got:
             failure = failure_of(got.status)
-            on_status(Outcome(got.status, failure, _retry_after_s(got.status, got.headers)))
+            on_status(DeliveryOutcome(got.status, failure, _retry_after_s(got.status, got.headers)))
             size = 0
             # The rest is read, up to a limit, so that the connection can be reused.
             async for chunk in got.aiter_stream():
@@ -167,19 +169,19 @@ class Sender:
                     break
 
 
-def failure_of(status: int) -> Failure | None:
+def failure_of(status: int) -> DeliveryFailure | None:
     """Return the failure of an HTTP status; None for a success."""
     match status:
         case HTTPStatus.GONE:
-            return Failure.GONE
+            return DeliveryFailure.GONE
         case _ if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
             return None
         case _ if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
-            return Failure.REDIRECTED
+            return DeliveryFailure.REDIRECTED
         case _ if HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR:
-            return Failure.REFUSED
+            return DeliveryFailure.REFUSED
         case _:
-            return Failure.SERVER_ERROR
+            return DeliveryFailure.SERVER_ERROR
 
 
 def _retry_after_s(status: int, headers: Iterable[tuple[bytes, bytes]]) -> float:
@@ -221,10 +223,10 @@ class _GuardedNetwork(httpcore.AsyncNetworkBackend):
         """
         addresses = list(dict.fromkeys(str(each[4][0]) for each in await self._found(host, port)))
         if not addresses:
-            raise _NetworkError(Failure.NAME_NOT_RESOLVED)
+            raise _NetworkError(DeliveryFailure.NAME_NOT_RESOLVED)
         # One refused address refuses the name, so that the choice of the resolver does not matter.
         if not all(map(self._policy.allows, addresses)):
-            raise _NetworkError(Failure.ADDRESS_NOT_ALLOWED)
+            raise _NetworkError(DeliveryFailure.ADDRESS_NOT_ALLOWED)
         failed: Exception = httpcore.ConnectError(host)
         for address in addresses:
             try:
@@ -241,7 +243,7 @@ class _GuardedNetwork(httpcore.AsyncNetworkBackend):
         Raises:
             _NetworkError: always.
         """
-        raise _NetworkError(Failure.ADDRESS_NOT_ALLOWED)
+        raise _NetworkError(DeliveryFailure.ADDRESS_NOT_ALLOWED)
 
     async def sleep(self, seconds: float) -> None:
         """Sleep."""

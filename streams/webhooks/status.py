@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from streams.webhooks.progress import Progress
+from streams.webhooks.progress import DispatchProgress
 from streams.webhooks.sealing import Confidential
 from streams.webhooks.table import Webhook, is_disabled
 
@@ -20,7 +20,7 @@ class WebhookStatus(StrEnum):
 
 
 def status_of(
-    webhook: Webhook, confidential: Confidential | None, progress: Progress
+    webhook: Webhook, confidential: Confidential | None, progress: DispatchProgress
 ) -> WebhookStatus:
     """Return the status of a webhook.
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from streams.model.errors import EngineError
 from streams.model.webhooks import WebhookProgressRecord, WebhookRecord, is_webhook_id
 from streams.webhooks.definition import WebhookDefinition
-from streams.webhooks.progress import Progress
+from streams.webhooks.progress import DispatchProgress
 from streams.wire.webhooks import (
     decode_webhook,
     decode_webhook_progress,
@@ -42,7 +42,7 @@ class Webhook:
         return self.webhook_id.encode(), encode_webhook(record)
 
 
-def encoded_progress(webhook_id: str, progress: Progress) -> tuple[bytes, bytes]:
+def encoded_progress(webhook_id: str, progress: DispatchProgress) -> tuple[bytes, bytes]:
     """Return key and value of the record of the progress of a webhook."""
     record = WebhookProgressRecord(webhook_id, progress.to_json())
     return (webhook_id + PROGRESS).encode(), encode_webhook_progress(record)
@@ -59,7 +59,7 @@ class WebhookTable:
 
     def __init__(self) -> None:
         self.webhooks: dict[str, Webhook] = {}
-        self._progress: dict[str, Progress] = {}
+        self._progress: dict[str, DispatchProgress] = {}
         self._orphans: set[str] = set()
 
     def take(self, key: bytes | None, value: bytes | None, timestamp_ms: int) -> str | None:
@@ -92,9 +92,9 @@ class WebhookTable:
         found.webhooks, found._progress = dict(self.webhooks), dict(self._progress)
         return found
 
-    def progress_of(self, webhook_id: str) -> Progress:
+    def progress_of(self, webhook_id: str) -> DispatchProgress:
         """Return the progress of a webhook, as of the log."""
-        return self._progress.get(webhook_id) or Progress()
+        return self._progress.get(webhook_id) or DispatchProgress()
 
     def drop_orphans(self) -> list[str]:
         """Drop the progress of deleted webhooks, and return their ids."""
@@ -108,7 +108,9 @@ class WebhookTable:
         if value is None:
             self._progress.pop(name, None)
         else:
-            self._progress[name] = Progress.from_json(decode_webhook_progress(value).progress)
+            self._progress[name] = DispatchProgress.from_json(
+                decode_webhook_progress(value).progress
+            )
 
     def _take_webhook(self, name: str, value: bytes | None, timestamp_ms: int) -> None:
         if value is None:
@@ -124,7 +126,7 @@ class WebhookTable:
         self.webhooks[name] = Webhook(name, definition, record.sealed)
 
 
-def is_disabled(webhook: Webhook, progress: Progress) -> bool:
+def is_disabled(webhook: Webhook, progress: DispatchProgress) -> bool:
     """Return whether a webhook was disabled since it was enabled last."""
     state = progress.state
     is_of_now = state.activation == webhook.definition.activation

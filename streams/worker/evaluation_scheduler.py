@@ -41,7 +41,7 @@ evaluated, a busy one still gets its turn, delayed by this time."""
 LARGE_SHARE = 0.1
 """Share of the time for all large evaluations together."""
 
-Place = tuple[int, int]
+ExperimentPlace = tuple[int, int]
 """Partition and number of an experiment."""
 
 
@@ -67,19 +67,21 @@ class EvaluationScheduler:
     ) -> None:
         self._clock = clock
         self._interval_s = interval_s
-        self.cadence: Cadence[Place] = Cadence(interval_s, clock, grid_s=GRID_S)
+        self.cadence: Cadence[ExperimentPlace] = Cadence(interval_s, clock, grid_s=GRID_S)
         self.share = TimeBudget(
             EVALUATION_SHARE, EVALUATION_BURST_S, clock, cost_clock=time.thread_time
         )
         self.idle_share = TimeBudget(IDLE_SHARE, IDLE_BURST_S, clock, cost_clock=time.thread_time)
         self.large_share = TimeBudget(LARGE_SHARE, EVALUATION_BURST_S, clock)
         self._began_s = clock()
-        self._were_busy: set[Place] = set()
-        self._busy: set[Place] = set()
-        self._without_share: set[Place] = set()
+        self._were_busy: set[ExperimentPlace] = set()
+        self._busy: set[ExperimentPlace] = set()
+        self._without_share: set[ExperimentPlace] = set()
         self._has_evaluated = False
 
-    def take_due(self, changed: dict[Place, None], commanded: Collection[int]) -> list[Place]:
+    def take_due(
+        self, changed: dict[ExperimentPlace, None], commanded: Collection[int]
+    ) -> list[ExperimentPlace]:
         """Begin a step: take the due experiments from the changed ones, in the order of evaluation.
 
         Commanded experiments are always due, and come first.
@@ -95,7 +97,7 @@ class EvaluationScheduler:
         self._has_evaluated = False
         return [*due]
 
-    def has_turn(self, place: Place, *, is_large: bool) -> bool:
+    def has_turn(self, place: ExperimentPlace, *, is_large: bool) -> bool:
         """Return whether an experiment is evaluated in this step; if not, it stays queued."""
         if not self._budget(place, is_large=is_large).is_left:
             self.refuse(place)
@@ -107,23 +109,23 @@ class EvaluationScheduler:
             return False
         return True
 
-    def refuse(self, place: Place) -> None:
+    def refuse(self, place: ExperimentPlace) -> None:
         """Let an experiment wait for its share."""
         self._without_share.add(place)
         self._busy.add(place)
 
-    def begin(self, place: Place, *, is_large: bool) -> TimeBudget:
+    def begin(self, place: ExperimentPlace, *, is_large: bool) -> TimeBudget:
         """Record that an experiment is evaluated now, and return the budget to charge."""
         budget = self._budget(place, is_large=is_large)
         self.cadence.handled(place)
         self._has_evaluated |= not is_large
         return budget
 
-    def restore(self, places: Iterable[Place]) -> None:
+    def restore(self, places: Iterable[ExperimentPlace]) -> None:
         """Make experiments due again, of which the results could not be published."""
         self.cadence.failed(places)
 
-    def wait_s(self, changed: Mapping[Place, None]) -> float | None:
+    def wait_s(self, changed: Mapping[ExperimentPlace, None]) -> float | None:
         """Return the seconds until a step is due; None if nothing has changed.
 
         Experiments without a share are gathered for an interval; they are evaluated earlier if
@@ -136,12 +138,12 @@ class EvaluationScheduler:
         again_s = max(0.0, self._began_s + self._interval_s - self._clock())
         return again_s if wait_s is None else min(wait_s, again_s)
 
-    def _budget(self, place: Place, *, is_large: bool) -> TimeBudget:
+    def _budget(self, place: ExperimentPlace, *, is_large: bool) -> TimeBudget:
         if is_large:
             return self.large_share
         if place not in self._were_busy and self.idle_share.is_left:
             return self.idle_share
         return self.share
 
-    def _head_start_s(self, place: Place) -> float:
+    def _head_start_s(self, place: ExperimentPlace) -> float:
         return 0.0 if place in self._were_busy else HEAD_START_S

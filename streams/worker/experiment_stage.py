@@ -42,7 +42,7 @@ from streams.wire.records import SINGLE_OBJECT
 from streams.worker import metrics
 from streams.worker.dead_letters import dead_letter, log_failure
 from streams.worker.entries import UNKNOWN_SCHEMA, readable_entry
-from streams.worker.partition_processor import FoldPausedError, Outcome
+from streams.worker.partition_processor import BatchOutcome, FoldPausedError
 from streams.worker.tables import DurableTable
 
 _TAKEN = b"t/"
@@ -78,7 +78,7 @@ class ExperimentsStage:
         self._actions: dict[int, dict[bytes, tuple[int, bytes]]] = {}
         self._obsolete: dict[int, list[bytes]] = {}
         self._waiting: dict[int, set[bytes]] = {}
-        self._begun: dict[tuple[str, int], tuple[Outcome, int]] = {}
+        self._begun: dict[tuple[str, int], tuple[BatchOutcome, int]] = {}
         self._newly_ended: dict[int, list[str]] = {}
         self.changed = asyncio.Event()
         self.dirty: dict[tuple[int, int], None] = {}
@@ -151,7 +151,7 @@ class ExperimentsStage:
             self._obsolete.setdefault(partition, []).append(key)
         self._count_waiting()
 
-    def _keep_waiting(self, partition: int, record: ConsumerRecord, outcome: Outcome) -> bool:
+    def _keep_waiting(self, partition: int, record: ConsumerRecord, outcome: BatchOutcome) -> bool:
         """Keep a cell of a newer release; return False if its key does not say where it belongs."""
         place = _place_of(record.key)
         if place is None or record.value is None:
@@ -186,11 +186,11 @@ class ExperimentsStage:
         partition: int,
         records: Sequence[ConsumerRecord],
         is_due: Callable[[], bool] = never,
-    ) -> Outcome:
+    ) -> BatchOutcome:
         """Apply commands or cells, as `Stage.fold` says."""
         outcome, begin = self._begun.pop((topic, partition), (None, 0))
         if outcome is None:
-            outcome = Outcome(events=len(records))
+            outcome = BatchOutcome(events=len(records))
             outcome.entries.update(self._actions.pop(partition, {}))
             outcome.forgotten += self._obsolete.pop(partition, [])
         apply = self._apply_command if topic == self._commands else self._take_cell
@@ -268,7 +268,7 @@ class ExperimentsStage:
         key = f"d/{experiment_id(known.number)}".encode()
         self._actions.setdefault(partition, {})[key] = (known.n_actions, action.encode())
 
-    def _apply_command(self, partition: int, record: ConsumerRecord, outcome: Outcome) -> None:
+    def _apply_command(self, partition: int, record: ConsumerRecord, outcome: BatchOutcome) -> None:
         command = decode_command(record.value, self._partition(partition), self._codec)
         experiments = self._known.setdefault(partition, {})
         known = experiments.get(command.experiment) or ExperimentState(command.experiment)
@@ -289,13 +289,13 @@ class ExperimentsStage:
     def _partition(self, number: int) -> Partition:
         return Partition(number, self._partitions)
 
-    def _store(self, known: ExperimentState, outcome: Outcome) -> None:
+    def _store(self, known: ExperimentState, outcome: BatchOutcome) -> None:
         outcome.entries[f"e/{experiment_id(known.number)}".encode()] = (
             known.last_offset,
             known.entry(),
         )
 
-    def _end(self, partition: int, place: bytes, outcome: Outcome) -> None:
+    def _end(self, partition: int, place: bytes, outcome: BatchOutcome) -> None:
         """End an archived experiment, since the first stage has removed one of its cells."""
         number = _number_of(place)
         known = self._known.get(partition, {}).get(number)
@@ -319,7 +319,7 @@ class ExperimentsStage:
         known.cells.clear()
         self._newly_ended.setdefault(partition, []).append(name)
 
-    def _take_cell(self, partition: int, record: ConsumerRecord, outcome: Outcome) -> None:
+    def _take_cell(self, partition: int, record: ConsumerRecord, outcome: BatchOutcome) -> None:
         if record.value is None and (place := _place_of(record.key)) is not None:
             self._end(partition, place, outcome)
             return

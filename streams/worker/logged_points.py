@@ -7,7 +7,7 @@ from bisect import insort
 from collections.abc import Iterator, Mapping, Sequence
 
 from schemas.catalogue import TIMESERIES
-from streams.kafka.records import LogSource, Span, StoredRecord
+from streams.kafka.records import LogSource, OffsetRange, StoredRecord
 from streams.model.errors import InputError
 from streams.model.ids import experiment_number
 
@@ -44,7 +44,7 @@ class LoggedPoints:
         """Return whether a partition was read since everything was forgotten."""
         return partition in self._ends
 
-    def spans(self) -> Mapping[int, Span]:
+    def spans(self) -> Mapping[int, OffsetRange]:
         """Return the available span of each partition, to be passed to `changes`.
 
         Raises:
@@ -52,7 +52,7 @@ class LoggedPoints:
         """
         return self._source.spans(TIMESERIES.name)
 
-    def changes(self, partition: int, span: Span) -> Iterator[list[Change]]:
+    def changes(self, partition: int, span: OffsetRange) -> Iterator[list[Change]]:
         """Read a partition on to the end of a span, and yield changes in batches.
 
         Raises:

@@ -38,7 +38,7 @@ from streams.projection.receipts import ReceiptStore
 from streams.projection.refusals import note_refusal
 from streams.projection.writer import ProjectionWriter
 from streams.receipt_keys import ReceiptKeys
-from streams.replay.partitions import Inputs
+from streams.replay.partitions import FoldInputs
 from streams.replay.receipts import ReceiptLog
 from streams.settings import ENVIRONMENT_PREFIX, Settings, load_settings
 from streams.wire.framing import framing
@@ -109,7 +109,7 @@ async def run(settings: Settings) -> None:
         experiments = attach(app, settings, frames, keys.keyring, projector, follower, identities)
         keeper = ReceiptKeeper(
             ReceiptStore(redis, Keys(settings.namespace), settings.sticky_ttl_s),
-            lambda: ReceiptLog(KafkaSource(settings), Inputs.of(keys.as_settings())),
+            lambda: ReceiptLog(KafkaSource(settings), FoldInputs.of(keys.as_settings())),
             worker_id,
             experiments.archived,
             lowered=experiments.lowered,

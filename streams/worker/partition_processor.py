@@ -63,7 +63,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
-class Outcome:
+class BatchOutcome:
     """The result of folding one batch.
 
     Attributes:
@@ -125,7 +125,7 @@ class Stage(Protocol):
         partition: int,
         records: Sequence[ConsumerRecord],
         is_due: Callable[[], bool] = never,
-    ) -> Outcome:
+    ) -> BatchOutcome:
         """Fold consecutive records, and return what must become durable.
 
         Args:
@@ -173,7 +173,7 @@ class PartitionProcessor:
         topics: Sequence[str],
         framing: Framing,
         learn_plan: Callable[[int], Awaitable[None]],
-        publish: Callable[[Outcome], Awaitable[None]],
+        publish: Callable[[BatchOutcome], Awaitable[None]],
         *,
         write_timeout_s: float,
     ) -> None:
@@ -272,7 +272,7 @@ class PartitionProcessor:
         records = batch.records
         if records[0].offset < progress:
             records = [record for record in records if record.offset >= progress]
-        outcome = Outcome()
+        outcome = BatchOutcome()
         if records:
             self._in_flight.add(partition)
             outcome.dead_letters += await self._check_continuity(tp, progress, batch, records)
@@ -295,7 +295,9 @@ class PartitionProcessor:
         metrics.LAG.labels(topic, partition).set(max(0, lag))
         metrics.batch(topic, len(records), outcome.events, time.perf_counter() - started)
 
-    async def _fold(self, topic: str, partition: int, records: Sequence[ConsumerRecord]) -> Outcome:
+    async def _fold(
+        self, topic: str, partition: int, records: Sequence[ConsumerRecord]
+    ) -> BatchOutcome:
         while True:
             # Held over the pause: otherwise every partition would fold once per cycle of the event
             # loop, and heartbeats, which need several cycles, would wait for all of them each time.
@@ -310,7 +312,7 @@ class PartitionProcessor:
                     missing = error.experiment
             await self._learn_plan(missing)
 
-    async def _write(self, topic: str, partition: int, offset: int, outcome: Outcome) -> None:
+    async def _write(self, topic: str, partition: int, offset: int, outcome: BatchOutcome) -> None:
         """Make all of a batch durable but its progress; and the progress of the one before."""
         table = self._table
         for key in self._forgotten.pop(partition, ()):
@@ -331,7 +333,7 @@ class PartitionProcessor:
         topic: str,
         partition: int,
         end: int,
-        outcome: Outcome,
+        outcome: BatchOutcome,
         events: list[EventT[Any]],
     ) -> None:
         """Put the progress of a durable batch before all that is written next."""

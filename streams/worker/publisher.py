@@ -24,7 +24,7 @@ from streams.projection.writer import SnapshotRecord
 from streams.wire.records import SINGLE_OBJECT
 from streams.wire.snapshots import encode_snapshot
 from streams.worker import metrics
-from streams.worker.evaluation_scheduler import EvaluationScheduler, Place
+from streams.worker.evaluation_scheduler import EvaluationScheduler, ExperimentPlace
 from streams.worker.experiment_stage import ExperimentsStage
 from streams.worker.generation_follower import LOOK_S, GenerationFollower
 from streams.worker.last_snapshots import LastSnapshots
@@ -84,7 +84,7 @@ class _Computed:
     single: bytes
 
 
-class Publisher:
+class SnapshotPublisher:
     """A loop that evaluates changed experiments and publishes the results.
 
     A step evaluates for some milliseconds, and rests, while others run. What has changed meanwhile
@@ -194,7 +194,7 @@ class Publisher:
         dirty = dict.fromkeys(due)
         took_s = 0.0
         clock = asyncio.get_running_loop().time
-        waiting: list[Place] = []
+        waiting: list[ExperimentPlace] = []
         begun: set[int] = set()
         published: list[Evaluated] = []
         failed: list[tuple[int, ExperimentState, Exception]] = []
@@ -237,14 +237,14 @@ class Publisher:
             self._projector.remove(ended)
             self._points.remove(ended)
 
-    def _has_turn(self, place: Place, *, is_large: bool, is_commanded: bool) -> bool:
+    def _has_turn(self, place: ExperimentPlace, *, is_large: bool, is_commanded: bool) -> bool:
         if is_large and self._large_task is not None:
             self._scheduler.refuse(place)
             return False
         # Commands are few, and do not wait for a time budget.
         return is_commanded or self._scheduler.has_turn(place, is_large=is_large)
 
-    def _restore(self, dirty: Mapping[Place, None]) -> None:
+    def _restore(self, dirty: Mapping[ExperimentPlace, None]) -> None:
         """Have experiments evaluated again, of which the results could not be published."""
         self._stage.dirty = {**dirty, **self._stage.dirty}
         self._scheduler.restore(dirty)
@@ -389,7 +389,7 @@ class Publisher:
         self._projector.offer(SnapshotRecord.of(snapshot, computed.single))
         return Outgoing(snapshot.experiment.id.encode(), computed.payload)
 
-    def _leave(self, waiting: Collection[Place], answers: Sequence[Answer]) -> None:
+    def _leave(self, waiting: Collection[ExperimentPlace], answers: Sequence[Answer]) -> None:
         """Leave experiments to the next step, and publish the answers about all others.
 
         The snapshot of an experiment is written before the answers about it.

@@ -21,7 +21,7 @@ from aiokafka.structs import ConsumerRecord
 from streams.fold.dead_letters import dead_letters
 from streams.fold.partition import Progress
 from streams.fold.records import Folding, FoldT, never
-from streams.fold.segments import Segment
+from streams.fold.segments import WindowSegment
 from streams.fold.writable import entry_of
 from streams.model.errors import EventError
 from streams.model.events import Answer
@@ -33,7 +33,7 @@ from streams.worker import metrics
 from streams.worker.dead_letters import dead_letter, log_failure
 from streams.worker.emitter import CellEmitter, WrittenCell
 from streams.worker.entries import readable_entry
-from streams.worker.partition_processor import FoldPausedError, Outcome, progress_key
+from streams.worker.partition_processor import BatchOutcome, FoldPausedError, progress_key
 from streams.worker.tables import DurableTable
 
 _ADVICE = "with a release that can write it, `experiment replay rebuild start` counts it anew"
@@ -65,7 +65,7 @@ class TallyStage(Generic[FoldT]):
         self._unpublished: dict[int, dict[int, WrittenCell]] = {}
         self._offered_until: dict[int, int] = {}
         self._duplicates: dict[tuple[int, int], int] = {}
-        self._begun: dict[int, Outcome] = {}
+        self._begun: dict[int, BatchOutcome] = {}
         self._removed: dict[int, list[int]] = {}
         # For each partition, the experiments with an entry under `x/`, and whether it is in force.
         self._unwritten: dict[int, dict[int, bool]] = {}
@@ -80,7 +80,7 @@ class TallyStage(Generic[FoldT]):
         fold = self._folding.new_fold(partition)
         progress = table.get_entry(partition, progress_key(self._topic, partition))
         written: list[WrittenCell] = []
-        segments: list[Segment] = []
+        segments: list[WindowSegment] = []
         ended: list[tuple[int, int]] = []
         unwritten: dict[int, tuple[int, str]] = {}
         for key in table.entries(partition):
@@ -92,7 +92,7 @@ class TallyStage(Generic[FoldT]):
                 with readable_entry(key):
                     written.append(WrittenCell(decode_cell(body), body))
             elif key.startswith(_SEGMENT):
-                segments.append(Segment(key.removeprefix(_SEGMENT).decode(), offset, body))
+                segments.append(WindowSegment(key.removeprefix(_SEGMENT).decode(), offset, body))
             elif key.startswith(_ENDED):
                 name = key.removeprefix(_ENDED).decode()
                 ended.append((experiment_number(name), offset))
@@ -160,12 +160,12 @@ class TallyStage(Generic[FoldT]):
         partition: int,
         records: Sequence[ConsumerRecord],
         is_due: Callable[[], bool] = never,
-    ) -> Outcome:
+    ) -> BatchOutcome:
         """Fold consecutive records, as `Stage.fold` says."""
         fold = self._folds[partition]
         outcome = self._begun.pop(partition, None)
         if outcome is None:
-            outcome = Outcome()
+            outcome = BatchOutcome()
         else:
             records = [record for record in records if record.offset > fold.last_offset]
         duplicate_batches = fold.duplicate_batches
@@ -206,7 +206,7 @@ class TallyStage(Generic[FoldT]):
         return outcome
 
     def _write(
-        self, partition: int, cell: Cell, records: Sequence[ConsumerRecord], outcome: Outcome
+        self, partition: int, cell: Cell, records: Sequence[ConsumerRecord], outcome: BatchOutcome
     ) -> bytes | None:
         """Add the entry of a cell to `outcome`, and return it; None if it cannot be written."""
         number, name = cell.experiment, experiment_id(cell.experiment).encode()

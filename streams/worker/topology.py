@@ -35,10 +35,10 @@ from streams.worker.logged_points import LoggedPoints
 from streams.worker.misplaced import letters_of, send_to_their_partitions
 from streams.worker.outbox import Outgoing, deliver
 from streams.worker.outlets import Outlets
-from streams.worker.partition_processor import Outcome, PartitionProcessor, Stage
+from streams.worker.partition_processor import BatchOutcome, PartitionProcessor, Stage
 from streams.worker.point_recorder import PointRecorder
 from streams.worker.projector import Projector
-from streams.worker.publisher import LogReaders, Publisher
+from streams.worker.publisher import LogReaders, SnapshotPublisher
 from streams.worker.schedules import LOOK_S as SCHEDULES_LOOK_S
 from streams.worker.schedules import due_schedule
 from streams.worker.tables import DurableTable
@@ -113,7 +113,7 @@ def attach(
         timeout_s=topology.timeout_s,
     )
     projector.on_lost = points.project_again
-    publisher = Publisher(
+    publisher = SnapshotPublisher(
         experiments,
         outlets,
         projector,
@@ -249,7 +249,7 @@ class _Topology:
 
         self._app.agent(self.topic(*sources), name=name)(run)
 
-    async def _publish(self, outcome: Outcome) -> None:
+    async def _publish(self, outcome: BatchOutcome) -> None:
         moved, letters = outcome.misplaced, outcome.dead_letters
         if not self._app.identities.may_write(catalogue.OBSERVATIONS):
             topic = self._settings.topic_name(catalogue.OBSERVATIONS)

@@ -11,7 +11,7 @@ from benchmarks.calibration.groups import GROUPS, chosen
 from benchmarks.calibration.page import page, shown
 from benchmarks.calibration.plots import PLOTS, draw
 from benchmarks.calibration.results import Claim, Kept, Mean, Result, Store, Verdict
-from benchmarks.calibration.row import Group, Row, Size, thinned
+from benchmarks.calibration.row import Row, Section, Size, thinned
 from benchmarks.calibration.running import run_rows
 from benchmarks.simulation.proportion import Proportion
 
@@ -169,7 +169,7 @@ def test_rows_that_are_pooled_are_added_up_on_the_page(tmp_path):
         Row(name, {"kind": name}, _unused, 75, claims=(Claim("named", at_most=0.05),))
         for name in ("one", "two")
     )
-    group = Group("pairs", "Pairs", "Text.", {"named": "ever named"}, rows, is_pooled=True)
+    group = Section("pairs", "Pairs", "Text.", {"named": "ever named"}, rows, is_pooled=True)
     store = Store(tmp_path)
     for row, events in zip(rows, (4, 2), strict=True):
         store.keep("pairs", row.name, Kept(Result(75, {"named": Proportion(events, 75)})))

@@ -15,7 +15,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from streams.kafka.admin import create_topics
-from streams.kafka.records import LogError, LogSource, Span, StoredRecord, all_records
+from streams.kafka.records import LogError, LogSource, OffsetRange, StoredRecord, all_records
 from streams.kafka.source import KafkaSource
 from streams.ops.archive.archiving import archive
 from streams.ops.archive.joined import JoinedSource
@@ -200,7 +200,12 @@ def test_spans_are_of_every_partition_and_end_behind_the_last_record(log: Log) -
 
     spans = log.source().spans(TOPIC)
 
-    assert spans == {0: Span(0, 5), 1: Span(0, 0), 2: Span(0, 17), 3: Span(0, 0)}
+    assert spans == {
+        0: OffsetRange(0, 5),
+        1: OffsetRange(0, 0),
+        2: OffsetRange(0, 17),
+        3: OffsetRange(0, 0),
+    }
 
 
 def test_any_part_is_what_was_sent_to_the_byte(log: Log) -> None:
@@ -255,7 +260,7 @@ def test_what_comes_behind_a_span_is_not_read_with_it(log: Log) -> None:
     source = log.source()
 
     assert read(source, 0, before.begin, before.end) == stored(rows(6))
-    assert source.spans(TOPIC)[0] == Span(0, 11)
+    assert source.spans(TOPIC)[0] == OffsetRange(0, 11)
     assert read(source, 0, 6, 11) == stored(rows(5), first=6)
 
 
@@ -265,7 +270,7 @@ def test_a_log_that_has_lost_its_beginning_says_so(log: Log) -> None:
     log.delete_before(0, 5)
     source = log.source()
 
-    assert source.spans(TOPIC)[0] == Span(5, 12)
+    assert source.spans(TOPIC)[0] == OffsetRange(5, 12)
     assert read(source, 0, 5, 12) == stored(rows(12))[5:]
     assert read(source, 0, 2, 2) == []
     assert refusal(source, 0, 4, 12) == (0, "LOG_TRUNCATED", f"{TOPIC}/0")
@@ -278,7 +283,7 @@ def test_a_log_goes_on_behind_all_that_it_has_lost(log: Log) -> None:
     log.send(0, rows(2))
     source = log.source()
 
-    assert source.spans(TOPIC)[0] == Span(4, 6)
+    assert source.spans(TOPIC)[0] == OffsetRange(4, 6)
     assert read(source, 0, 4, 6) == stored(rows(2), first=4)
 
 

@@ -15,10 +15,10 @@ from streams.projection.connection import connect
 from streams.projection.keys import Keys
 from streams.projection.receipts import (
     N_SHARDS,
-    Answer,
     Certainty,
-    Place,
+    ReceiptPlace,
     ReceiptStore,
+    StoredReceipt,
     StoreQuery,
 )
 from streams.settings import Settings
@@ -103,8 +103,8 @@ async def declare(store: ReceiptStore | MemoryReceiptStore) -> None:
     await store.release("w")
 
 
-def place(unit: int, phase: int = 0, experiment: str = EXPERIMENT) -> Place:
-    return Place(experiment, phase, unit * SPREAD % 2**64)
+def place(unit: int, phase: int = 0, experiment: str = EXPERIMENT) -> ReceiptPlace:
+    return ReceiptPlace(experiment, phase, unit * SPREAD % 2**64)
 
 
 def receipt(unit: int, at_ms: int = 0) -> bytes:
@@ -200,7 +200,7 @@ async def test_of_units_that_may_be_in_the_log_alone_the_log_decides(store) -> N
     for unit, other in ((1, 2), (3, 4)):
         question = StoreQuery(place(unit), receipt(other), False, place(other).unit, True)
         answers = [(await store.ask([question]))[0] for _ in range(2)]
-        assert answers == [Answer(receipt(other), PROVISIONAL, True)] * 2
+        assert answers == [StoredReceipt(receipt(other), PROVISIONAL, True)] * 2
     assert await store.aliased() == {EXPERIMENT}
 
     await store.add({place(1): receipt(1)})  # it had one before it had another id
@@ -227,7 +227,7 @@ async def test_a_shard_has_room_for_so_many_and_no_more(subject, is_complete) ->
     store, kept = subject.store, FIRST if is_complete else PROVISIONAL
     if is_complete:
         await declare(store)
-    units = [Place(EXPERIMENT, 0, number) for number in range(6)]  # all of the first shard
+    units = [ReceiptPlace(EXPERIMENT, 0, number) for number in range(6)]  # all of the first shard
     questions = [StoreQuery(each, receipt(each.unit)) for each in units]
 
     first = [answer.standing for answer in await store.ask(questions)]
@@ -240,7 +240,7 @@ async def test_a_shard_has_room_for_so_many_and_no_more(subject, is_complete) ->
 
 async def test_a_provisional_receipt_finds_its_shard_full(subject) -> None:
     store = subject.store
-    units = [Place(EXPERIMENT, 0, number) for number in range(5)]
+    units = [ReceiptPlace(EXPERIMENT, 0, number) for number in range(5)]
     [_] = await store.ask([StoreQuery(units[4], receipt(4))])
     assert await store.add({each: receipt(each.unit) for each in units[:4]}) == 4
     await declare(store)
@@ -348,7 +348,7 @@ async def client(settings: Settings) -> AsyncIterator[Redis]:
         yield connection
 
 
-def drawn(draw: random.Random) -> Place:
+def drawn(draw: random.Random) -> ReceiptPlace:
     """Return one of a few units; half of them share a shard, which has no room for them all."""
     unit = draw.randrange(12)
     found = place(unit, draw.choice([0, 0, 1]), draw.choice([EXPERIMENT, EXPERIMENT, OTHER]))
@@ -418,4 +418,4 @@ async def test_receipts_expire_only_unused_and_leave_no_name_behind(
     assert len(left) < len(names) <= N_SHARDS
     assert await store.places() == [(EXPERIMENT, 1)]
     [answer] = await store.ask([StoreQuery(place(7, 1), b"")])
-    assert answer == Answer(receipt(7), Certainty.KNOWN, is_shared=False)
+    assert answer == StoredReceipt(receipt(7), Certainty.KNOWN, is_shared=False)

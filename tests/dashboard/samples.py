@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from dashboard.views.facts import Facts
+from dashboard.views.facts import ExperimentFacts
 from experiment_streams_client import Experiment, Stats
 
 _SAMPLE = json.loads((Path(__file__).parent / "checkout.json").read_text())
@@ -228,9 +228,11 @@ def changed(into: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     return into
 
 
-def facts(stats: dict[str, Any] | None = None, experiment: dict[str, Any] | None = None) -> Facts:
+def facts(
+    stats: dict[str, Any] | None = None, experiment: dict[str, Any] | None = None
+) -> ExperimentFacts:
     """Return the experiment with some values of either answer replaced."""
-    return Facts(
+    return ExperimentFacts(
         Experiment.model_validate(changed(experiment_json(), experiment or {})),
         Stats.from_json(changed(stats_json(), stats or {})),
     )

@@ -26,7 +26,7 @@ from streams.local.valkey import answers_redis, start_valkey
 from streams.model.events import EXPOSURE, Command, CommandKind, Observation
 from streams.model.quantities import MICRO
 from streams.replay.live import projection_of
-from streams.replay.partitions import Inputs
+from streams.replay.partitions import FoldInputs
 from streams.replay.report import Report
 from streams.replay.verify import verify
 from streams.settings import Settings
@@ -146,7 +146,7 @@ class FaultScenario:
     def _replay(self) -> Report:
         settings = self._settings
         projection = projection_of(settings)
-        return verify(KafkaSource(settings), projection, Inputs.of(settings), processes=1)
+        return verify(KafkaSource(settings), projection, FoldInputs.of(settings), processes=1)
 
     def _all(self) -> tuple[int, ...]:
         return (*EXPERIMENTS, BY_EXPOSURE, BY_SET, *self._users.experiments)

@@ -23,7 +23,7 @@ from streams.ops.archive.layout import files_of
 from streams.ops.archive.source import ArchiveSource
 from streams.ops.archive.verification import verify
 from streams.replay.live import projection_of
-from streams.replay.partitions import Inputs
+from streams.replay.partitions import FoldInputs
 from streams.replay.verify import verify as verify_log
 from tests.integration.engine_ledger import Ledger, environment, workers_of
 from tests.patience import PATIENCE_S, until
@@ -229,7 +229,7 @@ def test_a_log_of_which_kafka_lost_the_beginning_is_verified_from_its_archive(se
         until(lambda: ledger.is_exact(7))
 
     joined = JoinedSource(ArchiveSource(tmp_path / "a"), source)
-    inputs = Inputs.of(settings)
+    inputs = FoldInputs.of(settings)
     with pytest.raises(LogError) as refusal:
         verify_log(source, None, inputs)
     report = verify_log(joined, projection_of(settings), inputs, processes=2)

@@ -11,7 +11,7 @@ from typer.testing import CliRunner, Result
 
 from streams.cli.main import app
 from streams.kafka.admin import create_topics
-from streams.local.plan import Plan
+from streams.local.plan import StackPlan
 from streams.local.stack_files import registered
 from streams.model.events import (
     Command,
@@ -100,7 +100,7 @@ def test_a_refused_observation_of_a_counted_batch_counts_once_however_often_it_i
 def beside_a_stack(tmp_path, monkeypatch) -> Result:
     """List the letters without --api, where a stack of another Kafka runs on the default port."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    plan = Plan("127.0.0.1", 8080, 1, tmp_path)
+    plan = StackPlan("127.0.0.1", 8080, 1, tmp_path)
     with registered(plan, plan.overrides("127.0.0.1:1", "redis://127.0.0.1:2/0", {})):
         return CliRunner().invoke(app, ["dead-letters", "list", "--json"])
 

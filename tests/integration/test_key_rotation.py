@@ -17,7 +17,7 @@ import httpx
 from streams.kafka.admin import create_topics
 from streams.kafka.source import KafkaSource
 from streams.replay.live import projection_of
-from streams.replay.partitions import Inputs
+from streams.replay.partitions import FoldInputs
 from streams.replay.verify import verify
 from streams.settings import Settings
 from tests.integration.api_process import api_of, run_experiment
@@ -151,7 +151,7 @@ async def test_keys_are_rotated_under_traffic_without_a_refused_receipt(
                 verify,
                 KafkaSource(settings),
                 projection_of(settings),
-                Inputs.of(settings),
+                FoldInputs.of(settings),
                 processes=1,
             )
             stats = [(await http.get(f"/experiments/{name}/stats")).json() for name in sent]

@@ -14,7 +14,7 @@ from schemas.catalogue import IMPRESSIONS
 from streams.kafka.admin import create_topics
 from streams.kafka.source import KafkaSource
 from streams.replay.live import projection_of
-from streams.replay.partitions import Inputs
+from streams.replay.partitions import FoldInputs
 from streams.replay.verify import verify
 from streams.settings import Settings
 from tests.integration.api_process import api_of, run_experiment
@@ -90,7 +90,7 @@ async def test_impressions_of_ad_servers_that_are_killed_count_once(
                 verify,
                 KafkaSource(settings),
                 projection_of(settings),
-                Inputs.of(settings),
+                FoldInputs.of(settings),
                 processes=1,
             )
     assert len(set(receipts)) == len(receipts) >= sum(KILLED_AFTER) + LAST

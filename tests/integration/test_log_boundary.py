@@ -13,7 +13,7 @@ from streams.kafka.source import KafkaSource
 from streams.model.partitioning import partition_of
 from streams.model.quantities import MICRO
 from streams.replay.live import projection_of
-from streams.replay.partitions import Inputs
+from streams.replay.partitions import FoldInputs
 from streams.replay.verify import verify
 from tests.integration.engine_ledger import Ledger, workers_of
 from tests.patience import PATIENCE_S, until
@@ -48,7 +48,7 @@ def test_observations_of_another_partitioner_count_once_and_replay_equal(setting
         ledger.totals[EXPERIMENT, variant, "click"] += MICRO
         until(lambda: ledger.is_exact(EXPERIMENT))
 
-    report = verify(KafkaSource(settings), projection_of(settings), Inputs.of(settings))
+    report = verify(KafkaSource(settings), projection_of(settings), FoldInputs.of(settings))
     assert report.is_equal, report.difference
     assert not ledger.dead_letters()
 
@@ -106,5 +106,5 @@ def test_aborted_transactions_do_not_count(settings, tmp_path):
         ledger.producer.flush()
         until(lambda: ledger.is_exact(EXPERIMENT))
 
-    report = verify(KafkaSource(settings), projection_of(settings), Inputs.of(settings))
+    report = verify(KafkaSource(settings), projection_of(settings), FoldInputs.of(settings))
     assert report.is_equal, report.difference

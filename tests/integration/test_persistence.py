@@ -22,7 +22,7 @@ from schemas.catalogue import DECISIONS
 from streams.kafka.records import all_records
 from streams.kafka.source import KafkaSource
 from streams.local.journal.store import Journal, JournalRecord
-from streams.local.plan import Plan, journal_of
+from streams.local.plan import StackPlan, journal_of
 from streams.local.stack_files import RunningStack
 from streams.model.errors import ConfigurationError
 from streams.wire.decisions import decode_decision
@@ -215,10 +215,10 @@ def test_a_stop_without_all_of_the_log_on_the_disk_says_so_and_fails(tmp_path):
 def test_an_ephemeral_stack_takes_no_directory_of_one_that_persists(tmp_path):
     Journal(journal_of(tmp_path)).close()
     for plan in (
-        Plan("127.0.0.1", 1, 1, tmp_path, is_ephemeral=True),
-        Plan("127.0.0.1", 1, 1, tmp_path, kafka_url="broker:9092"),
+        StackPlan("127.0.0.1", 1, 1, tmp_path, is_ephemeral=True),
+        StackPlan("127.0.0.1", 1, 1, tmp_path, kafka_url="broker:9092"),
     ):
         with pytest.raises(ConfigurationError, match="holds the log"), plan.owned_directory():
             pass
-    with Plan("127.0.0.1", 1, 1, tmp_path).owned_directory():
+    with StackPlan("127.0.0.1", 1, 1, tmp_path).owned_directory():
         pass

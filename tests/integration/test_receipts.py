@@ -26,7 +26,7 @@ from streams.projection.connection import connect
 from streams.projection.keys import Keys
 from streams.projection.receipts import ReceiptStore
 from streams.replay.live import projection_of
-from streams.replay.partitions import Inputs
+from streams.replay.partitions import FoldInputs
 from streams.replay.verify import verify
 from streams.settings import Settings
 from tests.integration.api_process import api_of, logged_batches, run_experiment
@@ -371,7 +371,7 @@ async def test_a_variant_is_added_and_one_stopped_while_users_come(
         assert sum(each["stats"]["allocation"] for each in stats["variants"]) == 1.0
         assert not stats["evidence"]["miscounts"]["unitsInSeveralVariants"]
 
-        inputs = Inputs.of(settings)
+        inputs = FoldInputs.of(settings)
         report = await asyncio.to_thread(
             verify, KafkaSource(settings), projection_of(settings), inputs
         )

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from streams.kafka.admin import create_topics
-from streams.kafka.records import Span
+from streams.kafka.records import OffsetRange
 from streams.kafka.source import KafkaSource
 from streams.model.events import CommandKind
 from streams.model.ids import experiment_id
@@ -158,4 +158,4 @@ def test_a_partition_that_is_written_all_the_time_has_an_end(settings, ledger):
     assert spans[0].begin == 0
     assert [record.offset for record in records] == list(range(spans[0].end))
     assert [record.value for record in records].count(b"before") == 300
-    assert spans[1] == Span(0, 0)
+    assert spans[1] == OffsetRange(0, 0)

@@ -29,8 +29,8 @@ main()
 
 TASKS = {
     "emitter": ("streams.worker.emitter", "CellEmitter", "run"),
-    "publisher": ("streams.worker.publisher", "Publisher", "run"),
-    "take-over": ("streams.worker.publisher", "Publisher", "take_over"),
+    "publisher": ("streams.worker.publisher", "SnapshotPublisher", "run"),
+    "take-over": ("streams.worker.publisher", "SnapshotPublisher", "take_over"),
     "projector": ("streams.worker.projector", "Projector", "run"),
     "heartbeat": ("streams.worker.projector", "Projector", "send_heartbeats"),
     "generations": ("streams.worker.generation_follower", "GenerationFollower", "run"),

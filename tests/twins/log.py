@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from streams.kafka.records import Span, StoredRecord, incomplete, truncated
+from streams.kafka.records import OffsetRange, StoredRecord, incomplete, truncated
 
 START_MS = 1_700_000_000_000
 """Timestamp of the record at offset 0, unless another is given; each offset adds a millisecond."""
@@ -59,14 +59,14 @@ class MemoryLog:
         self.topics[topic, partition] = list(records)
         self.first[topic, partition] = records[0].offset if records else 0
 
-    def span(self, topic: str, partition: int) -> Span:
+    def span(self, topic: str, partition: int) -> OffsetRange:
         """Return which offsets of a partition are there."""
         place = topic, partition
         records, first = self.topics[place], self.first[place]
         end = records[-1].offset + 1 if records else 0
-        return Span(first, max(first, end, self._reserved[place]))
+        return OffsetRange(first, max(first, end, self._reserved[place]))
 
-    def spans(self, topic: str) -> Mapping[int, Span]:
+    def spans(self, topic: str) -> Mapping[int, OffsetRange]:
         self.readings[topic] += 1
         if self.failures:
             raise self.failures.pop(0)

@@ -9,9 +9,9 @@ from streams.model.errors import DependencyError
 from streams.projection.receipts import (
     ROOM,
     SHARD_BITS,
-    Answer,
     Certainty,
-    Place,
+    ReceiptPlace,
+    StoredReceipt,
     StoreQuery,
 )
 
@@ -38,8 +38,8 @@ class MemoryReceiptStore:
         self, *, complete: bool = True, error: Exception | None = None, room: int = ROOM
     ) -> None:
         self.error = error
-        self.receipts: dict[Place, bytes] = {}
-        self.new: dict[Place, bytes] = {}
+        self.receipts: dict[ReceiptPlace, bytes] = {}
+        self.new: dict[ReceiptPlace, bytes] = {}
         self.aliases: set[str] = set()
         self.sets: set[str] = set()
         self.from_log: set[str] = set()
@@ -61,13 +61,13 @@ class MemoryReceiptStore:
     def complete(self, value: bool) -> None:
         self._complete_for = self.server if value else None
 
-    async def ask(self, questions: Sequence[StoreQuery]) -> list[Answer]:
+    async def ask(self, questions: Sequence[StoreQuery]) -> list[StoredReceipt]:
         self.calls.append(len(questions))
         if self.error is not None:
             raise self.error
         return [self._answer(*question) for question in questions]
 
-    async def replace(self, place: Place, before: bytes, receipt: bytes) -> bytes:
+    async def replace(self, place: ReceiptPlace, before: bytes, receipt: bytes) -> bytes:
         if self.error is not None:
             raise self.error
         for kept in (self.receipts, self.new):
@@ -101,7 +101,7 @@ class MemoryReceiptStore:
         self._check()
         self.from_log.update(experiment_ids)
 
-    async def add(self, receipts: Mapping[Place, bytes]) -> int:
+    async def add(self, receipts: Mapping[ReceiptPlace, bytes]) -> int:
         self._check()
         added = 0
         for place, receipt in receipts.items():
@@ -162,11 +162,11 @@ class MemoryReceiptStore:
         if self.error is not None:
             raise DependencyError("redis", "away") from self.error
 
-    def _has_room(self, kept: Mapping[Place, bytes], place: Place) -> bool:
+    def _has_room(self, kept: Mapping[ReceiptPlace, bytes], place: ReceiptPlace) -> bool:
         return Counter(map(_shard, kept))[_shard(place)] < self._room
 
     def _keep(
-        self, place: Place, receipt: bytes, *, is_sure: bool, is_complete: bool = True
+        self, place: ReceiptPlace, receipt: bytes, *, is_sure: bool, is_complete: bool = True
     ) -> Certainty:
         is_first = (self.complete and is_complete) or is_sure
         kept = self.receipts if is_first else self.new
@@ -178,7 +178,7 @@ class MemoryReceiptStore:
         self._places.add(place[:2])
         return Certainty.FIRST
 
-    def _find(self, place: Place, *, is_complete: bool) -> tuple[bytes, Certainty]:
+    def _find(self, place: ReceiptPlace, *, is_complete: bool) -> tuple[bytes, Certainty]:
         if place in self.receipts:
             return self.receipts[place], Certainty.KNOWN
         if place not in self.new:
@@ -193,12 +193,12 @@ class MemoryReceiptStore:
 
     def _answer(
         self,
-        place: Place,
+        place: ReceiptPlace,
         receipt: bytes,
         is_sure: bool,
         other: int | None,
         may_be_logged: bool,
-    ) -> Answer:
+    ) -> StoredReceipt:
         settled = not may_be_logged
         found, standing = self._find(place, is_complete=settled)
         if is_sure and standing is not Certainty.KNOWN:
@@ -210,7 +210,7 @@ class MemoryReceiptStore:
                     receipt,
                     self._keep(place, receipt, is_sure=False, is_complete=settled),
                 )
-            return Answer(found, standing, is_shared=False)
+            return StoredReceipt(found, standing, is_shared=False)
         second = place._replace(unit=other)
         found2, standing2 = self._find(second, is_complete=settled)
         if not found and found2:
@@ -227,8 +227,8 @@ class MemoryReceiptStore:
         is_shared = bool(found) and found == found2
         if is_shared:
             self.aliases.add(place.experiment_id)
-        return Answer(found, standing, is_shared)
+        return StoredReceipt(found, standing, is_shared)
 
 
-def _shard(place: Place) -> Shard:
+def _shard(place: ReceiptPlace) -> Shard:
     return place.experiment_id, place.phase, place.unit >> 64 - SHARD_BITS

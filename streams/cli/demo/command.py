@@ -20,7 +20,7 @@ from experiment_streams_client import AsyncExperimentClient
 from experiment_streams_client.publisher import ObservationPublisher
 from schemas.catalogue import OBSERVATIONS
 from streams.cli import terminal
-from streams.cli.demo.ledger import Ledger
+from streams.cli.demo.ledger import SentEvents
 from streams.cli.demo.pipeline import Pipeline, create_experiments, ship_best
 from streams.cli.demo.report import DemoReport, settled
 from streams.cli.demo.screen import Screen
@@ -91,7 +91,7 @@ async def _run(
                 topic=OBSERVATIONS.full_name(settings.topic_prefix),
                 keyring=Keyring.parse(settings.signing_keys),
             ) as publisher:
-                ledger = Ledger()
+                ledger = SentEvents()
                 pipeline = Pipeline(client, publisher, trial_of, ledger, seed)
                 async with Screen(client, trial_of, ledger, is_quiet=is_quiet):
                     await pipeline.run(seconds, rate)

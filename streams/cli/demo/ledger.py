@@ -20,7 +20,7 @@ EXPOSURES = "exposures"
 
 
 @dataclass(frozen=True, slots=True)
-class Count:
+class CountAndSum:
     """A number of things, and the sum of their values in micro-units."""
 
     n: int = 0
@@ -28,7 +28,7 @@ class Count:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class ComparedCount:
     """One comparison.
 
     Attributes:
@@ -40,8 +40,8 @@ class Line:
     experiment: str
     variant: str
     metric: str
-    sent: Count
-    counted: Count
+    sent: CountAndSum
+    counted: CountAndSum
 
     @property
     def is_exact(self) -> bool:
@@ -50,7 +50,7 @@ class Line:
 
 
 @dataclass(slots=True)
-class Ledger:
+class SentEvents:
     """Record of what was sent.
 
     Attributes:
@@ -97,23 +97,25 @@ class Ledger:
         """Observations sent that must not count."""
         return self.observations_sent - sum(map(len, self._events.values()))
 
-    def compared(self, stats: Stats) -> tuple[Line, ...]:
+    def compared(self, stats: Stats) -> tuple[ComparedCount, ...]:
         """Return what was sent of an experiment beside what the engine counted, line by line."""
         lines = []
         for variant in stats.variants:
-            sent = Count(len(self._units[variant.id]))
-            counted = Count(variant.stats.assignments)
-            lines.append(Line(stats.name, variant.name, ASSIGNMENTS, sent, counted))
+            sent = CountAndSum(len(self._units[variant.id]))
+            counted = CountAndSum(variant.stats.assignments)
+            lines.append(ComparedCount(stats.name, variant.name, ASSIGNMENTS, sent, counted))
             if variant.stats.exposures is not None:
-                sent = Count(len(self._exposed[variant.id]))
-                counted = Count(variant.stats.exposures)
-                lines.append(Line(stats.name, variant.name, EXPOSURES, sent, counted))
+                sent = CountAndSum(len(self._exposed[variant.id]))
+                counted = CountAndSum(variant.stats.exposures)
+                lines.append(ComparedCount(stats.name, variant.name, EXPOSURES, sent, counted))
             seen = variant.stats.metrics
             named = {metric for owner, metric in self._events if owner == variant.id}
             for metric in sorted(named | seen.keys()):
                 events = self._events.get((variant.id, metric), {})
-                sent = Count(len(events), sum(events.values()))
+                sent = CountAndSum(len(events), sum(events.values()))
                 found = seen.get(metric)
-                counted = Count(found.observations, found.sum_micro) if found else Count()
-                lines.append(Line(stats.name, variant.name, metric, sent, counted))
+                counted = (
+                    CountAndSum(found.observations, found.sum_micro) if found else CountAndSum()
+                )
+                lines.append(ComparedCount(stats.name, variant.name, metric, sent, counted))
         return tuple(lines)

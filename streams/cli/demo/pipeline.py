@@ -20,7 +20,7 @@ from experiment_streams_client import (
     ObservationRequest,
 )
 from experiment_streams_client.publisher import ObservationPublisher
-from streams.cli.demo.ledger import Ledger
+from streams.cli.demo.ledger import SentEvents
 from streams.cli.demo.scenario import SHIPPED, TRIALS, Trial, Visit, response, visits
 
 MAX_VISITS_AT_ONCE = 64
@@ -45,7 +45,7 @@ class Pipeline:
     client: AsyncExperimentClient
     publisher: ObservationPublisher
     trial_of: Mapping[str, Trial]
-    ledger: Ledger
+    ledger: SentEvents
     seed: int
 
     async def run(self, seconds: float, rate: float) -> None:

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from experiment_streams_client import AsyncExperimentClient, Stats
 from streams.cli import terminal
-from streams.cli.demo.ledger import Ledger, Line
+from streams.cli.demo.ledger import ComparedCount, SentEvents
 from streams.cli.demo.scenario import SHIPPED
 from streams.cli.demo.view import comparison
 
@@ -37,7 +37,7 @@ class DemoReport:
         is_shipped: Whether, after the conclusion of `SHIPPED`, a new user got its winner.
     """
 
-    lines: tuple[Line, ...]
+    lines: tuple[ComparedCount, ...]
     stats: tuple[Stats, ...]
     assignments: int
     not_enrolled: int
@@ -98,7 +98,7 @@ class DemoReport:
 
 
 async def settled(
-    client: AsyncExperimentClient, experiment_ids: Sequence[str], ledger: Ledger
+    client: AsyncExperimentClient, experiment_ids: Sequence[str], ledger: SentEvents
 ) -> DemoReport:
     """Return the report once every count has been exact for a while, or the time is over."""
     loop = asyncio.get_running_loop()

@@ -128,7 +128,7 @@ class Visit:
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class ScenarioEvent:
     """Event of a visitor after an assignment.
 
     Attributes:
@@ -243,7 +243,7 @@ def visits(seed: int) -> Iterator[Visit]:
         index += 1
 
 
-def response(seed: int, visit: Visit, trial: Trial, variant_name: str) -> tuple[Event, ...]:
+def response(seed: int, visit: Visit, trial: Trial, variant_name: str) -> tuple[ScenarioEvent, ...]:
     """Return what the unit of `visit` does after being assigned the variant."""
     variant = next(each for each in trial.variants if each.name == variant_name)
     unit = trial.unit(visit)
@@ -260,7 +260,7 @@ def response(seed: int, visit: Visit, trial: Trial, variant_name: str) -> tuple[
         value = variant.order_value * draw.lognormvariate(0.0, ORDER_SPREAD)
         happened.append(("revenue", round(value, 2)))
     return tuple(
-        Event(
+        ScenarioEvent(
             metric=metric,
             value=value,
             event_id=unit,

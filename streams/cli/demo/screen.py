@@ -11,7 +11,7 @@ from rich.live import Live
 
 from experiment_streams_client import AsyncExperimentClient, Stats
 from streams.cli import terminal
-from streams.cli.demo.ledger import Ledger
+from streams.cli.demo.ledger import SentEvents
 from streams.cli.demo.scenario import Trial
 from streams.cli.demo.view import DemoProgress, live_view
 
@@ -33,7 +33,7 @@ class Screen:
         self,
         client: AsyncExperimentClient,
         trial_of: Mapping[str, Trial],
-        ledger: Ledger,
+        ledger: SentEvents,
         *,
         is_quiet: bool,
     ) -> None:
@@ -75,7 +75,7 @@ class _Looks:
     """Successive looks at all experiments."""
 
     def __init__(
-        self, client: AsyncExperimentClient, trial_of: Mapping[str, Trial], ledger: Ledger
+        self, client: AsyncExperimentClient, trial_of: Mapping[str, Trial], ledger: SentEvents
     ) -> None:
         self._client = client
         self._experiment_ids = list(trial_of)

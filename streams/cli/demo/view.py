@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from experiment_streams_client import Stats
-from streams.cli.demo.ledger import ASSIGNMENTS, EXPOSURES, Count, Line
+from streams.cli.demo.ledger import ASSIGNMENTS, EXPOSURES, ComparedCount, CountAndSum
 from streams.cli.demo.scenario import Trial
 from streams.cli.numbers import number, probability
 from streams.cli.tables import INTERVALS, exact, interval, share, table_of
@@ -63,7 +63,7 @@ def live_view(
     return Group(*parts, Text(str(progress), "bold"), Text(INTERVALS, "dim"))
 
 
-def comparison(lines: Sequence[Line]) -> Table:
+def comparison(lines: Sequence[ComparedCount]) -> Table:
     """Return what was sent beside what was counted; what differs is marked."""
     table = table_of(
         "experiment", "variant", "metric", ">sent", ">counted", ">sum sent", ">sum counted", ""
@@ -107,5 +107,5 @@ def _grid() -> Table:
     return grid
 
 
-def _sum(line: Line, count: Count) -> str:
+def _sum(line: ComparedCount, count: CountAndSum) -> str:
     return "" if line.metric in {ASSIGNMENTS, EXPOSURES} else exact(count.sum_micro)

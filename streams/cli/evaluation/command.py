@@ -32,7 +32,7 @@ from streams.replay.history import experiment_of
 from streams.replay.off_policy.report import evaluate_target
 from streams.replay.off_policy.rules import WEIGHT_TOLERANCE, Weigh, fixed, policy_of
 from streams.replay.off_policy.target import OwnRun, batch_size, replayed
-from streams.replay.partitions import Inputs
+from streams.replay.partitions import FoldInputs
 from streams.replay.unit_log import unit_log
 from streams.replay.what_if import Assumptions
 
@@ -90,7 +90,7 @@ def evaluate(
     they name a Kafka or a Redis, or else are those of the embedded stack with the port of --api.
     """
     settings = terminal.settings_of(api)
-    source, inputs = log_of(settings, archive), Inputs.of(settings, until_ms=until_of(until))
+    source, inputs = log_of(settings, archive), FoldInputs.of(settings, until_ms=until_of(until))
     assumptions = Assumptions(
         policy, parameters_of(parameter or []), metric=metric, periods=periods_of(periods)
     )

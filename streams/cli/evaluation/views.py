@@ -13,7 +13,7 @@ from streams.cli.numbers import number
 from streams.cli.tables import share, table_of
 from streams.experiments.lifecycle import Experiment
 from streams.policies.contextual.base import ContextualPolicy
-from streams.replay.off_policy.intervals import Estimate
+from streams.replay.off_policy.intervals import ValueEstimate
 from streams.replay.off_policy.report import SWITCH_THRESHOLD, Evaluation
 
 SHARE_ROUNDING = 1e-4
@@ -240,7 +240,7 @@ def _trust(found: Evaluation) -> str:
     return "\n".join(lines)
 
 
-def _cells(estimate: Estimate) -> tuple[str, str]:
+def _cells(estimate: ValueEstimate) -> tuple[str, str]:
     if not estimate.is_known:
         return number(estimate.value, 4), ""
     return number(estimate.value, 4), f"[{number(estimate.lower)}, {number(estimate.upper)}]"
@@ -252,7 +252,7 @@ def _change(value: float, base: float) -> str:
     return f"{value / base - 1.0:+.1%}"
 
 
-def _estimate_json(estimate: Estimate) -> dict[str, float | bool | None]:
+def _estimate_json(estimate: ValueEstimate) -> dict[str, float | bool | None]:
     ends = {name: _finite(getattr(estimate, name)) for name in ("value", "lower", "upper")}
     return {**ends, "isReliable": estimate.is_reliable}
 

@@ -89,7 +89,7 @@ class LoggedEvent:
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class LoggedSample:
     """The events of one policy and campaign, in order of time.
 
     Attributes:
@@ -127,7 +127,7 @@ def fetch_wheel() -> Path:
 
 def read_sample(
     wheel: Path, policy: LoggingPolicy, campaign: Campaign, limit: int | None = None
-) -> Sample:
+) -> LoggedSample:
     """Return the first `limit` events of a policy and campaign; all when it is None."""
     folder = f"obp/dataset/obd/{policy}/{campaign}"
     with zipfile.ZipFile(wheel) as archive:
@@ -137,10 +137,10 @@ def read_sample(
             if index == limit:
                 break
             events.append(_event(index, row))
-    return Sample(policy, campaign, n_items, tuple(events))
+    return LoggedSample(policy, campaign, n_items, tuple(events))
 
 
-def declared_features(sample: Sample) -> tuple[Feature, ...]:
+def declared_features(sample: LoggedSample) -> tuple[Feature, ...]:
     """Return the position and the four features of the user, as an experiment declares them.
 
     The more items, the fewer entries a model of each may have. The features of the user are hashes

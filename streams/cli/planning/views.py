@@ -10,11 +10,11 @@ from rich.text import Text
 from streams.cli.numbers import number
 from streams.cli.tables import table_of
 from streams.planning.fixed import detectable_lift
-from streams.planning.plan import Outlook, lost_by_fixed_size
-from streams.planning.planned import DAYS_OF_WEEK, WEEKS, Plan, days
+from streams.planning.plan import SimulatedRuns, lost_by_fixed_size
+from streams.planning.planned import DAYS_OF_WEEK, WEEKS, PlanResult, days
 
 
-def plan_view(plan: Plan) -> RenderableType:
+def plan_view(plan: PlanResult) -> RenderableType:
     """Return what is supposed, a table of the three tests, and what to take away from it."""
     parts: list[RenderableType] = [_head(plan)]
     if plan.sequential is None or plan.bandit is None:
@@ -33,7 +33,7 @@ def plan_view(plan: Plan) -> RenderableType:
     return Group(*parts)
 
 
-def _head(plan: Plan) -> Text:
+def _head(plan: PlanResult) -> Text:
     assumed, design = plan.assumed, plan.design
     spread = ""
     if assumed.deviation is not None:
@@ -49,7 +49,7 @@ def _head(plan: Plan) -> Text:
     )
 
 
-def _tests(plan: Plan, sequential: Outlook, bandit: Outlook) -> RenderableType:
+def _tests(plan: PlanResult, sequential: SimulatedRuns, bandit: SimulatedRuns) -> RenderableType:
     table = table_of(
         "test",
         ">half found it by",
@@ -83,14 +83,14 @@ def _tests(plan: Plan, sequential: Outlook, bandit: Outlook) -> RenderableType:
     return table
 
 
-def _fixed(plan: Plan) -> str:
+def _fixed(plan: PlanResult) -> str:
     return (
         f"Fixed size: give every variant {plan.per_variant:,} units, "
         f"{_when(plan.fixed_units, plan.daily_units)} in all, and look once, at the end."
     )
 
 
-def _group(plan: Plan) -> str:
+def _group(plan: PlanResult) -> str:
     """Return what planning a few looks is good for."""
     n_variants, found = plan.design.n_variants, plan.group
     return (
@@ -101,7 +101,7 @@ def _group(plan: Plan) -> str:
     )
 
 
-def _looks(plan: Plan) -> RenderableType:
+def _looks(plan: PlanResult) -> RenderableType:
     table = table_of(">look", ">units a variant", ">stop if |z| reaches", ">stopped by then")
     for nth, look in enumerate(plan.group.looks, 1):
         critical = "never" if math.isinf(look.critical) else f"{look.critical:.3f}"
@@ -109,7 +109,7 @@ def _looks(plan: Plan) -> RenderableType:
     return table
 
 
-def _sequential(plan: Plan, found: Outlook) -> str:
+def _sequential(plan: PlanResult, found: SimulatedRuns) -> str:
     """Return what looking at any time costs."""
     start = "Sequential: look whenever you like, and stop at `conclude_winner`."
     by_then = f"By the fixed size {_percent(found.found_by_fixed_size)} have found it"
@@ -119,7 +119,7 @@ def _sequential(plan: Plan, found: Outlook) -> str:
     return f"{start} {by_then}; for {wanted} it takes {ratio:.1f} times that size."
 
 
-def _bandit(plan: Plan, found: Outlook) -> str:
+def _bandit(plan: PlanResult, found: SimulatedRuns) -> str:
     """Return what a bandit is for, and what it is not."""
     even = found.horizon * (1.0 - 1.0 / plan.design.n_variants) * plan.assumed.difference
     earned = (
@@ -134,7 +134,7 @@ def _bandit(plan: Plan, found: Outlook) -> str:
     )
 
 
-def _lifts(plan: Plan, daily_units: int) -> RenderableType:
+def _lifts(plan: PlanResult, daily_units: int) -> RenderableType:
     table = table_of("fixed size of", ">units", ">finds a lift of")
     for weeks in WEEKS:
         units = daily_units * weeks * DAYS_OF_WEEK
@@ -147,7 +147,7 @@ def _lifts(plan: Plan, daily_units: int) -> RenderableType:
     return table
 
 
-def _note(found: Outlook) -> str:
+def _note(found: SimulatedRuns) -> str:
     error = _percent(1.96 * math.sqrt(0.25 / found.n_runs))
     return (
         f"Lost is against the best variant over {found.horizon:,} units, with all users given the "

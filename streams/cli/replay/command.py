@@ -29,7 +29,7 @@ from streams.cli.terminal import API_DEFAULT, Api, AsJson
 from streams.kafka.generations import generations_of
 from streams.model.experiment_keys import named_experiment
 from streams.replay.live import projection_of
-from streams.replay.partitions import Inputs
+from streams.replay.partitions import FoldInputs
 from streams.replay.verify import verify as verify_log
 from streams.replay.what_if import Assumptions
 from streams.replay.what_if import what_if as alternatives_of
@@ -75,7 +75,7 @@ def verify(
         report = verify_log(
             log_of(settings, archive),
             projection_of(settings),
-            Inputs.of(settings),
+            FoldInputs.of(settings),
             generation=generation,
             is_active=generation == generations.active,
             experiments=numbers,
@@ -141,7 +141,7 @@ def what_if(
     with watched() as watcher:
         found = alternatives_of(
             log_of(settings, archive),
-            Inputs.of(settings, until_ms=until_of(until)),
+            FoldInputs.of(settings, until_ms=until_of(until)),
             named_experiment(experiment),
             assumptions,
             processes=processes,

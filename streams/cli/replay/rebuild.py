@@ -19,7 +19,7 @@ from streams.kafka.source import KafkaSource
 from streams.local.workers import running_workers
 from streams.replay import rebuild
 from streams.replay.live import projection_of
-from streams.replay.partitions import Inputs
+from streams.replay.partitions import FoldInputs
 from streams.replay.report import Report
 from streams.replay.verify import verify
 from streams.settings import Settings
@@ -155,7 +155,7 @@ def _compared(settings: Settings, processes: int) -> tuple[Report, Bar]:
         report = verify(
             KafkaSource(settings),
             projection_of(settings),
-            Inputs.of(settings),
+            FoldInputs.of(settings),
             generation=settings.generation,
             is_active=False,
             processes=processes,

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from streams.kafka.records import LogSource, Span
+from streams.kafka.records import LogSource, OffsetRange
 from streams.model.errors import DependencyError
 from streams.ops.archive.errors import ArchiveError
 from streams.ops.archive.lock import owned
@@ -67,7 +67,7 @@ def _archive_topic(
     log: LogSource,
     topic: str,
     parts: Mapping[int, PartitionArchive],
-    spans: Mapping[int, Span],
+    spans: Mapping[int, OffsetRange],
     watcher: ArchiveObserver | None,
 ) -> list[AppendedRecords]:
     watcher = watcher or ArchiveObserver()
@@ -86,7 +86,8 @@ def _archive_topic(
 
 
 def _check_gaps(
-    parts: Mapping[str, Mapping[int, PartitionArchive]], spans: Mapping[str, Mapping[int, Span]]
+    parts: Mapping[str, Mapping[int, PartitionArchive]],
+    spans: Mapping[str, Mapping[int, OffsetRange]],
 ) -> None:
     gaps = {
         part.place: gap

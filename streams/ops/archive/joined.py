@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from streams.kafka.records import LogSource, Span, StoredRecord
+from streams.kafka.records import LogSource, OffsetRange, StoredRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,11 +20,13 @@ class JoinedSource:
     archive: LogSource
     kafka: LogSource
 
-    def spans(self, topic: str) -> Mapping[int, Span]:
+    def spans(self, topic: str) -> Mapping[int, OffsetRange]:
         """Return what is there of every partition, in the one or the other."""
         archived = self.archive.spans(topic)
         return {
-            partition: Span(archived[partition].begin, max(archived[partition].end, span.end))
+            partition: OffsetRange(
+                archived[partition].begin, max(archived[partition].end, span.end)
+            )
             if _has_records(archived.get(partition))
             else span
             for partition, span in self.kafka.spans(topic).items()
@@ -42,5 +44,5 @@ class JoinedSource:
         yield from self.kafka.read(topic, partition, seam, end)
 
 
-def _has_records(span: Span | None) -> bool:
+def _has_records(span: OffsetRange | None) -> bool:
     return span is not None and span.begin < span.end

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from streams.kafka.records import LogError, Span, StoredRecord, incomplete, truncated
+from streams.kafka.records import LogError, OffsetRange, StoredRecord, incomplete, truncated
 from streams.ops.archive.container import read_blocks, read_head, read_last
 from streams.ops.archive.layout import ArchiveFile, files_of, partitions_of
 
@@ -21,7 +21,7 @@ class ArchiveSource:
 
     directory: Path
 
-    def spans(self, topic: str) -> Mapping[int, Span]:
+    def spans(self, topic: str) -> Mapping[int, OffsetRange]:
         """Return what is there of every partition: behind its last gap, if it has one.
 
         Only the first bytes of most files are looked at: that none is missing is seen by `read`,
@@ -68,16 +68,16 @@ class ArchiveSource:
         if position < end:
             raise incomplete(topic, partition, end, position)
 
-    def _span(self, topic: str, partition: int) -> Span:
+    def _span(self, topic: str, partition: int) -> OffsetRange:
         files = files_of(self.directory, topic, partition)
         if not files:
-            return Span(0, 0)
+            return OffsetRange(0, 0)
         end = read_last(files[-1].path).offset + 1
         for file in reversed(files):
             head = read_head(file.path)
             if head.missing:
                 break
-        return Span(head.begin, end)
+        return OffsetRange(head.begin, end)
 
 
 def _from_offset(files: Sequence[ArchiveFile], begin: int) -> Sequence[ArchiveFile]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from streams.model.errors import InputError
 from streams.ops.dead_letters.originals import Original, originals_of, single
-from streams.ops.dead_letters.place import Place
+from streams.ops.dead_letters.place import EventPlace
 from streams.ops.dead_letters.reading import FoundLetter, Record, Selection, find_letters
 from streams.ops.dead_letters.resending import Resend, resends_of
 from streams.ops.dead_letters.sending import send_again
@@ -19,7 +19,7 @@ from streams.settings import Settings
 from streams.wire.framing import framing
 
 
-def letters_of(settings: Settings, places: Sequence[Place]) -> list[FoundLetter]:
+def letters_of(settings: Settings, places: Sequence[EventPlace]) -> list[FoundLetter]:
     """Return the letters of places, or of one event of a letter.
 
     Raises:
@@ -75,7 +75,7 @@ async def prepared(
     return resends, refused
 
 
-def resend(settings: Settings, places: Sequence[Place]) -> dict[str, Any]:
+def resend(settings: Settings, places: Sequence[EventPlace]) -> dict[str, Any]:
     """Send the records of letters again, and return what was sent and what was refused, as JSON.
 
     Raises:
@@ -92,7 +92,7 @@ def resend(settings: Settings, places: Sequence[Place]) -> dict[str, Any]:
     }
 
 
-def _of_place(found: list[FoundLetter], place: Place) -> FoundLetter:
+def _of_place(found: list[FoundLetter], place: EventPlace) -> FoundLetter:
     for each in found:
         if each.place == place:
             return each

@@ -8,7 +8,7 @@ from typing import Any
 from streams.model.errors import EngineError
 from streams.model.ids import experiment_id
 from streams.model.receipts import Keyring
-from streams.ops.dead_letters.place import Place
+from streams.ops.dead_letters.place import EventPlace
 from streams.ops.dead_letters.reading import FoundLetter, Selection, find_letters
 from streams.receipt_keys import keyring_of
 from streams.settings import Settings
@@ -69,7 +69,7 @@ def letters_page(
     for each in found:
         codes[each.letter.code] += each.letter.count
     if after is not None:
-        written_ms, place = -after[0], Place.parse(after[1])
+        written_ms, place = -after[0], EventPlace.parse(after[1])
         found = [each for each in found if (-each.written_at_ms, each.place) > (written_ms, place)]
     page = found[:limit]
     return {

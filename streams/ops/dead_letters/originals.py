@@ -15,7 +15,7 @@ from streams.kafka.settings import KafkaSettings
 from streams.kafka.source import KafkaSource
 from streams.model.errors import InputError
 from streams.model.events import DeadLetter
-from streams.ops.dead_letters.place import Place
+from streams.ops.dead_letters.place import EventPlace
 from streams.ops.dead_letters.reading import FoundLetter, Record, letters
 from streams.ops.dead_letters.targets import is_authentic
 from streams.wire.homes import MISPLACED
@@ -29,7 +29,7 @@ class Original:
     value: bytes
 
 
-Originals = Mapping[Place, Original | InputError]
+Originals = Mapping[EventPlace, Original | InputError]
 """Content to send again for each letter, by its place; or the reason that it is missing."""
 
 ReadPlace = Callable[[Record], StoredRecord | None]
@@ -56,7 +56,7 @@ def originals_of(settings: KafkaSettings, found: Collection[FoundLetter]) -> Ori
 
 def holders_of(
     found: Collection[FoundLetter], written: Iterable[DeadLetter]
-) -> Mapping[Place, DeadLetter]:
+) -> Mapping[EventPlace, DeadLetter]:
     """Return the letter that holds the bytes for each of some letters, by the place of these.
 
     It is the letter as it was found if none holds them.
@@ -74,9 +74,9 @@ def holders_of(
     return {each.place: held.get(_holder(each.letter), each.letter) for each in found}
 
 
-def _holder(letter: DeadLetter) -> Place | Record:
+def _holder(letter: DeadLetter) -> EventPlace | Record:
     """Return what the letters have in common that share bytes."""
-    place = Place.of(letter)
+    place = EventPlace.of(letter)
     return place if letter.code == MISPLACED else place.record
 
 

@@ -13,7 +13,7 @@ _DIGITS = len(str(2**63 - 1))
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Place:
+class EventPlace:
     """The place of an event, `topic:partition:offset:index`.
 
     Attributes:
@@ -39,7 +39,7 @@ class Place:
         Raises:
             InputError: the text is no place (`INVALID_PLACE`).
 
-        >>> str(Place.parse("observations:3:17"))
+        >>> str(EventPlace.parse("observations:3:17"))
         'observations:3:17:0'
         """
         # No topic has a colon in its name.

@@ -15,7 +15,7 @@ from streams.kafka.settings import KafkaSettings
 from streams.kafka.source import KafkaSource
 from streams.model.errors import EventError
 from streams.model.events import DeadLetter
-from streams.ops.dead_letters.place import Place
+from streams.ops.dead_letters.place import EventPlace
 from streams.wire.dead_letters import decode_dead_letter
 
 Record = tuple[str, int, int]
@@ -37,9 +37,9 @@ class FoundLetter:
     n_bytes: int | None
 
     @property
-    def place(self) -> Place:
+    def place(self) -> EventPlace:
         """Place at which the event was read."""
-        return Place.of(self.letter)
+        return EventPlace.of(self.letter)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ def find_letters(settings: KafkaSettings, selection: Selection) -> list[FoundLet
     Raises:
         DependencyError: Kafka does not answer, or does not have the topic.
     """
-    newest: dict[Place, FoundLetter] = {}
+    newest: dict[EventPlace, FoundLetter] = {}
     for letter, written_at_ms in letters(settings):
         held = None if letter.value is None else len(letter.value)
         n_bytes = held if letter.value_bytes is None else letter.value_bytes

@@ -26,7 +26,7 @@ from streams.model.errors import EventError, InputError
 from streams.model.events import DeadLetter, ObservationBatch
 from streams.model.ids import experiment_id
 from streams.model.partitioning import SOLE_PARTITION, partition_of
-from streams.ops.dead_letters.place import Place
+from streams.ops.dead_letters.place import EventPlace
 from streams.ops.unit_observations import decoded
 from streams.wire.cells import decode_cell
 from streams.wire.commands import decode_command
@@ -67,7 +67,7 @@ class Resend:
         partition: Partition to send it to.
     """
 
-    place: Place
+    place: EventPlace
     key: bytes | None
     value: bytes
     timestamp_ms: int | None
@@ -134,7 +134,7 @@ def resend_of(
             batch (`UNREADABLE_OBSERVATION`), or its home partition is unknown, since it cannot be
             read (`UNREADABLE_RECORD`).
     """
-    place = Place.of(letter)
+    place = EventPlace.of(letter)
     if original is None:
         raise InputError("NOTHING_TO_RESEND", "no letter holds the bytes of its record", str(place))
     timestamp_ms = letter.timestamp_ms if letter.timestamp_ms >= 0 else None
@@ -172,7 +172,7 @@ def _at_home(topic: str, whole: Resend, partitions: int, codec: Codec) -> Resend
     return replace(whole, key=key, partition=home_of(number, partitions))
 
 
-def _check_was_refused_whole(place: Place, original: bytes, codec: Codec) -> None:
+def _check_was_refused_whole(place: EventPlace, original: bytes, codec: Codec) -> None:
     try:
         decode_impression_batch(original, codec)
     except EventError:
@@ -229,7 +229,7 @@ def _observation(letter: DeadLetter, whole: Resend, codec: Codec) -> Resend:
     )
 
 
-def _unreadable(why: str, place: Place) -> InputError:
+def _unreadable(why: str, place: EventPlace) -> InputError:
     return InputError(
         "UNREADABLE_OBSERVATION", f"its observation cannot be read: {why}", str(place)
     )

@@ -10,7 +10,7 @@ from schemas.catalogue import STATE_BYTES
 from streams.kafka.answers import denied, is_denied
 from streams.kafka.settings import KafkaSettings
 from streams.model.errors import DependencyError
-from streams.ops.dead_letters.place import Place
+from streams.ops.dead_letters.place import EventPlace
 from streams.ops.dead_letters.resending import RESENT_FROM, Resend
 
 
@@ -51,7 +51,9 @@ def send_again(settings: KafkaSettings, resends: Sequence[Resend]) -> None:
         )
 
 
-def _send(producer: Producer, resend: Resend, waiting: dict[Place, str], refused: set[str]) -> None:
+def _send(
+    producer: Producer, resend: Resend, waiting: dict[EventPlace, str], refused: set[str]
+) -> None:
     def delivered(error: KafkaError | None, _: Message) -> None:
         if error is None:
             del waiting[resend.place]

@@ -14,7 +14,7 @@ from schemas.catalogue import CATALOGUE, COMMANDS, IMPRESSIONS, OBSERVATIONS, TA
 from streams.kafka.settings import KafkaSettings
 from streams.model.errors import InputError, quoted
 from streams.model.events import DeadLetter
-from streams.ops.dead_letters.place import Place
+from streams.ops.dead_letters.place import EventPlace
 
 _GENERATION = re.compile(r"g[1-9][0-9]{0,8}-")
 
@@ -49,7 +49,7 @@ def check_target(letter: DeadLetter, settings: KafkaSettings, named: Collection[
         InputError: the topic is another one (`OTHER_TOPIC`), or has no such partition
             (`NO_SUCH_PARTITION`).
     """
-    place, name = Place.of(letter), catalogue_name(letter.topic, settings.topic_prefix)
+    place, name = EventPlace.of(letter), catalogue_name(letter.topic, settings.topic_prefix)
     if name is None and letter.topic in named:
         return
     if name not in _SOURCES:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from streams.kafka.requirements import Deviation
 from streams.ops.doctor.schemas import SchemaFacts
 from streams.ops.doctor.webhooks import WebhookFacts
-from streams.projection.refusals import Refusal
+from streams.projection.refusals import WorkerRefusal
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +141,7 @@ class RedisFacts:
     workers: int = 0
     misplaced: int = 0
     lacking: tuple[str, ...] = ()
-    refusal: Refusal | None = None
+    refusal: WorkerRefusal | None = None
     skew_ms: int = 0
     unreadable: tuple[str, ...] = ()
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from schemas.catalogue import DECISIONS
-from streams.kafka.records import LogSource, Span
+from streams.kafka.records import LogSource, OffsetRange
 from streams.model.errors import counted
 from streams.ops.doctor.finding import Finding, Severity
 from streams.webhooks.log import WebhookReader
@@ -120,7 +120,7 @@ class _Unread:
     def __init__(self, source: LogSource, now_ms: int) -> None:
         self._source = source
         self._now_ms = now_ms
-        self._spans: Mapping[int, Span] | None = None
+        self._spans: Mapping[int, OffsetRange] | None = None
         self._times: dict[tuple[int, int], int] = {}
 
     def age_ms(self, positions: Mapping[int, int]) -> int:

@@ -31,8 +31,8 @@ from streams.replay.off_policy.intervals import (
     LEVEL,
     UNKNOWN,
     BoundedSample,
-    Estimate,
     FloatArray,
+    ValueEstimate,
     estimate,
 )
 
@@ -50,7 +50,7 @@ class Diagnostics:
 
     effective_units: float
     largest_weight: float
-    mean_weight: Estimate
+    mean_weight: ValueEstimate
 
 
 def diagnose(weights: FloatArray, level: float = LEVEL) -> Diagnostics:
@@ -79,7 +79,7 @@ def effective_units(weights: FloatArray) -> float:
 
 def mean(
     increments: FloatArray, level: float = LEVEL, bounded: BoundedSample | None = None
-) -> Estimate:
+) -> ValueEstimate:
     """Return the mean of increments that each have, given the past, the mean asked for.
 
     Args:
@@ -93,7 +93,7 @@ def mean(
 
 def ipw(
     weights: FloatArray, values: FloatArray, level: float = LEVEL, largest: float | None = None
-) -> Estimate:
+) -> ValueEstimate:
     """Return the estimate by inverse propensity weighting: the mean of w x.
 
     It has no bias, and a large variance where weights are large.
@@ -109,7 +109,7 @@ def ipw(
 
 def snipw(
     weights: FloatArray, values: FloatArray, level: float = LEVEL, largest: float | None = None
-) -> Estimate:
+) -> ValueEstimate:
     """Return the self-normalised estimate: the sum of w x over the sum of w.
 
     Its bias falls as 1 / n. It stays within the range of the values, and does not change when the
@@ -139,7 +139,7 @@ def dr(
     of_target: FloatArray,
     level: float = LEVEL,
     largest: float | None = None,
-) -> Estimate:
+) -> ValueEstimate:
     """Return the doubly robust estimate: the mean of q(pi) + w (x - q(a)).
 
     It has no bias whatever the model, and a better model makes the interval narrower.
@@ -163,7 +163,7 @@ def gain(
     of_target: FloatArray,
     level: float = LEVEL,
     largest: float | None = None,
-) -> Estimate:
+) -> ValueEstimate:
     """Return what the target earns more than was earned: the mean of q(pi) + w (x - q(a)) - x.
 
     What chance decides of it is the mean of (w - 1) x, so units that weigh 1 leave nothing to it.
@@ -186,7 +186,7 @@ def switch_dr(
     threshold: float,
     level: float = LEVEL,
     largest: float | None = None,
-) -> Estimate:
+) -> ValueEstimate:
     """Return the doubly robust estimate that trusts the model alone where a weight is too large.
 
     Above the threshold it takes q(pi) without a correction. That bounds the variance and has a
@@ -209,7 +209,7 @@ def switch_dr(
 
 def dm(
     shares: FloatArray, means: FloatArray, standard_errors: FloatArray, level: float = LEVEL
-) -> Estimate:
+) -> ValueEstimate:
     """Return the estimate by the direct method: what a model of the variants' means says.
 
     It has the bias of the model: none for the means of variants whose rates do not drift. The
@@ -229,7 +229,7 @@ def dm(
         return UNKNOWN
     value = float((shares[asked] * means[asked]).sum())
     variance = float(np.square(shares[asked] * standard_errors[asked]).sum())
-    return Estimate.of(value, math.sqrt(variance), level)
+    return ValueEstimate.of(value, math.sqrt(variance), level)
 
 
 def linear_dm(
@@ -238,7 +238,7 @@ def linear_dm(
     values: FloatArray,
     shares: FloatArray,
     level: float = LEVEL,
-) -> Estimate:
+) -> ValueEstimate:
     """Return the direct method with a linear model of the values for each variant.
 
     It has the bias of the model: none where values are linear in the features. The interval takes
@@ -274,7 +274,7 @@ def linear_dm(
         noise = float(np.square(residuals).sum()) / freedom
         value += float(direction @ coefficients)
         variance += noise * float(direction @ np.linalg.solve(matrix, direction))
-    return Estimate.of(value, math.sqrt(variance), level)
+    return ValueEstimate.of(value, math.sqrt(variance), level)
 
 
 def variant_means(

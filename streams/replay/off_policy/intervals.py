@@ -44,7 +44,7 @@ _SMALL_SKEWNESS = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
-class Estimate:
+class ValueEstimate:
     """A mean value per unit, in units of the metric.
 
     Attributes:
@@ -60,7 +60,7 @@ class Estimate:
     is_reliable: bool = True
 
     @classmethod
-    def of(cls, value: float, standard_error: float, level: float = LEVEL) -> Estimate:
+    def of(cls, value: float, standard_error: float, level: float = LEVEL) -> ValueEstimate:
         """Return the estimate with the interval that a normal distribution gives.
 
         Args:
@@ -72,7 +72,7 @@ class Estimate:
             InvalidParameterError: `level` is outside (0, 1).
 
         Examples:
-            >>> Estimate.of(1.0, 0.5).upper
+            >>> ValueEstimate.of(1.0, 0.5).upper
             1.979981992270027
         """
         if not 0.0 < level < 1.0:
@@ -86,7 +86,7 @@ class Estimate:
         return math.isfinite(self.value) and math.isfinite(self.lower + self.upper)
 
 
-UNKNOWN = Estimate(math.nan, -math.inf, math.inf, is_reliable=False)
+UNKNOWN = ValueEstimate(math.nan, -math.inf, math.inf, is_reliable=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +107,7 @@ class BoundedSample:
 
 def estimate(
     value: float, influences: FloatArray, level: float = LEVEL, bounded: BoundedSample | None = None
-) -> Estimate:
+) -> ValueEstimate:
     """Return an estimate with its interval.
 
     Args:
@@ -121,9 +121,9 @@ def estimate(
     """
     n_units = len(influences)
     if n_units == 1:
-        return Estimate.of(value, math.inf, level)
+        return ValueEstimate.of(value, math.inf, level)
     squares = float(np.square(influences).sum())
-    normal = Estimate.of(value, math.sqrt(squares / (n_units - 1) / n_units), level)
+    normal = ValueEstimate.of(value, math.sqrt(squares / (n_units - 1) / n_units), level)
     lowers, uppers = [normal.lower], [normal.upper]
     deviation = math.sqrt(squares / n_units)
     moment = 0.0
@@ -139,7 +139,7 @@ def estimate(
         lowers.append(value + lower - within)
         uppers.append(value + upper - within)
     is_reliable = bounded is not None or n_units >= UNITS_PER_SQUARED_MOMENT * moment**2
-    return Estimate(value, min(lowers), max(uppers), is_reliable)
+    return ValueEstimate(value, min(lowers), max(uppers), is_reliable)
 
 
 def _without_skewness(n_units: int, skewness: float, level: float) -> tuple[float, float]:

@@ -9,7 +9,7 @@ import numpy as np
 from streams.model.vectors import FEATURE_ONE
 from streams.replay.off_policy import estimators
 from streams.replay.off_policy.estimators import Diagnostics
-from streams.replay.off_policy.intervals import Estimate
+from streams.replay.off_policy.intervals import ValueEstimate
 from streams.replay.off_policy.logged import UnitLog
 from streams.replay.off_policy.target import Target
 
@@ -42,13 +42,13 @@ class Evaluation:
     """
 
     n_units: int
-    earned: Estimate
-    dr: Estimate
-    snipw: Estimate
-    ipw: Estimate
-    dm: Estimate
-    switch_dr: Estimate
-    gain: Estimate
+    earned: ValueEstimate
+    dr: ValueEstimate
+    snipw: ValueEstimate
+    ipw: ValueEstimate
+    dm: ValueEstimate
+    switch_dr: ValueEstimate
+    gain: ValueEstimate
     diagnostics: Diagnostics
     n_learned: int
     lacking: float
@@ -92,7 +92,7 @@ def evaluate_target(log: UnitLog, target: Target) -> Evaluation:
     )
 
 
-def _direct(log: UnitLog, target: Target) -> Estimate:
+def _direct(log: UnitLog, target: Target) -> ValueEstimate:
     """Return the direct method with a linear model of the features."""
     dimension = 1 + max(index for vector in log.vectors for index, _ in vector)
     vectors = np.zeros((len(log.vectors), dimension))

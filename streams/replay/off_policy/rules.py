@@ -18,7 +18,7 @@ WEIGHT_TOLERANCE = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class PolicyRule:
     """Behaviour of a policy between two updates.
 
     Attributes:
@@ -31,7 +31,7 @@ class Rule:
     predict: Callable[[Vector], Sequence[float]] | None = None
 
 
-Weigh = Callable[[Tally], Rule]
+Weigh = Callable[[Tally], PolicyRule]
 """Gives the rule for a tally."""
 
 
@@ -48,7 +48,7 @@ def fixed(weights: Sequence[float]) -> Weigh:
     if not weights or min(weights) < 0.0 or not abs(total - 1.0) <= WEIGHT_TOLERANCE:
         raise InvalidParameterError("weights", tuple(weights), ">= 0 and sum to 1")
     shares = tuple(weight / total for weight in weights)
-    return lambda _: Rule(lambda _: shares)
+    return lambda _: PolicyRule(lambda _: shares)
 
 
 def policy_of(experiment: Experiment, logged: Experiment | None = None) -> Weigh:
@@ -75,14 +75,14 @@ def policy_of(experiment: Experiment, logged: Experiment | None = None) -> Weigh
     if not policy.adaptive:
         return fixed(_shares(experiment, Tally()))
 
-    def weigh(tally: Tally) -> Rule:
+    def weigh(tally: Tally) -> PolicyRule:
         shares = _shares(experiment, tally)
-        return Rule(lambda _: shares)
+        return PolicyRule(lambda _: shares)
 
     return weigh
 
 
-def _contextual(experiment: Experiment, policy: ContextualPolicy, tally: Tally) -> Rule:
+def _contextual(experiment: Experiment, policy: ContextualPolicy, tally: Tally) -> PolicyRule:
     model = evaluate(experiment, tally, ()).model
     assert model is not None  # noqa: S101 - a contextual policy publishes one
     scorer = scorer_of(policy, model)
@@ -96,7 +96,7 @@ def _contextual(experiment: Experiment, policy: ContextualPolicy, tally: Tally) 
     def shares(vector: Vector) -> list[float]:
         return [weight / ALLOCATION_TOTAL for weight in scorer.weights(vector)]
 
-    return Rule(shares, predict)
+    return PolicyRule(shares, predict)
 
 
 def _shares(experiment: Experiment, tally: Tally) -> tuple[float, ...]:

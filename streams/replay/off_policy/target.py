@@ -20,7 +20,7 @@ from streams.model.quantities import MICRO, PROPENSITY_ONE
 from streams.model.vectors import INTERCEPT, Vector
 from streams.replay.off_policy.logged import IntArray, UnitLog
 from streams.replay.off_policy.partial_tally import PartialTally, batches
-from streams.replay.off_policy.rules import Rule, Weigh
+from streams.replay.off_policy.rules import PolicyRule, Weigh
 from streams.tallies.cell import MetricTally, Tally, VariantTally
 
 FloatArray = NDArray[np.float64]
@@ -178,7 +178,7 @@ class _TargetRows:
         self._is_contextual = False
 
     def add(
-        self, units: IntArray, rule: Rule, predict: Callable[[Vector], Sequence[float]]
+        self, units: IntArray, rule: PolicyRule, predict: Callable[[Vector], Sequence[float]]
     ) -> FloatArray:
         """Add the situations of a batch.
 

@@ -14,7 +14,7 @@ from streams.api_keys import Scope, new_key
 from streams.model.errors import DependencyError
 from streams.webhooks.definition import MAX_WEBHOOKS
 from streams.webhooks.log import PARTITION
-from streams.webhooks.progress import Progress, TestResult
+from streams.webhooks.progress import DispatchProgress, TestResult
 from streams.webhooks.signing import new_secret
 from streams.webhooks.table import encoded_progress
 from tests.api.memory import Api, memory_api
@@ -173,7 +173,7 @@ async def test_there_are_not_more_than_fit(api):
 
 async def test_a_webhook_that_was_disabled_says_why_and_is_enabled_again(api):
     made = await created(api)
-    progress = Progress()
+    progress = DispatchProgress()
     progress.activate(1, {0: 3})
     progress.enqueue((0, 2), 5)
     event = progress.begin((0, 2), 5)

@@ -11,7 +11,7 @@ from api.receipts.cache import ReceiptCache
 from api.receipts.sticky import COOLDOWN_S, FirstReceipt, ReceiptQuery, StickyReceipts
 from streams.model.receipt_layout import raw_of
 from streams.model.receipts import Receipt
-from streams.projection.receipts import Certainty, Place
+from streams.projection.receipts import Certainty, ReceiptPlace
 from tests.api.memory import KEYRING, NOW_MS
 from tests.patience import patience
 from tests.twins.receipts import MemoryReceiptStore
@@ -19,8 +19,8 @@ from tests.twins.receipts import MemoryReceiptStore
 AWAY = RedisConnectionError("away")
 
 
-def place(unit: int) -> Place:
-    return Place("exp_0000000000001", 0, unit)
+def place(unit: int) -> ReceiptPlace:
+    return ReceiptPlace("exp_0000000000001", 0, unit)
 
 
 def receipt(unit: int, at_ms: int = NOW_MS) -> str:

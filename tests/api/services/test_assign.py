@@ -19,7 +19,7 @@ from streams.model.quantities import PROPENSITY_ONE
 from streams.model.receipt_layout import raw_of, text_of
 from streams.model.receipts import Keyring
 from streams.policies.bucketing import draws
-from streams.projection.receipts import Place
+from streams.projection.receipts import ReceiptPlace
 from tests.api.memory import DAY_MS, KEYRING, NOW_MS, Api, memory_api
 
 
@@ -212,7 +212,7 @@ async def test_a_unit_of_before_the_first_fallback_has_its_receipt_of_the_log(ap
     number = KEYRING.verify(before["u0"]).experiment
     await api.receipts.add(
         {
-            Place(name, 0, draws(number, user).unit): raw_of(receipt)
+            ReceiptPlace(name, 0, draws(number, user).unit): raw_of(receipt)
             for user, receipt in before.items()
         }
     )

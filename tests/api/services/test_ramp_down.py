@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from streams.model.receipt_layout import raw_of
-from streams.projection.receipts import Place
+from streams.projection.receipts import ReceiptPlace
 from tests.api.memory import KEYRING, Api
 
 KINDS = [{"type": "bayesian_ab"}, {"type": "thompson_sampling", "unit": "user"}]
@@ -56,7 +56,7 @@ async def test_units_of_fixed_weights_stay_in_while_the_log_is_read_and_after(ap
     # What a worker does: it keeps the receipts of the log, and says so.
     for each in before:
         unit = KEYRING.verify(each["id"]).unit
-        api.receipts.receipts.setdefault(Place(name, 0, unit), raw_of(each["id"]))
+        api.receipts.receipts.setdefault(ReceiptPlace(name, 0, unit), raw_of(each["id"]))
     await api.receipts.note_rebuilt([name])
     api.sticky.rebuilt = await api.receipts.rebuilt()
     after, new = await assigned(api, name, "old"), await assigned(api, name, "new")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from streams.model.receipt_layout import raw_of
-from streams.projection.receipts import Place
+from streams.projection.receipts import ReceiptPlace
 from tests.api.memory import KEYRING, Api, definition
 
 THREE = [{"name": "A", "isControl": True}, {"name": "B"}, {"name": "C"}]
@@ -38,7 +38,7 @@ async def rebuild(api: Api, name: str, answers: list[dict[str, Any]]) -> None:
     """Keep the receipts of the log, and say so, as a worker does."""
     for each in answers:
         unit = KEYRING.verify(each["id"]).unit
-        api.receipts.receipts.setdefault(Place(name, 0, unit), raw_of(each["id"]))
+        api.receipts.receipts.setdefault(ReceiptPlace(name, 0, unit), raw_of(each["id"]))
     await api.receipts.note_rebuilt([name])
     api.sticky.rebuilt = await api.receipts.rebuilt()
 

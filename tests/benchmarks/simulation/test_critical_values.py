@@ -10,7 +10,7 @@ from benchmarks.simulation.critical_values import (
     STATSIG,
     run,
 )
-from benchmarks.simulation.stopping import Reading, Rule
+from benchmarks.simulation.stopping import ComparedSums, Rule
 from benchmarks.simulation.traffic import Traffic, Weights
 from streams.model.errors import InvalidParameterError
 
@@ -47,7 +47,7 @@ def test_looking_again_and_again_makes_a_probability_of_95_percent_err_in_most_e
     Ours errs in 2 % of them, and more than 42 of 500 would have a probability below 1e-12.
     """
     naive = run(NULL, PROBABILITY_BEST, 500, seed=3)
-    ours = stopping.run(NULL, Rule(Reading.PLAIN), 500, seed=3)
+    ours = stopping.run(NULL, Rule(ComparedSums.PLAIN), 500, seed=3)
 
     assert naive.wrong == naive.declared
     assert naive.wrong.events >= 230

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks.simulation.production import running, simulate_clicks, together
-from benchmarks.simulation.stopping import Reading, Rule, judge
+from benchmarks.simulation.stopping import ComparedSums, Rule, judge
 from benchmarks.simulation.traffic import Traffic, Weights
 from streams.experiments.plan import PlanSpec
 from streams.experiments.statistics.recommendation import RecommendedAction
@@ -16,38 +16,38 @@ LOOKS, UNITS, RUNS = 50, 120, 4
 FLOOR = int(0.05 * ALLOCATION_TOTAL) / ALLOCATION_TOTAL  # as the integer weights have it
 PLAN = PlanSpec(baseline=0.2, lift=0.5, units=1_000)
 PLANNED_IMPRESSIONS = {"plan": PLAN.model_dump(exclude_none=True), "unit": "impression"}
-PLANNED = Rule(Reading.PLAIN, plan=PLAN)
+PLANNED = Rule(ComparedSums.PLAIN, plan=PLAN)
 
 
 @pytest.mark.parametrize(
     ("policy", "config", "traffic", "rule"),
     [
-        ("bayesian_ab", {}, Traffic((0.3, 0.2)), Rule(Reading.PLAIN)),
+        ("bayesian_ab", {}, Traffic((0.3, 0.2)), Rule(ComparedSums.PLAIN)),
         ("bayesian_ab", PLANNED_IMPRESSIONS, Traffic((0.3, 0.2)), PLANNED),
-        ("bayesian_ab", {}, Traffic((0.35, 0.2, 0.2, 0.2)), Rule(Reading.PLAIN)),
+        ("bayesian_ab", {}, Traffic((0.35, 0.2, 0.2, 0.2)), Rule(ComparedSums.PLAIN)),
         (
             "thompson_sampling",
             {"parameters": {"minAllocation": 0.05}},
             Traffic((0.3, 0.2), Weights.THOMPSON, floor=FLOOR),
-            Rule(Reading.OVERLAP),
+            Rule(ComparedSums.OVERLAP),
         ),
         (
             "top_two_thompson",
             {"parameters": {"minAllocation": 0.05}},
             Traffic((0.3, 0.2), Weights.TOP_TWO, floor=FLOOR),
-            Rule(Reading.OVERLAP),
+            Rule(ComparedSums.OVERLAP),
         ),
         (
             "thompson_sampling",
             {"parameters": {"minAllocation": 0.05}},
             Traffic((0.5, 0.3, 0.3), Weights.THOMPSON, floor=FLOOR),
-            Rule(Reading.OVERLAP),
+            Rule(ComparedSums.OVERLAP),
         ),
         (
             "top_two_thompson",
             {"parameters": {"minAllocation": 0.05}},
             Traffic((0.5, 0.3, 0.3), Weights.TOP_TWO, floor=FLOOR),
-            Rule(Reading.OVERLAP),
+            Rule(ComparedSums.OVERLAP),
         ),
     ],
     ids=str,

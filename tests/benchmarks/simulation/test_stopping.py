@@ -3,12 +3,16 @@ import pytest
 
 from benchmarks.simulation.amounts import LogNormal
 from benchmarks.simulation.claims import POWER_PLAN
-from benchmarks.simulation.stopping import Reading, Rule, run
+from benchmarks.simulation.stopping import ComparedSums, Rule, run
 from benchmarks.simulation.traffic import Traffic, Weights, arrivals
 from streams.experiments.plan import PlanSpec
 
-PLANNED = Rule(Reading.PLAIN, plan=PlanSpec(baseline=0.1, lift=0.2, units=4_000))
-PLAIN, OVERLAP, INVERSE = Rule(Reading.PLAIN), Rule(Reading.OVERLAP), Rule(Reading.INVERSE)
+PLANNED = Rule(ComparedSums.PLAIN, plan=PlanSpec(baseline=0.1, lift=0.2, units=4_000))
+PLAIN, OVERLAP, INVERSE = (
+    Rule(ComparedSums.PLAIN),
+    Rule(ComparedSums.OVERLAP),
+    Rule(ComparedSums.INVERSE),
+)
 
 
 def test_the_same_seed_brings_the_same():
@@ -71,7 +75,7 @@ def test_planned_size_has_the_power_it_is_planned_for():
     with a power of 68 % to have as many.
     """
     traffic = Traffic((0.11, 0.10), looks=41, units_per_look=1_000)
-    outcome = run(traffic, Rule(Reading.PLAIN, plan=POWER_PLAN), 400, seed=6)
+    outcome = run(traffic, Rule(ComparedSums.PLAIN, plan=POWER_PLAN), 400, seed=6)
 
     assert outcome.declared.events >= 320
     assert outcome.wrong.events <= 5

@@ -6,7 +6,7 @@ import pytest
 
 from streams.cli.terminal import connected, settings_of
 from streams.local.children import free_port
-from streams.local.plan import Plan
+from streams.local.plan import StackPlan
 from streams.local.stack_files import registered
 from streams.model.errors import ConfigurationError, DependencyError
 
@@ -18,7 +18,7 @@ def state_folder(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
 def test_the_port_of_an_embedded_stack_is_enough_to_find_its_kafka_and_key(tmp_path, host):
-    plan = Plan("127.0.0.1", free_port(), 1, tmp_path)
+    plan = StackPlan("127.0.0.1", free_port(), 1, tmp_path)
     overrides = plan.overrides("127.0.0.1:1234", "redis://127.0.0.1:5678/0", {})
 
     with registered(plan, overrides):

@@ -20,7 +20,7 @@ from typer.testing import CliRunner, Result
 from streams.cli import imports
 from streams.cli.main import app
 from streams.cli.terminal import API_DEFAULT
-from streams.local.plan import Plan
+from streams.local.plan import StackPlan
 from streams.local.stack_files import registered
 
 EXPERIMENT = "exp_0000000000001"
@@ -127,7 +127,7 @@ def beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Beside]:
 
     monkeypatch.setattr(imports, "fetch_wheel", no_download)
     # It is where commands look that name no API; nothing has to listen there.
-    plan = Plan("127.0.0.1", httpx.URL(API_DEFAULT).port or 0, 1, tmp_path)
+    plan = StackPlan("127.0.0.1", httpx.URL(API_DEFAULT).port or 0, 1, tmp_path)
     with pair() as stack, pair() as own:
         overridden = plan.overrides(stack.kafka, stack.redis_url, {})
         with registered(plan, overridden):

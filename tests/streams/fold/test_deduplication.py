@@ -6,15 +6,24 @@ from hypothesis import strategies as st
 
 from streams.fold import segments
 from streams.fold.buckets import NO_DEADLINE
-from streams.fold.deduplication import SEEN, UNIT_TOTAL_LIMIT, Admission, DeduplicationWindow
+from streams.fold.deduplication import (
+    SEEN,
+    UNIT_TOTAL_LIMIT,
+    AssignmentNovelty,
+    DeduplicationWindow,
+)
 from streams.fold.hashing import KEY_MASK, hash_of
-from streams.fold.segments import MAX_ENTRIES, Piece, Segment, chunks
+from streams.fold.segments import MAX_ENTRIES, Piece, WindowSegment, chunks
 from streams.fold.window_memory import WindowFullError
 from streams.model.errors import EventError
 from streams.model.quantities import MICRO
 from streams.tallies.plan import MAX_EVENTS
 
-NEW, CROSSED, REPEATED = Admission.NEW, Admission.CROSSED, Admission.DUPLICATE
+NEW, CROSSED, REPEATED = (
+    AssignmentNovelty.NEW,
+    AssignmentNovelty.CROSSED,
+    AssignmentNovelty.DUPLICATE,
+)
 DAY_S = 86_400
 HOUR_MS = 3_600_000
 FAR = 1 << 47
@@ -254,7 +263,7 @@ def test_chunks_are_bounded_and_lose_nothing():
 def test_segments_of_a_bucket_stay_within_twice_its_size(monkeypatch):
     monkeypatch.setattr(segments, "MAX_ENTRIES", 1000)
     window, largest = DeduplicationWindow(1, 10**6), 0
-    kept: dict[str, Segment] = {}
+    kept: dict[str, WindowSegment] = {}
 
     for last_offset in range(4000):
         observe(window, 0, unit=last_offset % 1500, event=0, value=MICRO)
@@ -274,7 +283,7 @@ def test_segments_of_a_bucket_stay_within_twice_its_size(monkeypatch):
 def test_a_bucket_written_whole_replaces_its_older_segments_once_no_part_is_missing(monkeypatch):
     monkeypatch.setattr(segments, "MAX_ENTRIES", 1)
     window = DeduplicationWindow(1, 100)
-    older: dict[str, Segment] = {}
+    older: dict[str, WindowSegment] = {}
     for last_offset in range(3):
         observe(window, 0, unit=last_offset + 1)
         older |= {segment.key: segment for segment in window.take(last_offset)[0]}

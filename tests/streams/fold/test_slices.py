@@ -12,7 +12,7 @@ from streams.fold import counting, exposures
 from streams.fold.impressions import ImpressionFolding
 from streams.fold.observations import ObservationFolding
 from streams.fold.partition import Progress
-from streams.fold.segments import Segment
+from streams.fold.segments import WindowSegment
 from streams.model.dimensions import OTHER, Slice
 from streams.model.events import EXPOSURE, ImpressionBatch, ImpressionGroup, Observation
 from streams.model.quantities import MICRO
@@ -114,7 +114,7 @@ def observed(
     fold = folding.new_fold(0)
     records = [each.record(offset) for offset, each in enumerate(events)]
     progress: Progress | None = None
-    segments: dict[str, Segment] = {}
+    segments: dict[str, WindowSegment] = {}
     for start, stop in zip((0, *cuts), (*cuts, len(records)), strict=True):
         folding.fold(fold, records[start:stop])
         changes = fold.take_changes()

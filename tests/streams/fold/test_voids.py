@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from streams.fold.impressions import ImpressionFold
 from streams.fold.observations import ObservationFolding
-from streams.fold.segments import Segment
+from streams.fold.segments import WindowSegment
 from streams.model.errors import EventError
 from streams.model.events import ImpressionBatch, ImpressionGroup, Observation
 from streams.model.quantities import MICRO
@@ -92,7 +92,7 @@ def observed(stream, plan, *, cuts=1_000, limit=10_000, vectorized=1, timestamp=
     folding = ObservationFolding(SINGLE_OBJECT, KEYRING, limit, lambda _: plan)
     fold = folding.new_fold(0)
     cells: dict[int, Cell] = {}
-    segments: dict[str, Segment] = {}
+    segments: dict[str, WindowSegment] = {}
     refused: list[Any] = []
     with vectorized_from(vectorized):
         for start in range(0, len(records), cuts):

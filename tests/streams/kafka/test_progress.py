@@ -7,7 +7,7 @@ import pytest
 from streams.kafka import progress
 from streams.kafka.positions import Positions
 from streams.kafka.progress import Patience, watch
-from streams.kafka.records import Span
+from streams.kafka.records import OffsetRange
 from streams.settings import Settings
 
 
@@ -24,7 +24,7 @@ class Clock:
         self.now_s += seconds
 
 
-SPANS = {"observations": {0: Span(0, 9), 1: Span(4, 4)}}
+SPANS = {"observations": {0: OffsetRange(0, 9), 1: OffsetRange(4, 4)}}
 
 
 @pytest.mark.parametrize(

@@ -10,13 +10,13 @@ import stat
 import pytest
 
 from streams.local.children import free_port
-from streams.local.plan import Plan, generated_receipt_keys
+from streams.local.plan import StackPlan, generated_receipt_keys
 from streams.model.errors import ConfigurationError
 
 
-def plan(tmp_path, **changes) -> Plan:
+def plan(tmp_path, **changes) -> StackPlan:
     defaults = {"host": "127.0.0.1", "port": free_port(), "workers": 1, "directory": tmp_path}
-    return Plan(**(defaults | changes))
+    return StackPlan(**(defaults | changes))
 
 
 def test_a_port_in_use_is_refused(tmp_path):

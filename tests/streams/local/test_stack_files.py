@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from streams.local.plan import EMBEDDED_PARTITIONS, Plan
+from streams.local.plan import EMBEDDED_PARTITIONS, StackPlan
 from streams.local.stack_files import (
     find_stack,
     registered,
@@ -27,7 +27,7 @@ def state_folder(tmp_path, monkeypatch):
 def plan(tmp_path):
     directory = tmp_path / "data"
     directory.mkdir()
-    return Plan("127.0.0.1", PORT, 1, directory)
+    return StackPlan("127.0.0.1", PORT, 1, directory)
 
 
 @pytest.fixture

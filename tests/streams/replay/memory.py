@@ -17,7 +17,7 @@ from streams.fold.impressions import ImpressionFolding
 from streams.fold.observations import ObservationFolding
 from streams.fold.partition import PartitionFold, Progress
 from streams.fold.records import Folding
-from streams.fold.segments import Segment
+from streams.fold.segments import WindowSegment
 from streams.model.events import (
     Command,
     CommandKind,
@@ -32,7 +32,7 @@ from streams.model.quantities import MICRO, PROPENSITY_ONE
 from streams.model.receipts import Keyring, Receipt
 from streams.model.variant_weights import pack_weights
 from streams.model.vectors import pack
-from streams.replay.partitions import Inputs
+from streams.replay.partitions import FoldInputs
 from streams.tallies.cell import Cell, Source
 from streams.tallies.plan import Plan
 from streams.wire.batch_tags import sealer
@@ -49,7 +49,7 @@ from tests.twins.log import START_MS, MemoryLog
 KEYS = f"1:{bytes(range(32)).hex()}"
 KEYRING = Keyring.parse(KEYS)
 LIMIT = 1_000
-INPUTS = Inputs(KEYS, LIMIT)
+INPUTS = FoldInputs(KEYS, LIMIT)
 NOW_MS = START_MS
 PARTITIONS = 2
 EXPERIMENTS = (7, 8, 9)
@@ -95,7 +95,7 @@ class Kept:
 
     progress: Progress | None = None
     cells: dict[int, Cell] = field(default_factory=dict)
-    segments: dict[str, Segment] = field(default_factory=dict)
+    segments: dict[str, WindowSegment] = field(default_factory=dict)
 
 
 class Installation:

@@ -13,7 +13,7 @@ from streams.model.quantities import PROPENSITY_ONE
 from streams.model.receipt_layout import raw_of
 from streams.model.receipts import Receipt
 from streams.model.vectors import pack
-from streams.projection.receipts import Place
+from streams.projection.receipts import ReceiptPlace
 from streams.replay.receipts import ReceiptLog
 from streams.wire.batch_tags import sealer
 from streams.wire.commands import encode_command
@@ -71,8 +71,8 @@ def receipt(unit: int, at_ms: int = NOW_MS, variant: int = 0, window_s: int = 0)
     return Receipt(NUMBER, variant, PROPENSITY_ONE // 2, 3, at_ms, unit, window_s)
 
 
-def rebuilt(log: ReceiptLog) -> dict[Place, bytes]:
-    found: dict[Place, bytes] = {}
+def rebuilt(log: ReceiptLog) -> dict[ReceiptPlace, bytes]:
+    found: dict[ReceiptPlace, bytes] = {}
     for chunk in log.new():
         found = chunk | found
     return found
@@ -90,8 +90,8 @@ def test_the_first_impression_of_a_unit_gives_the_receipt_that_it_got() -> None:
     assign(log, receipt(1, NOW_MS + 9, 1, 60), first)
 
     assert rebuilt(ReceiptLog(log, INPUTS)) == {
-        Place(NAME, 0, 1): signed(first, FEATURES),
-        Place(NAME, 0, 2): signed(second),
+        ReceiptPlace(NAME, 0, 1): signed(first, FEATURES),
+        ReceiptPlace(NAME, 0, 2): signed(second),
     }
 
 
@@ -100,7 +100,7 @@ def test_impressions_that_no_process_with_a_key_has_logged_give_no_receipts() ->
     assign(log, receipt(1), is_sealed=False)
     assign(log, receipt(2))
 
-    assert set(rebuilt(ReceiptLog(log, INPUTS))) == {Place(NAME, 0, 2)}
+    assert set(rebuilt(ReceiptLog(log, INPUTS))) == {ReceiptPlace(NAME, 0, 2)}
 
 
 def test_a_second_reading_goes_on_where_the_first_ended() -> None:
@@ -110,7 +110,7 @@ def test_a_second_reading_goes_on_where_the_first_ended() -> None:
     rebuilt(reading)
     assign(log, receipt(2))
 
-    assert set(rebuilt(reading)) == {Place(NAME, 0, 2)}
+    assert set(rebuilt(reading)) == {ReceiptPlace(NAME, 0, 2)}
 
 
 @pytest.mark.parametrize(
@@ -137,8 +137,8 @@ def test_phases_are_apart_and_the_archived_experiment_has_none() -> None:
         assign(log, receipt(1, window_s=60), receipt(1, NOW_MS + 1, 257, 60))
 
     assert rebuilt(ReceiptLog(logs[0], INPUTS)) == {
-        Place(NAME, 0, 1): signed(receipt(1, window_s=60)),
-        Place(NAME, 1, 1): signed(receipt(1, NOW_MS + 1, 257, 60)),
+        ReceiptPlace(NAME, 0, 1): signed(receipt(1, window_s=60)),
+        ReceiptPlace(NAME, 1, 1): signed(receipt(1, NOW_MS + 1, 257, 60)),
     }
     assert rebuilt(ReceiptLog(logs[1], INPUTS)) == {}
 
@@ -153,7 +153,8 @@ def test_other_ids_of_a_unit_come_back_under_fixed_weights_too() -> None:
     assign(log, receipt(1), receipt(2), receipt(3), contexts=contexts)
 
     assert rebuilt(ReceiptLog(log, INPUTS)) == {
-        Place(NAME, 0, unit): signed(receipt(own)) for unit, own in ((1, 1), (9, 1), (2, 2), (3, 3))
+        ReceiptPlace(NAME, 0, unit): signed(receipt(own))
+        for unit, own in ((1, 1), (9, 1), (2, 2), (3, 3))
     }
 
 
@@ -183,9 +184,11 @@ def test_a_second_id_has_the_receipt_that_was_logged_first(
         kept[place] = first
 
     assert kept == {
-        Place(NAME, 0, 4): signed(others),
-        Place(NAME, 0, 8): signed(receipt(8)),  # of fixed weights all are kept, once one has two
-        Place(NAME, 0, 9): signed(own if is_own_first else others),
+        ReceiptPlace(NAME, 0, 4): signed(others),
+        ReceiptPlace(NAME, 0, 8): signed(
+            receipt(8)
+        ),  # of fixed weights all are kept, once one has two
+        ReceiptPlace(NAME, 0, 9): signed(own if is_own_first else others),
     }
     assert reading.impressions == 4
 
@@ -196,4 +199,4 @@ def test_units_of_an_experiment_known_to_have_two_ids_are_kept_under_fixed_weigh
     reading = ReceiptLog(log, INPUTS)
     reading.aliased.add(NAME)
 
-    assert set(rebuilt(reading)) == {Place(NAME, 0, 1), Place(NAME, 0, 2)}
+    assert set(rebuilt(reading)) == {ReceiptPlace(NAME, 0, 1), ReceiptPlace(NAME, 0, 2)}

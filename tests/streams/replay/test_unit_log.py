@@ -12,7 +12,7 @@ import pytest
 
 from streams.experiments.definition import parse_definition
 from streams.fold import metric_slots
-from streams.fold.recorders import Assignments, Values
+from streams.fold.recorders import Assignments, CountedValues
 from streams.model.attribution import CLOCK_SKEW_MS
 from streams.model.errors import InputError
 from streams.model.events import (
@@ -291,7 +291,7 @@ def test_a_voided_unit_is_in_no_log_of_units():
         assigned.assigned_at_ms.append(NOW_MS)
         assigned.contexts.append(0)
         assigned.places.append(0)
-    observed = Values("click")
+    observed = CountedValues("click")
     for variant, unit, value in ((0, 1, 5), (0, 2, 7), (1, 1, 9), (0, 3, 11)):
         observed.units.append(unit)
         observed.variants.append(variant)

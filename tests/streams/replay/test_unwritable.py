@@ -33,7 +33,7 @@ from streams.wire.records import SINGLE_OBJECT
 from streams.wire.snapshots import encode_snapshot
 from streams.worker.emitter import CellEmitter, WrittenCell
 from streams.worker.experiment_stage import ExperimentsStage
-from streams.worker.partition_processor import Outcome, progress_key
+from streams.worker.partition_processor import BatchOutcome, progress_key
 from streams.worker.tally_stage import TallyStage
 from tests.streams.replay.memory import DEFINITION, INPUTS, KEYRING, LIMIT, NOW_MS
 from tests.streams.worker.tables import put_all, table_of
@@ -50,7 +50,7 @@ class Commands:
         self.log = MemoryLog()
         self.stage = ExperimentsStage("commands", 1)
 
-    def send(self, kind: str) -> Outcome:
+    def send(self, kind: str) -> BatchOutcome:
         payload = DEFINITION if kind == "create" else {}
         n = len(self.log.topics["commands", 0])
         value = encode_command(Command(f"{n:032x}", NUMBER, CommandKind(kind), NOW_MS, payload))

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from streams.kafka.records import LogSource
-from streams.replay.partitions import Inputs
+from streams.replay.partitions import FoldInputs
 from streams.warehouse.exporter import exporting
 from streams.warehouse.opening import opened
-from streams.warehouse.target import Commit, Place, StoredState, Target
+from streams.warehouse.target import Commit, Place, StoredState, Warehouse
 from tests.patience import PATIENCE_S
 from tests.streams.warehouse.worlds import WORLD_INPUTS, load
 
@@ -24,8 +24,8 @@ def export(
     to: str,
     *,
     commit_rows: int = 200,
-    wrapped: Callable[[Target], Target] | None = None,
-    inputs: Inputs = WORLD_INPUTS,
+    wrapped: Callable[[Warehouse], Warehouse] | None = None,
+    inputs: FoldInputs = WORLD_INPUTS,
     accept_gap: bool = False,
 ) -> int:
     """Export what is in a log, and return the number of rows."""
@@ -47,7 +47,7 @@ class Counting:
         most: Commits taken; the next one waits to be killed.
     """
 
-    def __init__(self, target: Target, commits: Any, most: int) -> None:
+    def __init__(self, target: Warehouse, commits: Any, most: int) -> None:
         self._target = target
         self._commits = commits
         self._most = most

@@ -10,7 +10,7 @@ from threading import Event
 import psycopg
 import pytest
 
-from streams.kafka.records import LogSource, Span, StoredRecord
+from streams.kafka.records import LogSource, OffsetRange, StoredRecord
 from streams.local.children import free_port
 from streams.model.errors import ConfigurationError, DependencyError
 from streams.tallies.cell import Source
@@ -18,7 +18,7 @@ from streams.warehouse import following, postgresql
 from streams.warehouse.following import Export
 from streams.warehouse.opening import opened
 from streams.warehouse.tables import TABLES
-from streams.warehouse.target import Commit, Place, StoredState, Target, WarehouseError
+from streams.warehouse.target import Commit, Place, StoredState, Warehouse, WarehouseError
 from tests.streams.warehouse.expected import METRIC_TOTALS, VARIANT_TOTALS, totals
 from tests.streams.warehouse.postgres import Server, schema_of, started_server
 from tests.streams.warehouse.worlds import WORLD_INPUTS, world
@@ -26,7 +26,7 @@ from tests.streams.warehouse.worlds import WORLD_INPUTS, world
 LOOKS = 4
 SESSIONS = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = %s"
 
-Fault = Callable[[Server, Target, Commit], None]
+Fault = Callable[[Server, Warehouse, Commit], None]
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,7 @@ class Growing:
         self._stop = stop
         self._looks = 0
 
-    def spans(self, topic: str) -> Mapping[int, Span]:
+    def spans(self, topic: str) -> Mapping[int, OffsetRange]:
         whole = self._log.spans(topic)
         if topic == Source.IMPRESSIONS.value:
             self._looks += 1
@@ -94,7 +94,7 @@ class Growing:
             self._stop.set()
         share = min(self._looks, LOOKS) / LOOKS
         return {
-            partition: Span(span.begin, span.begin + int(share * (span.end - span.begin)))
+            partition: OffsetRange(span.begin, span.begin + int(share * (span.end - span.begin)))
             for partition, span in whole.items()
         }
 
@@ -107,7 +107,7 @@ class Growing:
 class Failing:
     """A target with which something happens before its second commit."""
 
-    def __init__(self, server: Server, target: Target, faults: list[Fault | None]) -> None:
+    def __init__(self, server: Server, target: Warehouse, faults: list[Fault | None]) -> None:
         self._server = server
         self._target = target
         self._faults = faults
@@ -122,27 +122,27 @@ class Failing:
         self._target.commit(commit)
 
 
-def own(target: Target) -> psycopg.Connection:
+def own(target: Warehouse) -> psycopg.Connection:
     connection: psycopg.Connection = target._connection  # type: ignore[attr-defined]
     return connection
 
 
-def terminated(server: Server, _target: Target, _commit: Commit) -> None:
+def terminated(server: Server, _target: Warehouse, _commit: Commit) -> None:
     with psycopg.connect(server.address, autocommit=True) as admin:
         admin.execute(SESSIONS, ["experiment export"])
 
 
-def terminated_after_the_commit(server: Server, target: Target, commit: Commit) -> None:
+def terminated_after_the_commit(server: Server, target: Warehouse, commit: Commit) -> None:
     target.commit(commit)
     terminated(server, target, commit)
 
 
-def restarted(server: Server, _target: Target, _commit: Commit) -> None:
+def restarted(server: Server, _target: Warehouse, _commit: Commit) -> None:
     server.end(signal.SIGQUIT)
     server.start()
 
 
-def gone(server: Server, target: Target, commit: Commit) -> None:
+def gone(server: Server, target: Warehouse, commit: Commit) -> None:
     server.end(signal.SIGQUIT)
     try:
         target.commit(commit)
@@ -150,24 +150,24 @@ def gone(server: Server, target: Target, commit: Commit) -> None:
         server.start()
 
 
-def frozen(server: Server, target: Target, commit: Commit) -> None:
+def frozen(server: Server, target: Warehouse, commit: Commit) -> None:
     """Stop the server and the session of the export until the export has given up."""
     with server.stopped(own(target).info.backend_pid):
         target.commit(commit)
 
 
-def read_only(_server: Server, target: Target, _commit: Commit) -> None:
+def read_only(_server: Server, target: Warehouse, _commit: Commit) -> None:
     own(target).execute("SET default_transaction_read_only = on")
 
 
-def locked(server: Server, target: Target, commit: Commit) -> None:
+def locked(server: Server, target: Warehouse, commit: Commit) -> None:
     own(target).execute("SET lock_timeout = '50ms'")
     with psycopg.connect(server.address) as other:
         other.execute("LOCK TABLE following.experiment_assignments IN ACCESS EXCLUSIVE MODE")
         target.commit(commit)
 
 
-def disk_full(_server: Server, target: Target, commit: Commit) -> None:
+def disk_full(_server: Server, target: Warehouse, commit: Commit) -> None:
     connection = own(target)
     connection.execute(
         "CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS "
@@ -227,7 +227,7 @@ def follow_through(
     faults = [None, fault]
 
     @contextmanager
-    def failing(to: str) -> Iterator[Target]:
+    def failing(to: str) -> Iterator[Warehouse]:
         with opened(to) as target:
             yield Failing(server, target, faults)
 
@@ -270,7 +270,7 @@ def test_a_lock_that_an_outage_has_left_behind_is_waited_for(
     losses: list[Fault | None] = [None, terminated]
 
     @contextmanager
-    def failing(to: str) -> Iterator[Target]:
+    def failing(to: str) -> Iterator[Warehouse]:
         error = busy.pop(0) if busy else None
         if error is not None:
             raise error

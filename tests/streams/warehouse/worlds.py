@@ -24,7 +24,7 @@ from streams.model.partitioning import partition_of
 from streams.model.quantities import MICRO, PROPENSITY_ONE
 from streams.model.receipts import Receipt
 from streams.model.voids import void_metric
-from streams.replay.partitions import Inputs
+from streams.replay.partitions import FoldInputs
 from streams.replay.what_if import Assumptions, what_if
 from streams.wire.batch_tags import sealer
 from streams.wire.commands import encode_command
@@ -34,7 +34,7 @@ from streams.wire.snapshots import encode_snapshot
 from tests.streams.replay.memory import INPUTS, KEYRING, NOW_MS, PARTITIONS
 from tests.twins.log import MemoryLog
 
-WORLD_INPUTS = Inputs(INPUTS.receipt_keys, 10_000)
+WORLD_INPUTS = FoldInputs(INPUTS.receipt_keys, 10_000)
 WINDOW_S = 3_600
 _BASE: dict[str, Any] = {"name": "a", "type": "bayesian_ab", "primaryMetric": "click"}
 _VARIANTS = [{"name": "a", "isControl": True}, {"name": "b"}, {"name": "c"}]

@@ -8,7 +8,7 @@ from typing import cast
 import pytest
 
 from schemas.codec import Codec
-from streams.kafka.records import Span
+from streams.kafka.records import OffsetRange
 from streams.kafka.settings import KafkaSettings
 from streams.model.errors import DependencyError
 from streams.webhooks import decisions as module
@@ -24,7 +24,7 @@ class Log:
     def spans(self, _topic):
         if self.is_away:
             raise DependencyError("kafka", "no answer")
-        return {0: Span(0, 0)}
+        return {0: OffsetRange(0, 0)}
 
     def read(self, *_):
         return iter(())

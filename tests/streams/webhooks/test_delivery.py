@@ -12,10 +12,10 @@ from streams.kafka.settings import KafkaSettings
 from streams.webhooks import delivery as module
 from streams.webhooks.addresses import AddressPolicy
 from streams.webhooks.definition import WebhookDefinition
-from streams.webhooks.delivery import Delivery
+from streams.webhooks.delivery import WebhookDelivery
 from streams.webhooks.dispatcher import Rules
 from streams.webhooks.log import PARTITION
-from streams.webhooks.progress import GONE, Progress
+from streams.webhooks.progress import GONE, DispatchProgress
 from streams.webhooks.table import PROGRESS, Webhook, encoded_progress
 
 NAME = "wh_" + "a" * 26
@@ -52,15 +52,15 @@ class Writer:
 
 
 @pytest.fixture
-def delivery(monkeypatch) -> Delivery:
+def delivery(monkeypatch) -> WebhookDelivery:
     monkeypatch.setattr(module, "Consumer", Consumer)
     nothing: Any = None
-    found = Delivery(KafkaSettings(), None, nothing, nothing, Rules(AddressPolicy(), ()))
+    found = WebhookDelivery(KafkaSettings(), None, nothing, nothing, Rules(AddressPolicy(), ()))
     monkeypatch.setattr(found, "_writer", Writer())
     return found
 
 
-def written(delivery: Delivery) -> list[tuple[bytes, bytes | None]]:
+def written(delivery: WebhookDelivery) -> list[tuple[bytes, bytes | None]]:
     writer: Any = delivery._writer
     return list(writer.records)
 
@@ -69,8 +69,8 @@ def webhook(created_at_ms: int) -> Webhook:
     return Webhook(NAME, WebhookDefinition(host="h", created_at_ms=created_at_ms), b"")
 
 
-def gone() -> Progress:
-    progress = Progress()
+def gone() -> DispatchProgress:
+    progress = DispatchProgress()
     progress.activate(1, {0: 7})
     progress.enqueue((0, 6), 5)
     progress.fail((0, 6), progress.begin((0, 6), 5), 5, 410, GONE, None)
@@ -88,7 +88,7 @@ async def test_one_that_is_created_again_under_its_id_does_not_continue_from_the
     table.take(*webhook(4).encoded(), 4)
     await delivery._apply({NAME})
 
-    assert delivery._dispatchers[NAME].progress == Progress()
+    assert delivery._dispatchers[NAME].progress == DispatchProgress()
     assert delivery._dispatchers[NAME].webhook.definition.created_at_ms == 4
     assert written(delivery) == [((NAME + PROGRESS).encode(), None)]
 

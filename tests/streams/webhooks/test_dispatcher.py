@@ -18,7 +18,7 @@ from streams.webhooks.definition import Format, WebhookDefinition
 from streams.webhooks.dispatcher import DELIVERIES_AT_ONCE, Rules, WebhookDispatcher
 from streams.webhooks.event_types import EventType
 from streams.webhooks.events import Event
-from streams.webhooks.progress import MAX_WAITING, Place, Progress
+from streams.webhooks.progress import MAX_WAITING, DispatchProgress, Place
 from streams.webhooks.sealing import Confidential
 from streams.webhooks.sender import Sender
 from streams.webhooks.signing import new_secret
@@ -74,7 +74,7 @@ def dispatcher_of(
     webhook = Webhook("wh_" + "a" * 26, definition, b"")
     confidential = Confidential(url, (SECRET,))
     return WebhookDispatcher(
-        webhook, confidential, progress or Progress(), sender, Rules(POLICY, retries_s)
+        webhook, confidential, progress or DispatchProgress(), sender, Rules(POLICY, retries_s)
     )
 
 
@@ -169,7 +169,7 @@ async def test_thousands_of_events_after_an_absence_are_sent_in_order_a_few_at_o
             enqueue(place, at_ms)
             waiting.append(len(dispatcher.progress.waiting))
 
-        monkeypatch.setattr(Progress, "enqueue", lambda _, *args: counting(*args))
+        monkeypatch.setattr(DispatchProgress, "enqueue", lambda _, *args: counting(*args))
         async with delivering(dispatcher, decisions):
             await until_true(lambda: dispatcher.progress.state.delivered == n_events)
 
@@ -335,7 +335,9 @@ async def test_one_that_hangs_delays_no_other_and_has_few_connections():
 
         # What was broken off waits, and is sent by the process that continues.
         assert len(hanging.progress.waiting) == 100
-        restored = Progress.from_json(orjson.loads(orjson.dumps(hanging.progress.to_json())))
+        restored = DispatchProgress.from_json(
+            orjson.loads(orjson.dumps(hanging.progress.to_json()))
+        )
         again = dispatcher_of(receiver.url("/"), sender, restored)
         before = len(receiver.ids("/"))
         async with delivering(again, Decisions(100)):

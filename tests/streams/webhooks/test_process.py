@@ -34,7 +34,7 @@ class Delivery:
             if sys.argv[1] == "never":
                 await asyncio.shield(waiting)
 
-process.Delivery = Delivery
+process.WebhookDelivery = Delivery
 process.end_within = partial(process.end_within, 1.0)
 asyncio.run(process._run(Settings()))
 """

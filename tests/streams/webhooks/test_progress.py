@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.webhooks.progress import GONE, MAX_WAITING, NEVER_ANSWERED, Progress
+from streams.webhooks.progress import GONE, MAX_WAITING, NEVER_ANSWERED, DispatchProgress
 
 PLACE, OTHER = (0, 5), (1, 7)
 
 
 def waiting(*places):
-    found = Progress()
+    found = DispatchProgress()
     found.activate(1, {0: 0, 1: 0})
     for place in places:
         found.enqueue(place, 1_000)
@@ -151,7 +151,7 @@ def test_no_event_is_lost_and_any_state_is_restored(steps):
                     expected.discard(place)
         assert not under_way.keys() & set(progress.due(now))
 
-        restored = Progress.from_json(orjson.loads(orjson.dumps(progress.to_json())))
+        restored = DispatchProgress.from_json(orjson.loads(orjson.dumps(progress.to_json())))
         assert restored.waiting.keys() == progress.waiting.keys() == expected
         assert restored.to_json() == progress.to_json()
         assert not any(each.is_under_way for each in restored.waiting.values())

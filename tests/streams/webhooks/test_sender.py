@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from streams.webhooks import sender as module
 from streams.webhooks.addresses import AddressPolicy, networks, target_of
-from streams.webhooks.sender import Failure, Sender
+from streams.webhooks.sender import DeliveryFailure, Sender
 from tests.patience import PATIENCE_S
 from tests.streams.webhooks.receiver import receiving
 
@@ -38,13 +38,13 @@ def answer(line: str, *headers: str) -> bytes:
         ("200 OK", None),
         ("202 Accepted", None),
         ("204 No Content", None),
-        ("400 Bad Request", Failure.REFUSED),
-        ("404 Not Found", Failure.REFUSED),
-        ("410 Gone", Failure.GONE),
-        ("429 Too Many Requests", Failure.REFUSED),
-        ("500 Internal Server Error", Failure.SERVER_ERROR),
-        ("503 Service Unavailable", Failure.SERVER_ERROR),
-        ("304 Not Modified", Failure.REDIRECTED),
+        ("400 Bad Request", DeliveryFailure.REFUSED),
+        ("404 Not Found", DeliveryFailure.REFUSED),
+        ("410 Gone", DeliveryFailure.GONE),
+        ("429 Too Many Requests", DeliveryFailure.REFUSED),
+        ("500 Internal Server Error", DeliveryFailure.SERVER_ERROR),
+        ("503 Service Unavailable", DeliveryFailure.SERVER_ERROR),
+        ("304 Not Modified", DeliveryFailure.REDIRECTED),
     ],
 )
 async def test_a_status_decides(line, failure):
@@ -66,7 +66,7 @@ async def test_no_redirect_is_followed():
 
         found = await sent(receiver.url())
 
-        assert found.failure is Failure.REDIRECTED
+        assert found.failure is DeliveryFailure.REDIRECTED
         assert [path for path, *_ in receiver.received] == ["/"]
 
 
@@ -76,7 +76,7 @@ async def test_a_receiver_that_does_not_answer_costs_its_time_limit():
 
         found = await sent(receiver.url(), timeout_s=0.3)
 
-        assert (found.failure, found.status) == (Failure.TIMED_OUT, None)
+        assert (found.failure, found.status) == (DeliveryFailure.TIMED_OUT, None)
 
 
 @pytest.mark.parametrize(
@@ -84,8 +84,8 @@ async def test_a_receiver_that_does_not_answer_costs_its_time_limit():
     [
         ("200 OK", b"Content-Length: 10\r\n\r\nslow", None),  # and then nothing
         ("200 OK", b"Transfer-Encoding: chunked\r\n\r\nnonsense\r\n", None),
-        ("410 Gone", b"Content-Length: 10\r\n\r\nslow", Failure.GONE),
-        ("500 Oops", b"Transfer-Encoding: chunked\r\n\r\nx\r\n", Failure.SERVER_ERROR),
+        ("410 Gone", b"Content-Length: 10\r\n\r\nslow", DeliveryFailure.GONE),
+        ("500 Oops", b"Transfer-Encoding: chunked\r\n\r\nx\r\n", DeliveryFailure.SERVER_ERROR),
     ],
 )
 async def test_the_status_decides_whatever_becomes_of_the_rest_of_the_answer(line, rest, failure):
@@ -111,8 +111,11 @@ async def test_an_answer_without_end_is_not_read_to_its_end(monkeypatch):
 @pytest.mark.parametrize(
     ("raw", "failure"),
     [
-        (b"SSH-2.0-OpenSSH_9.6\r\n\r\n", Failure.PROTOCOL_ERROR),
-        (b"HTTP/1.1 200 OK\r\n" + b"x: " + b"a" * 200_000 + b"\r\n\r\n", Failure.PROTOCOL_ERROR),
+        (b"SSH-2.0-OpenSSH_9.6\r\n\r\n", DeliveryFailure.PROTOCOL_ERROR),
+        (
+            b"HTTP/1.1 200 OK\r\n" + b"x: " + b"a" * 200_000 + b"\r\n\r\n",
+            DeliveryFailure.PROTOCOL_ERROR,
+        ),
     ],
 )
 async def test_what_is_no_http_is_a_failure(raw, failure):
@@ -127,7 +130,7 @@ async def test_where_nothing_listens_is_a_failure():
         url = receiver.url()
     await asyncio.sleep(0)
 
-    assert (await sent(url)).failure is Failure.CONNECTION_FAILED
+    assert (await sent(url)).failure is DeliveryFailure.CONNECTION_FAILED
 
 
 @pytest.fixture
@@ -168,7 +171,11 @@ async def test_a_certificate_is_checked_for_the_name_and_not_the_address(certifi
                 url = f"https://{host}:{receiver.port}/"
                 outcomes.append(await sender.post(target_of(url, LOCAL), {"webhook-id": "1"}, b""))
 
-    assert [each.failure for each in outcomes] == [None, Failure.TLS_FAILED, Failure.TLS_FAILED]
+    assert [each.failure for each in outcomes] == [
+        None,
+        DeliveryFailure.TLS_FAILED,
+        DeliveryFailure.TLS_FAILED,
+    ]
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.1", "0x7f.1", "2130706433", "localhost"])
@@ -177,7 +184,7 @@ async def test_a_private_address_is_never_connected_to(host):
     async with receiving() as receiver:
         found = await sent(receiver.url(host=host), AddressPolicy(allows_http=True))
 
-        assert found.failure is Failure.ADDRESS_NOT_ALLOWED
+        assert found.failure is DeliveryFailure.ADDRESS_NOT_ALLOWED
         assert receiver.received == []
 
 
@@ -204,7 +211,7 @@ async def test_a_name_that_becomes_private_is_refused(monkeypatch):
             first = await sender.post(target, {"webhook-id": "1"}, b"")
             second = await sender.post(target, {"webhook-id": "2"}, b"")
 
-        assert (first.failure, second.failure) == (None, Failure.ADDRESS_NOT_ALLOWED)
+        assert (first.failure, second.failure) == (None, DeliveryFailure.ADDRESS_NOT_ALLOWED)
         assert receiver.received[0][1]["host"] == f"receiver.example:{receiver.port}"
 
 
@@ -215,7 +222,7 @@ async def test_one_private_address_among_others_refuses_a_name(monkeypatch):
 
         found = await sent(receiver.url(host="receiver.example"))
 
-        assert found.failure is Failure.ADDRESS_NOT_ALLOWED
+        assert found.failure is DeliveryFailure.ADDRESS_NOT_ALLOWED
         assert receiver.received == []
 
 
@@ -241,4 +248,4 @@ async def test_a_name_that_is_not_resolved_delays_no_other(monkeypatch):
         assert not any(task.done() for task in waiting)
         is_over.set()
         outcomes = await asyncio.gather(*waiting)
-        assert {each.failure for each in outcomes} == {Failure.NAME_NOT_RESOLVED}
+        assert {each.failure for each in outcomes} == {DeliveryFailure.NAME_NOT_RESOLVED}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from streams.webhooks.definition import WebhookDefinition
-from streams.webhooks.progress import Progress, State
+from streams.webhooks.progress import DispatchProgress, State
 from streams.webhooks.sealing import Confidential
 from streams.webhooks.status import status_of
 from streams.webhooks.table import Webhook
@@ -26,7 +26,7 @@ CONFIDENTIAL = Confidential("https://h", ("s",))
 )
 def test_status_by_hand(confidential, is_enabled, state, status):
     definition = WebhookDefinition(host="h", since_ms=0, is_enabled=is_enabled, activation=7)
-    progress = Progress()
+    progress = DispatchProgress()
     progress.state = state
 
     assert status_of(Webhook("wh", definition, b""), confidential, progress) == status

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from streams.model.webhooks import WebhookProgressRecord, WebhookRecord
 from streams.webhooks.definition import WebhookDefinition
-from streams.webhooks.progress import Progress
+from streams.webhooks.progress import DispatchProgress
 from streams.webhooks.table import PROGRESS, Webhook, WebhookTable, encoded_progress
 from streams.wire.webhooks import encode_webhook, encode_webhook_progress
 
@@ -38,7 +38,7 @@ def table() -> WebhookTable:
     found = WebhookTable()
     webhook = Webhook(NAME, WebhookDefinition(host="https://a.example", since_ms=5), b"sealed")
     found.take(*webhook.encoded(), 7)
-    progress = Progress()
+    progress = DispatchProgress()
     progress.activate(1, {0: 9})
     found.take(*encoded_progress(NAME, progress), 8)
     return found
@@ -85,6 +85,6 @@ def test_one_that_is_created_again_has_nothing_of_the_one_that_was_deleted():
     found.take(NAME.encode(), None, 9)
     found.take(*Webhook(NAME, WebhookDefinition(host="https://a.example"), b"sealed").encoded(), 9)
 
-    assert found.progress_of(NAME) == Progress()
+    assert found.progress_of(NAME) == DispatchProgress()
     assert found.drop_orphans() == [NAME]
     assert found.drop_orphans() == []

@@ -25,7 +25,7 @@ from streams.worker.logged_decisions import LoggedDecisions
 from streams.worker.outbox import Outgoing
 from streams.worker.outlets import Outlets
 from streams.worker.pacing import TimeBudget
-from streams.worker.publisher import LogReaders, Publisher
+from streams.worker.publisher import LogReaders, SnapshotPublisher
 from tests.streams.worker.publishing import (
     CONCLUDE,
     EXPERIMENT,
@@ -64,7 +64,7 @@ def world(monkeypatch) -> World:
     topics: list[Any] = ["posteriors", "decisions", "commands"]
     posteriors, decisions, commands = topics
     outlets = Outlets(posteriors, decisions, commands, SINGLE_OBJECT, 1.0)
-    publisher = Publisher(
+    publisher = SnapshotPublisher(
         stage,
         outlets,
         cast(Any, projected),

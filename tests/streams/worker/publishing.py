@@ -19,7 +19,7 @@ from streams.wire.decisions import decode_decision
 from streams.wire.snapshots import decode_snapshot
 from streams.worker import publisher as module
 from streams.worker.experiment_stage import ExperimentsStage
-from streams.worker.publisher import Publisher
+from streams.worker.publisher import SnapshotPublisher
 from tests.streams.worker.test_experiment_stage import Record
 from tests.twins.log import MemoryLog
 
@@ -78,7 +78,7 @@ class World:
 
     stage: ExperimentsStage
     follower: GenerationFollower
-    publisher: Publisher
+    publisher: SnapshotPublisher
     projected: Projected
     log: MemoryLog
     sent: dict[str, list[bytes]] = field(default_factory=dict)

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 
 from streams.kafka.progress import Spans
-from streams.kafka.records import Span
+from streams.kafka.records import OffsetRange
 from streams.model.errors import DependencyError
 from streams.settings import Settings
 from streams.worker import counted_until as module
@@ -36,9 +36,9 @@ class Log:
         self.failures: list[Exception] = []
         self.looks = 0
 
-    def spans(self, topic: str) -> Mapping[int, Span]:
+    def spans(self, topic: str) -> Mapping[int, OffsetRange]:
         self.asked.append(topic)
-        return {PARTITION: Span(0, self.ends[topic])}
+        return {PARTITION: OffsetRange(0, self.ends[topic])}
 
     def past_markers(self, _: object, spans: Spans) -> Mapping[tuple[str, int], int]:
         self.looks += 1

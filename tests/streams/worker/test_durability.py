@@ -43,7 +43,7 @@ from streams.worker.app import make_app
 from streams.worker.emitter import CellEmitter, WrittenCell
 from streams.worker.experiment_stage import ExperimentsStage
 from streams.worker.logged_plans import LoggedPlans
-from streams.worker.partition_processor import Outcome, Stage, progress_key
+from streams.worker.partition_processor import BatchOutcome, Stage, progress_key
 from streams.worker.tables import DurableTable, unpack
 from streams.worker.tally_stage import TallyStage
 from streams.worker.topology import _Topology
@@ -140,21 +140,21 @@ class Agent(ABC):
         """Return whether the records up to its offset determine the entry of a key."""
 
     @cached_property
-    def prefixes(self) -> dict[TP, list[Outcome]]:
+    def prefixes(self) -> dict[TP, list[BatchOutcome]]:
         """State to be durable after the first n records of a source partition, for every n."""
         return {tp: self._prefixes(tp) for tp in self.tps}
 
-    def _prefixes(self, tp: TP) -> list[Outcome]:
+    def _prefixes(self, tp: TP) -> list[BatchOutcome]:
         plans = Plans()
         plans.known = dict(PLANS)
         stage = self.stage(plans, Emitted(dict))
         stage.restore(tp.partition, cast(DurableTable, Empty()))
-        outcomes = [Outcome()]
+        outcomes = [BatchOutcome()]
         for record in self.log.read(tp):
             one = stage.fold(tp.topic, tp.partition, [record])
             last = outcomes[-1]
             outcomes.append(
-                Outcome(
+                BatchOutcome(
                     entries=last.entries | one.entries,
                     dead_letters=last.dead_letters + one.dead_letters,
                     decisions=last.decisions + one.decisions,
@@ -322,7 +322,7 @@ class Watched:
         partition: int,
         records: Sequence[Any],
         is_due: Callable[[], bool] = never,
-    ) -> Outcome:
+    ) -> BatchOutcome:
         fault = self.process.begin("fold", topic, partition, records[0].offset, records[-1].offset)
         try:
             return self.stage.fold(topic, partition, records, is_due)

@@ -43,7 +43,7 @@ from streams.wire.commands import encode_command
 from streams.wire.dead_letters import decode_dead_letter, encode_dead_letter
 from streams.wire.decisions import encode_decision
 from streams.worker.experiment_stage import ExperimentsStage
-from streams.worker.partition_processor import FoldPausedError, Outcome
+from streams.worker.partition_processor import BatchOutcome, FoldPausedError
 from tests.raw_commands import with_payload
 from tests.streams.targeting.test_rule import nested
 from tests.streams.worker.tables import table_of
@@ -67,7 +67,7 @@ def command(n: int, kind: str, payload: Any = None) -> Record:
     return Record(n, encode_command(made))
 
 
-def fold(stage: ExperimentsStage, *records: Record) -> Outcome:
+def fold(stage: ExperimentsStage, *records: Record) -> BatchOutcome:
     outcome = stage.fold(TOPIC, PARTITION, cast(Any, records))
     for _, body in outcome.entries.values():
         assert len(body) <= MAX_ENTRY_BYTES

@@ -25,7 +25,7 @@ from streams.wire.records import SINGLE_OBJECT
 from streams.worker import partition_processor
 from streams.worker.app import make_app
 from streams.worker.partition_processor import (
-    Outcome,
+    BatchOutcome,
     PartitionProcessor,
     identity_key,
     progress_key,
@@ -59,7 +59,7 @@ class RecordingStage:
 
     folded: list[tuple[int, list[int]]] = field(default_factory=list)
     calls: list[tuple[Any, ...]] = field(default_factory=list)
-    outcome: Callable[[], Outcome] = Outcome
+    outcome: Callable[[], BatchOutcome] = BatchOutcome
     failure: BaseException | None = None
 
     def restore(self, partition: int, _table: DurableTable) -> None:
@@ -73,7 +73,7 @@ class RecordingStage:
         partition: int,
         records: Sequence[Any],
         _is_due: Callable[[], bool] = never,
-    ) -> Outcome:
+    ) -> BatchOutcome:
         self.folded.append((partition, [record.offset for record in records]))
         if self.failure is not None:
             raise self.failure
@@ -126,7 +126,7 @@ class Subject:
         self.topic_id = "first"
         self.framing = Framing(SINGLE_OBJECT)
         self.stage = RecordingStage()
-        self.published: list[Outcome] = []
+        self.published: list[BatchOutcome] = []
         self.table = DurableTable(
             self.app, name="state", key_type=bytes, value_type=bytes, partitions=2
         )
@@ -141,7 +141,7 @@ class Subject:
             write_timeout_s=30.0,
         )
 
-    async def _publish(self, outcome: Outcome) -> None:
+    async def _publish(self, outcome: BatchOutcome) -> None:
         self.published.append(outcome)
 
     # A consumer.
@@ -261,7 +261,7 @@ def one_by_one(monkeypatch):
 
 async def test_progress_is_the_first_record_of_the_next_write_and_alone_in_the_last(one_by_one):
     here = await subject(SOURCE, records=3)
-    here.stage.outcome = lambda: Outcome(entries={b"c": (len(here.stage.folded) - 1, b"")})
+    here.stage.outcome = lambda: BatchOutcome(entries={b"c": (len(here.stage.folded) - 1, b"")})
     written = here.written_together()
 
     with suppress(TimeoutError):
@@ -311,9 +311,9 @@ async def test_records_that_come_again_are_acknowledged_with_their_progress(one_
 async def test_a_key_is_forgotten_behind_its_progress_unless_the_next_batch_writes_it(one_by_one):
     here = await subject(SOURCE, records=3)
     outcomes = [
-        Outcome(entries={b"a": (0, b""), b"b": (0, b"")}, forgotten=[b"a", b"b"]),
-        Outcome(entries={b"b": (1, b"")}),
-        Outcome(),
+        BatchOutcome(entries={b"a": (0, b""), b"b": (0, b"")}, forgotten=[b"a", b"b"]),
+        BatchOutcome(entries={b"b": (1, b"")}),
+        BatchOutcome(),
     ]
     here.stage.outcome = lambda: outcomes.pop(0)
     written = here.written_together()
@@ -394,7 +394,7 @@ async def test_what_is_already_published_becomes_durable_without_side_effects():
     here = await subject(SOURCE, records=1)
     decision = Decision(1, "continue", 2, 3, {})
     answer = Answer("a", 1, accepted=True, version=1)
-    here.stage.outcome = lambda: Outcome(
+    here.stage.outcome = lambda: BatchOutcome(
         entries={b"key": (0, b"body")}, decisions=[decision], answers=[answer]
     )
 
@@ -408,7 +408,7 @@ async def test_what_is_already_published_becomes_durable_without_side_effects():
 async def test_answers_are_published_when_their_batch_is_durable():
     here = await subject(SOURCE, records=1)
     answer = Answer("a", 1, accepted=True, version=1)
-    here.stage.outcome = lambda: Outcome(answers=[answer])
+    here.stage.outcome = lambda: BatchOutcome(answers=[answer])
 
     await here.run(here.event(SOURCE, 0, 1))
 
@@ -460,7 +460,7 @@ async def test_a_batch_is_cancelled_by_a_stop_and_by_nothing_else(should_stop):
     here = await subject(SOURCE, records=1)
     reached = asyncio.Event()
 
-    async def wait(_outcome: Outcome) -> None:
+    async def wait(_outcome: BatchOutcome) -> None:
         reached.set()
         await asyncio.Event().wait()
 

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from streams.projection.receipts import Place
+from streams.projection.receipts import ReceiptPlace
 from streams.worker.receipts import FREE_S, RETENTION_S, SETTLE_S, ReceiptKeeper
 from tests.patience import PATIENCE_S
 from tests.twins.receipts import MemoryReceiptStore
 
-FIRST = Place("exp_0000000000001", 0, 1)
-SECOND = Place("exp_0000000000001", 0, 2)
+FIRST = ReceiptPlace("exp_0000000000001", 0, 1)
+SECOND = ReceiptPlace("exp_0000000000001", 0, 2)
 RENEWALS = 5
 
 
@@ -27,14 +27,14 @@ class Log:
         speaks: The log is silent until it is set.
     """
 
-    waiting: list[dict[Place, bytes]]
+    waiting: list[dict[ReceiptPlace, bytes]]
     impressions: int = 0
     speaks: threading.Event = field(default_factory=threading.Event)
     aliased: set[str] = field(default_factory=set)
     chosen_from_sets: set[str] = field(default_factory=set)
-    displaced: dict[Place, tuple[bytes, bytes]] = field(default_factory=dict)
+    displaced: dict[ReceiptPlace, tuple[bytes, bytes]] = field(default_factory=dict)
 
-    def new(self) -> Generator[dict[Place, bytes], None, None]:
+    def new(self) -> Generator[dict[ReceiptPlace, bytes], None, None]:
         assert self.speaks.wait(PATIENCE_S)
         while self.waiting:
             self.impressions += 1
@@ -44,7 +44,7 @@ class Log:
 class Case:
     """A keeper with its parts, and a log that speaks at once."""
 
-    def __init__(self, *waiting: dict[Place, bytes], holder: str | None = None) -> None:
+    def __init__(self, *waiting: dict[ReceiptPlace, bytes], holder: str | None = None) -> None:
         self.now_s = 1_000.0
         self.store = MemoryReceiptStore(complete=False)
         self.store.holder = holder
@@ -142,7 +142,7 @@ async def test_a_worker_that_has_lost_its_lease_declares_nothing(holder: str | N
     """Another has taken it, or Redis was emptied in the middle of it."""
     case = Case({FIRST: b"one"}, {SECOND: b"two"})
 
-    async def lose(receipts: dict[Place, bytes]) -> int:
+    async def lose(receipts: dict[ReceiptPlace, bytes]) -> int:
         case.store.holder = holder
         return len(receipts)
 

@@ -14,7 +14,7 @@ from streams.wire.cells import decode_cell
 from streams.wire.observations import encode_observation
 from streams.wire.records import SINGLE_OBJECT
 from streams.worker.emitter import CellEmitter, WrittenCell
-from streams.worker.partition_processor import Outcome
+from streams.worker.partition_processor import BatchOutcome
 from streams.worker.tally_stage import TallyStage
 from tests.streams.worker.tables import table_of
 
@@ -74,7 +74,7 @@ def record(offset: int, experiment: int, unit: int, event: int) -> Record:
 
 def learning(
     running: TallyStage[ObservationFold], batch: list[Record], plans: dict[int, Plan]
-) -> Outcome:
+) -> BatchOutcome:
     """Fold a batch whose plans are learned when they are missing."""
     while True:
         try:

@@ -7,15 +7,15 @@ import pytest
 
 from experiment_streams_client import Assignment, AsyncExperimentClient, ObservationRequest
 from streams.cli.demo import report
-from streams.cli.demo.ledger import Ledger
+from streams.cli.demo.ledger import SentEvents
 from streams.cli.demo.report import settled
 from tests.streams.cli.conftest import EXPERIMENT_ID
 
 
 @pytest.fixture
-def ledger(stats) -> Ledger:
+def ledger(stats) -> SentEvents:
     """A ledger that agrees with `stats`."""
-    written = Ledger()
+    written = SentEvents()
     for variant in stats["variants"]:
         for number in range(1234):
             written.assigned(

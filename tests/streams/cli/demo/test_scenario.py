@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from streams.cli.demo.scenario import TRIALS, Event, response, visits
+from streams.cli.demo.scenario import TRIALS, ScenarioEvent, response, visits
 from streams.experiments.definition import parse_definition
 
 N = 4000
@@ -55,7 +55,7 @@ def test_units_react_at_the_stated_rates(trial) -> None:
 
 @pytest.mark.parametrize("trial", TRIALS, ids=lambda trial: trial.config["name"])
 def test_a_unit_that_comes_again_does_the_same_again_under_the_same_event_ids(trial) -> None:
-    did: dict[str, tuple[Event, ...]] = {}
+    did: dict[str, tuple[ScenarioEvent, ...]] = {}
     for visit in itertools.islice(visits(5), N):
         events = response(5, visit, trial, trial.variants[0].name)
 

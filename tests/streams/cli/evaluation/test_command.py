@@ -15,7 +15,7 @@ from streams.experiments.definition import parse_definition
 from streams.experiments.lifecycle import Experiment, Status
 from streams.model.errors import InputError
 from streams.model.quantities import MICRO, PROPENSITY_ONE
-from streams.replay.off_policy.intervals import UNKNOWN, Estimate
+from streams.replay.off_policy.intervals import UNKNOWN, ValueEstimate
 from streams.replay.off_policy.logged import UnitLog
 from streams.replay.off_policy.report import Evaluation, evaluate_target
 from streams.replay.off_policy.rules import fixed
@@ -108,7 +108,7 @@ def test_what_is_wrong_with_the_weights_is_shown(experiment):
 def test_shares_that_receipts_round_are_no_finding(experiment):
     """The mean weight of the logged shares, of an experiment whose variants have changed."""
     evaluation = found((0.2, 0.2), (0.5, 0.5))
-    rounded = Estimate(0.9999978, 0.9999959, 0.9999998)
+    rounded = ValueEstimate(0.9999978, 0.9999959, 0.9999998)
     known = replace(evaluation.diagnostics, mean_weight=rounded)
     text = text_of(experiment, replace(evaluation, diagnostics=known))
 

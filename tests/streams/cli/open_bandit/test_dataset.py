@@ -55,7 +55,7 @@ def test_a_limit_takes_the_first_events_and_all_items(wheel) -> None:
 @pytest.mark.parametrize("policy", LoggingPolicy)
 def test_the_experiment_of_a_sample_is_one_the_engine_takes(wheel, policy) -> None:
     sample = read_sample(wheel, LoggingPolicy.BTS, Campaign.MEN)
-    sample = dataset.Sample(policy, sample.campaign, 80, sample.events)
+    sample = dataset.LoggedSample(policy, sample.campaign, 80, sample.events)
 
     parsed = parse_definition(*definition(sample))
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.catalogue import DAY_MS
-from streams.kafka.records import LogError, Span
+from streams.kafka.records import LogError, OffsetRange
 from streams.ops.archive import container
 from streams.ops.archive.errors import ArchiveError
 from streams.ops.archive.joined import JoinedSource
@@ -48,7 +48,7 @@ def problems(source):
 
 
 def test_spans_are_those_of_every_partition(source):
-    assert source.spans(TOPIC) == {0: Span(50, 150), 3: Span(0, 0)}
+    assert source.spans(TOPIC) == {0: OffsetRange(50, 150), 3: OffsetRange(0, 0)}
     assert source.spans("commands") == {}
 
 
@@ -142,4 +142,4 @@ def test_an_archive_and_its_kafka_are_one_log(size, archived, deleted, data):
         read = [each for piece in joined.read(TOPIC, 0, begin, end) for each in piece]
 
         assert read == whole[begin:end]
-        assert joined.spans(TOPIC)[0] == Span(0, size)
+        assert joined.spans(TOPIC)[0] == OffsetRange(0, size)

@@ -7,7 +7,7 @@ from typing import Any
 from streams.kafka.records import StoredRecord
 from streams.model.events import DeadLetter, Observation
 from streams.ops.dead_letters.originals import Original, holders_of, original_of, single
-from streams.ops.dead_letters.place import Place
+from streams.ops.dead_letters.place import EventPlace
 from streams.ops.dead_letters.reading import FoundLetter, Record
 from streams.ops.dead_letters.resending import resends_of
 from streams.wire.homes import MISPLACED
@@ -51,7 +51,7 @@ def found(letter: DeadLetter) -> FoundLetter:
     return FoundLetter(replace(letter, value=None), 9_000, None)
 
 
-def originals(chosen: list[DeadLetter], written: list[DeadLetter]) -> dict[Place, Any]:
+def originals(chosen: list[DeadLetter], written: list[DeadLetter]) -> dict[EventPlace, Any]:
     def unread(place: Record) -> StoredRecord | None:
         raise AssertionError(f"{place} is read, though a letter holds it")
 
@@ -65,10 +65,10 @@ def test_each_misplaced_observation_of_a_record_is_sent_again_as_itself():
     held = originals([first, second], [first, second])
 
     assert {place: (each.key, each.value) for place, each in held.items()} == {
-        Place.of(each): (each.key, each.value) for each in (first, second)
+        EventPlace.of(each): (each.key, each.value) for each in (first, second)
     }
     for letter, assignment in ((first, "a"), (second, "c")):
-        original = held[Place.of(letter)]
+        original = held[EventPlace.of(letter)]
         [resend], refused = resends_of(
             replace(letter, value=None, key=original.key), original.value, "", 4
         )
@@ -85,16 +85,18 @@ def test_the_other_letters_of_a_record_share_what_the_first_of_them_holds():
 
     for written in (letters, letters[::-1]):
         held = originals([FORGED, EXPIRED], written)
-        assert held == {Place.of(FORGED): whole, Place.of(EXPIRED): whole}
+        assert held == {EventPlace.of(FORGED): whole, EventPlace.of(EXPIRED): whole}
 
 
 def test_one_event_of_a_letter_has_the_record_of_its_letter():
     one = single(FORGED, 3)
 
-    assert originals([one], [FORGED]) == {Place.of(one): Original(b"key", LIST)}
+    assert originals([one], [FORGED]) == {EventPlace.of(one): Original(b"key", LIST)}
 
 
 def test_of_a_letter_that_was_written_twice_the_later_one_stands():
     truncated = replace(FORGED, value=LIST[:10])
 
-    assert originals([FORGED], [truncated, FORGED]) == {Place.of(FORGED): Original(b"key", LIST)}
+    assert originals([FORGED], [truncated, FORGED]) == {
+        EventPlace.of(FORGED): Original(b"key", LIST)
+    }

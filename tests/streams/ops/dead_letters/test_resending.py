@@ -18,7 +18,7 @@ from streams.model.events import (
 from streams.model.ids import experiment_id
 from streams.model.partitioning import partition_of
 from streams.model.quantities import PROPENSITY_ONE
-from streams.ops.dead_letters.place import Place
+from streams.ops.dead_letters.place import EventPlace
 from streams.ops.dead_letters.resending import resend_of, resends_of
 from streams.tallies.cell import Cell, Source
 from streams.wire.cells import encode_cell
@@ -51,7 +51,7 @@ def letter(topic: str = "observations", **changes: Any) -> DeadLetter:
 def refusal(letter: DeadLetter, original: bytes | None) -> str:
     with pytest.raises(InputError) as caught:
         resend_of(letter, original, PREFIX, PARTITIONS)
-    assert caught.value.path == str(Place.of(letter))
+    assert caught.value.path == str(EventPlace.of(letter))
     return caught.value.code
 
 
@@ -207,11 +207,11 @@ def test_any_other_record_goes_to_the_partition_it_was_read_from():
 )
 def test_what_is_no_place_is_refused(text):
     with pytest.raises(InputError) as caught:
-        Place.parse(text)
+        EventPlace.parse(text)
 
     assert caught.value.code == "INVALID_PLACE"
 
 
 def test_a_place_is_its_text():
-    assert str(Place.parse("eu-observations:3:17:2")) == "eu-observations:3:17:2"
-    assert Place.parse("eu-observations:3:17") == Place.of(letter())
+    assert str(EventPlace.parse("eu-observations:3:17:2")) == "eu-observations:3:17:2"
+    assert EventPlace.parse("eu-observations:3:17") == EventPlace.of(letter())

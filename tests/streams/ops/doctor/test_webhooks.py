@@ -6,7 +6,7 @@ import time
 
 from streams.ops.doctor.webhooks import LATE_LIMIT_MS, WebhookFacts, webhook_facts, webhook_findings
 from streams.webhooks.definition import WebhookDefinition
-from streams.webhooks.progress import Progress
+from streams.webhooks.progress import DispatchProgress
 from streams.webhooks.table import Webhook, encoded_progress
 from tests.twins.webhooks import MemoryWebhooks
 
@@ -15,7 +15,7 @@ NOW_MS = time.time_ns() // 1_000_000
 OLD_MS = NOW_MS - 3_600_000
 
 
-def log_of(progress: Progress | None, **changes: object) -> MemoryWebhooks:
+def log_of(progress: DispatchProgress | None, **changes: object) -> MemoryWebhooks:
     found = MemoryWebhooks()
     definition = WebhookDefinition(host="https://a.example", changed_at_ms=OLD_MS, **changes)  # type: ignore[arg-type]
     found.write(Webhook(NAME, definition, b"").encoded())
@@ -28,8 +28,8 @@ def codes(log: MemoryWebhooks) -> list[str]:
     return [each.code for each in webhook_findings(webhook_facts(log.log))]
 
 
-def progress_of(activation: int = 1) -> Progress:
-    found = Progress()
+def progress_of(activation: int = 1) -> DispatchProgress:
+    found = DispatchProgress()
     found.activate(activation, {0: 0})
     return found
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from streams.cli.imports import definition
-from streams.cli.open_bandit.dataset import Sample, declared_features
+from streams.cli.open_bandit.dataset import LoggedSample, declared_features
 from streams.experiments.definition import parse_definition
 from streams.experiments.lifecycle import Experiment, Status
 from streams.model.quantities import MICRO, to_propensity
@@ -13,13 +13,13 @@ from streams.policies.contextual.encoding import FeatureSpace
 from streams.replay.off_policy.logged import UnitLog
 
 
-def contextual_experiment(sample: Sample, policy: str) -> Experiment:
+def contextual_experiment(sample: LoggedSample, policy: str) -> Experiment:
     config, variants = definition(sample, declared_features(sample))
     parsed = parse_definition(config | {"type": policy}, variants)
     return Experiment(7, parsed, Status.RUNNING, 2, 0, 0, 2)
 
 
-def log_of_sample(sample: Sample) -> UnitLog:
+def log_of_sample(sample: LoggedSample) -> UnitLog:
     space = FeatureSpace(declared_features(sample))
     encoded = [space.encode(event.features) for event in sample.events]
     vectors = tuple(dict.fromkeys(encoded))

@@ -8,7 +8,7 @@ import pytest
 from streams.model.quantities import MICRO
 from streams.model.vectors import FEATURE_ONE, INTERCEPT, Vector
 from streams.replay.off_policy.report import evaluate_target
-from streams.replay.off_policy.rules import Rule, policy_of
+from streams.replay.off_policy.rules import PolicyRule, policy_of
 from streams.replay.off_policy.target import OwnRun, replayed
 from streams.tallies.linear import triangle
 from tests.streams.replay.off_policy.logs import experiment_of, log_of, tallies
@@ -25,7 +25,7 @@ def test_every_unit_has_the_shares_of_its_context():
     shares = {INTERCEPT: (0.5, 0.5), MOBILE: (0.9, 0.1), DESKTOP: (0.2, 0.8)}
     means = {INTERCEPT: (0.1, 0.2), MOBILE: (0.3, 0.4), DESKTOP: (0.5, 0.6)}
 
-    target = replayed(log, lambda _: Rule(shares.__getitem__, means.__getitem__), 3)
+    target = replayed(log, lambda _: PolicyRule(shares.__getitem__, means.__getitem__), 3)
 
     chosen, predicted = target.of_assigned(log.variants)
     assert chosen.tolist() == [0.9, 0.8, 0.1, 0.5]
@@ -117,7 +117,7 @@ def test_a_contextual_bandit_is_worth_what_it_would_have_earned_on_an_even_split
 
 def test_a_separate_run_is_drawn_by_the_shares_of_each_context():
     log = log_of([0, 1] * 200, contexts=[1, 1, 2, 2] * 100, vectors=VECTORS)
-    rule = Rule({MOBILE: (1.0, 0.0), DESKTOP: (0.0, 1.0)}.__getitem__, lambda _: (0.0, 0.0))
+    rule = PolicyRule({MOBILE: (1.0, 0.0), DESKTOP: (0.0, 1.0)}.__getitem__, lambda _: (0.0, 0.0))
     known = []
 
     def weigh(tally):

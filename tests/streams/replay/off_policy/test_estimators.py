@@ -29,7 +29,7 @@ from streams.replay.off_policy.estimators import (
     switch_dr,
     variant_means,
 )
-from streams.replay.off_policy.intervals import UNKNOWN, BoundedSample, Estimate, estimate
+from streams.replay.off_policy.intervals import UNKNOWN, BoundedSample, ValueEstimate, estimate
 
 # Four units: variants 0, 1, 0, 1 by even chances; the target gives variant 1 three quarters.
 WEIGHTS = np.array([0.5, 1.5, 0.5, 1.5])
@@ -152,7 +152,7 @@ def test_one_unit_gives_no_interval():
 
 def test_a_level_outside_its_domain_is_refused():
     with pytest.raises(InvalidParameterError):
-        Estimate.of(0.0, 1.0, 1.0)
+        ValueEstimate.of(0.0, 1.0, 1.0)
 
 
 # A tiny instance: two units, two variants with means that differ by unit. The first is assigned by

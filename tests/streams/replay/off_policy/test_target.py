@@ -10,7 +10,7 @@ from streams.model.quantities import ALLOCATION_TOTAL, MICRO, PROPENSITY_ONE
 from streams.model.vectors import INTERCEPT
 from streams.replay.off_policy.logged import UnitLog
 from streams.replay.off_policy.report import evaluate_target
-from streams.replay.off_policy.rules import Rule, fixed, policy_of
+from streams.replay.off_policy.rules import PolicyRule, fixed, policy_of
 from streams.replay.off_policy.target import OwnRun, replayed
 from streams.tallies.cell import Tally
 from tests.streams.replay.off_policy.logs import HALF, experiment_of, log_of, tallies
@@ -187,9 +187,9 @@ def test_a_separate_run_takes_what_the_policy_would_have_chosen():
     log = log_of([0, 1, 0, 1], [(unit, 1.0, 0) for unit in range(4)], propensity=HALF)
     tallies_seen: list[Tally] = []
 
-    def weigh(tally: Tally) -> Rule:
+    def weigh(tally: Tally) -> PolicyRule:
         tallies_seen.append(tally)
-        return Rule(lambda _: (0.25, 0.75) if tally.variants else (1.0, 0.0))
+        return PolicyRule(lambda _: (0.25, 0.75) if tally.variants else (1.0, 0.0))
 
     # Weights 2, 0 in the first batch, and 1/2, 3/2 in the second: taken if 2 draw < weight.
     own = OwnRun(2.0, np.array([0.99, 0.0, 0.3, 0.7]))
