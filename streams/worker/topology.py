@@ -71,14 +71,58 @@ def attach(
         identities: Topic ids of the source topics.
     """
     app.fence = follower.fence
+    app.identities = identities
     source = KafkaSource(settings)
     plans = LoggedPlans(source, framing)
-    app.identities = identities
     topology = _Topology(app, settings, framing, plans)
-    codec = framing.codec
     experiments = ExperimentsStage(
-        catalogue.COMMANDS.full_name(settings.topic_prefix), settings.partitions, codec
+        catalogue.COMMANDS.full_name(settings.topic_prefix), settings.partitions, framing.codec
     )
+    emitter = _attach_tallies(topology, keyring, plans, experiments)
+    outlets = topology.outlets()
+    points = PointRecorder(
+        experiments,
+        topology.topic(catalogue.TIMESERIES),
+        projector.writer,
+        LoggedPoints(source),
+        framing.codec,
+        follower,
+        partitions=settings.partitions,
+        timeout_s=topology.timeout_s,
+    )
+    projector.on_lost = points.project_again
+    logged = LogReaders(
+        LoggedDecisions(source, framing),
+        LastSnapshots(
+            source,
+            catalogue.of_generation(catalogue.POSTERIORS, follower.generation).name,
+            framing,
+        ),
+    )
+    publisher = SnapshotPublisher(experiments, outlets, projector, follower, logged, points)
+    topology.agent("experiments", [catalogue.COMMANDS, catalogue.TALLIES], experiments)
+    experiments.on_release = projector.forget
+    tasks: dict[str, Run] = {
+        "holdouts": HoldoutCopier(settings, source, framing, keyring, experiments.has_holdouts).run,
+        "emitter": emitter.run,
+        "publisher": publisher.run,
+        "delivery": publisher.delivery.run,
+        "take-over": publisher.take_over,
+        "timeseries": partial(_once_known, projector, points.run),
+        "projector": projector.run,
+        "heartbeat": projector.send_heartbeats,
+        **_due_records(topology, experiments, outlets, keyring, follower),
+    }
+    for name, run in tasks.items():
+        app.task(partial(vital, name, run))
+    return experiments
+
+
+def _attach_tallies(
+    topology: _Topology, keyring: Keyring, plans: LoggedPlans, experiments: ExperimentsStage
+) -> CellEmitter:
+    """Attach the agents of impressions and observations, and return what sends their cells."""
+    app, settings, codec = topology.app, topology.settings, topology.codec
     emitter = CellEmitter(
         topology.topic(catalogue.TALLIES),
         codec,
@@ -90,45 +134,10 @@ def attach(
     limit = settings.deduplication_max_entries
     impressions = catalogue.IMPRESSIONS.full_name(settings.topic_prefix)
     observations = catalogue.OBSERVATIONS.full_name(settings.topic_prefix)
-    outlets = Outlets(
-        posteriors=topology.topic(catalogue.POSTERIORS),
-        decisions=topology.decisions,
-        commands=topology.topic(catalogue.COMMANDS),
-        codec=codec,
-        timeout_s=topology.timeout_s,
-        may_command=lambda: identities.may_write(catalogue.COMMANDS),
-    )
     sources = {impressions: Source.IMPRESSIONS, observations: Source.OBSERVATIONS}
     app.sent_until = lambda topic, partition: (
         emitter.sent_until(sources[topic], partition) if topic in sources else None
     )
-    points = PointRecorder(
-        experiments,
-        topology.topic(catalogue.TIMESERIES),
-        projector.writer,
-        LoggedPoints(source),
-        codec,
-        follower,
-        partitions=settings.partitions,
-        timeout_s=topology.timeout_s,
-    )
-    projector.on_lost = points.project_again
-    publisher = SnapshotPublisher(
-        experiments,
-        outlets,
-        projector,
-        follower,
-        LogReaders(
-            LoggedDecisions(source, framing),
-            LastSnapshots(
-                source,
-                catalogue.of_generation(catalogue.POSTERIORS, follower.generation).name,
-                framing,
-            ),
-        ),
-        points,
-    )
-
     topology.agent(
         "impressions",
         [catalogue.IMPRESSIONS],
@@ -143,8 +152,18 @@ def attach(
             emitter,
         ),
     )
-    topology.agent("experiments", [catalogue.COMMANDS, catalogue.TALLIES], experiments)
-    experiments.on_release = projector.forget
+    return emitter
+
+
+def _due_records(
+    topology: _Topology,
+    experiments: ExperimentsStage,
+    outlets: Outlets,
+    keyring: Keyring,
+    follower: GenerationFollower,
+) -> dict[str, Run]:
+    """Return the tasks that write what is due by time: ends of experiments, ticks and schedules."""
+    settings, timeout_s = topology.settings, topology.timeout_s
     endings = ExperimentEndLogger(
         experiments,
         {
@@ -155,47 +174,28 @@ def attach(
         follower,
         partitions=settings.partitions,
         keep_s=settings.archived_keep_s,
-        timeout_s=topology.timeout_s,
+        timeout_s=timeout_s,
     )
-    ticks = DueCommandLogger(
+    command_logger = partial(
+        DueCommandLogger,
         experiments,
         outlets.commands,
-        codec,
+        topology.codec,
         follower,
         outlets.may_command,
-        timeout_s=topology.timeout_s,
+        timeout_s=timeout_s,
     )
-    counted = CountedUntil(settings, source)
-    schedules = DueCommandLogger(
-        experiments,
-        outlets.commands,
-        codec,
-        follower,
-        outlets.may_command,
-        timeout_s=topology.timeout_s,
-        looked_for=DueCommands(
-            partial(due_schedule, key_of_new=keyring.key_of_new, is_counted=counted.has),
-            SCHEDULES_LOOK_S,
-        ),
+    counted = CountedUntil(settings, KafkaSource(settings))
+    schedules = DueCommands(
+        partial(due_schedule, key_of_new=keyring.key_of_new, is_counted=counted.has),
+        SCHEDULES_LOOK_S,
     )
-    copier = HoldoutCopier(settings, source, framing, keyring, experiments.has_holdouts)
-    tasks: dict[str, Run] = {
-        "holdouts": copier.run,
-        "emitter": emitter.run,
-        "publisher": publisher.run,
-        "delivery": publisher.delivery.run,
-        "take-over": publisher.take_over,
-        "timeseries": partial(_once_known, projector, points.run),
-        "projector": projector.run,
-        "heartbeat": projector.send_heartbeats,
+    return {
         "endings": endings.run,
-        "ticks": ticks.run,
-        "schedules": schedules.run,
+        "ticks": command_logger().run,
+        "schedules": command_logger(looked_for=schedules).run,
         "counted": counted.run,
     }
-    for name, run in tasks.items():
-        app.task(partial(vital, name, run))
-    return experiments
 
 
 class _Topology:
@@ -204,8 +204,9 @@ class _Topology:
     def __init__(
         self, app: BatchingApp, settings: Settings, framing: Framing, plans: LoggedPlans
     ) -> None:
-        self._app = app
-        self._settings = settings
+        self.app = app
+        self.settings = settings
+        self.codec = framing.codec
         self._framing = framing
         self._plans = plans
         self.timeout_s = settings.kafka_timeout_s * 3
@@ -215,29 +216,40 @@ class _Topology:
 
     def topic(self, *topics: catalogue.Topic) -> faust.TopicT:
         """Return topics of raw bytes: Faust acknowledges records that it fails to decode."""
-        return self._app.topic(
-            *map(self._settings.topic_name, topics),
+        return self.app.topic(
+            *map(self.settings.topic_name, topics),
             key_type=bytes,
             value_type=bytes,
             key_serializer="raw",
             value_serializer="raw",
         )
 
+    def outlets(self) -> Outlets:
+        """Return the topics that the experiment stage writes to."""
+        return Outlets(
+            posteriors=self.topic(catalogue.POSTERIORS),
+            decisions=self.decisions,
+            commands=self.topic(catalogue.COMMANDS),
+            codec=self.codec,
+            timeout_s=self.timeout_s,
+            may_command=lambda: self.app.identities.may_write(catalogue.COMMANDS),
+        )
+
     def agent(self, name: str, sources: Sequence[catalogue.Topic], stage: Stage) -> None:
         """Attach an agent with its table."""
         table = DurableTable(
-            self._app,
+            self.app,
             name=f"{name}-state",
             key_type=bytes,
             value_type=bytes,
-            partitions=self._settings.partitions,
+            partitions=self.settings.partitions,
         )
-        self._app.tables.add(table)
+        self.app.tables.add(table)
         processor = PartitionProcessor(
-            self._app,
+            self.app,
             table,
             stage,
-            [self._settings.topic_name(source) for source in sources],
+            [self.settings.topic_name(source) for source in sources],
             self._framing,
             self._plans.learn,
             self._publish,
@@ -247,21 +259,19 @@ class _Topology:
         async def run(stream: StreamT[bytes]) -> None:
             await processor.run(stream)
 
-        self._app.agent(self.topic(*sources), name=name)(run)
+        self.app.agent(self.topic(*sources), name=name)(run)
 
     async def _publish(self, outcome: BatchOutcome) -> None:
         moved, letters = outcome.misplaced, outcome.dead_letters
-        if not self._app.identities.may_write(catalogue.OBSERVATIONS):
-            topic = self._settings.topic_name(catalogue.OBSERVATIONS)
-            moved, letters = [], letters + letters_of(moved, topic, self._framing.codec)
+        if not self.app.identities.may_write(catalogue.OBSERVATIONS):
+            topic = self.settings.topic_name(catalogue.OBSERVATIONS)
+            moved, letters = [], letters + letters_of(moved, topic, self.codec)
         await send_dead_letters(self.dead_letters, letters, self.timeout_s)
-        await send_to_their_partitions(
-            self.observations, moved, self._framing.codec, self.timeout_s
-        )
+        await send_to_their_partitions(self.observations, moved, self.codec, self.timeout_s)
         records = [
             Outgoing(
                 experiment_id(decision.experiment).encode(),
-                encode_decision(decision, self._framing.codec),
+                encode_decision(decision, self.codec),
             )
             for decision in outcome.decisions
         ]
