@@ -51,12 +51,14 @@ from api.snapshots.flag_changes import FlagChanges
 from api.snapshots.follower import SnapshotFollower
 from api.spool.spool import Spool
 from schemas.catalogue import COMMANDS, IMPRESSIONS, OBSERVATIONS
+from schemas.codec import Codec
 from streams.kafka.outages import logging_outages
 from streams.kafka.source import KafkaSource
 from streams.model.errors import DependencyError
+from streams.model.receipts import Keyring
 from streams.ops.doctor.api_facts import api_facts
 from streams.ops.doctor.facts import ApiFacts
-from streams.process.background import BackgroundTasks
+from streams.process.background import BackgroundTasks, Run
 from streams.process.exits import before_end
 from streams.process.reload import on_hangup
 from streams.process.watchdog import LoopWatchdog
@@ -121,45 +123,13 @@ async def running_api(settings: Settings) -> AsyncIterator[FastPathApp]:
             startup_timeout_s=settings.kafka_startup_timeout_s,
         )
         codec = (await resources.enter_async_context(frames)).codec
-        spool = resources.enter_context(
-            Spool(settings.spool_dir, f"{incarnation:016x}", settings.spool_max_bytes)
-        )
-        topics = [topic.full_name(settings.topic_prefix) for topic in (IMPRESSIONS, OBSERVATIONS)]
-        delivery = Delivery(
-            spool,
-            partial(
-                _producer,
-                settings.confluent_config()
-                | dict(PRODUCER_CONFIG)
-                | logging_outages(settings, "writing events"),
-            ),
-            topics,
-        )
-        resources.push_async_callback(asyncio.to_thread, delivery.drain, DRAIN_S)
-        outbox = Outbox(
-            spool,
-            delivery,
-            incarnation=incarnation,
-            partitions=settings.partitions,
-            encode_impressions=partial(encode_impression_batch, codec=codec),
-            encode_observations=partial(encode_observation_batch, codec=codec),
-            seal=sealer(keyring),
-        )
+        outbox, spool, delivery = _outbox(settings, resources, codec, keyring, incarnation)
         reader = ProjectionReader(redis, keys)
         streams = EventStreams()
         changes = FlagChanges(streams.announce)
         sticky = StickyReceipts(ReceiptStore(redis, keys, settings.sticky_ttl_s))
-        feed = SnapshotFeed(
-            f"{incarnation:016x}",
-            settings.partitions,
-            keyring,
-            lambda: sticky.aliased | sticky.chosen_from_sets,
-            lambda: experiments.is_complete and sticky.has_read,
-            now_ms,
-        )
-        experiments = ExperimentCache(
-            (receipt_keys.note, changes.note, feed.note, streams.announce_experiment),
-            (receipt_keys.forget, changes.forget, feed.forget, streams.announce_experiment),
+        experiments, feed = _experiments(
+            receipt_keys, sticky, streams, changes, f"{incarnation:016x}", settings.partitions
         )
         follower = SnapshotFollower(reader, experiments, settings.snapshot_sweep_s)
         assignments = AssignmentService(experiments, keyring, outbox, sticky, now_ms)
@@ -179,14 +149,6 @@ async def running_api(settings: Settings) -> AsyncIterator[FastPathApp]:
             0.8 * settings.command_timeout_s,
         )
         resources.push_async_callback(command_log.close)
-        commands = CommandService(
-            command_log,
-            reader,
-            follower,
-            settings.command_timeout_s,
-            now_ms,
-            settings.max_experiments,
-        )
         background = BackgroundTasks()
         monitor = ReadinessMonitor(
             follower,
@@ -220,7 +182,14 @@ async def running_api(settings: Settings) -> AsyncIterator[FastPathApp]:
         )
         services = Services(
             experiments,
-            commands,
+            CommandService(
+                command_log,
+                reader,
+                follower,
+                settings.command_timeout_s,
+                now_ms,
+                settings.max_experiments,
+            ),
             assignments,
             observations,
             FlagService(
@@ -251,18 +220,77 @@ async def running_api(settings: Settings) -> AsyncIterator[FastPathApp]:
         _reload_on_hangup(settings, receipt_keys, auth, streams)
         follower.follow(background)
         monitor.follow(background)
-        for name, run in (
-            ("presence", presence.follow),
-            ("delivery", partial(_pump, delivery)),
-            ("receipts", sticky.follow),
-            ("exits", ends.follow),
-            ("outside", partial(log_outside, assignments, outbox)),
-        ):
+        runs: dict[str, Run] = {
+            "presence": presence.follow,
+            "delivery": partial(_pump, delivery),
+            "receipts": sticky.follow,
+            "exits": ends.follow,
+            "outside": partial(log_outside, assignments, outbox),
+        }
+        for name, run in runs.items():
             background.start(name, run)
         resources.push_async_callback(background.stop)
         yield FastPathApp(
             services, table, fastapi, settings.max_body_bytes, Origins(settings.cors_origins)
         )
+
+
+def _outbox(
+    settings: Settings,
+    resources: AsyncExitStack,
+    codec: Codec,
+    keyring: Keyring,
+    incarnation: int,
+) -> tuple[Outbox, Spool, Delivery]:
+    """Open the spool of this process, and return what writes to it and what sends it to Kafka."""
+    spool = resources.enter_context(
+        Spool(settings.spool_dir, f"{incarnation:016x}", settings.spool_max_bytes)
+    )
+    delivery = Delivery(
+        spool,
+        partial(
+            _producer,
+            settings.confluent_config()
+            | dict(PRODUCER_CONFIG)
+            | logging_outages(settings, "writing events"),
+        ),
+        [topic.full_name(settings.topic_prefix) for topic in (IMPRESSIONS, OBSERVATIONS)],
+    )
+    resources.push_async_callback(asyncio.to_thread, delivery.drain, DRAIN_S)
+    outbox = Outbox(
+        spool,
+        delivery,
+        incarnation=incarnation,
+        partitions=settings.partitions,
+        encode_impressions=partial(encode_impression_batch, codec=codec),
+        encode_observations=partial(encode_observation_batch, codec=codec),
+        seal=sealer(keyring),
+    )
+    return outbox, spool, delivery
+
+
+def _experiments(
+    receipt_keys: ReceiptKeys,
+    sticky: StickyReceipts,
+    streams: EventStreams,
+    changes: FlagChanges,
+    process_name: str,
+    partitions: int,
+) -> tuple[ExperimentCache, SnapshotFeed]:
+    """Return the experiments in memory, and the feed of them for in-process assigners."""
+    feed = SnapshotFeed(
+        process_name,
+        partitions,
+        receipt_keys.keyring,
+        lambda: sticky.aliased | sticky.chosen_from_sets,
+        lambda: experiments.is_complete and sticky.has_read,
+        now_ms,
+    )
+    experiments = ExperimentCache(
+        (receipt_keys.note, changes.note, feed.note, streams.announce_experiment),
+        (receipt_keys.forget, changes.forget, feed.forget, streams.announce_experiment),
+    )
+    return experiments, feed
 
 
 def _webhook_service(settings: Settings, resources: AsyncExitStack) -> WebhookService:
