@@ -26,7 +26,7 @@ from streams.wire.snapshots import encode_snapshot
 from streams.worker import metrics
 from streams.worker.evaluation_scheduler import EvaluationScheduler, ExperimentPlace
 from streams.worker.experiment_stage import ExperimentsStage
-from streams.worker.generation_follower import LOOK_S, GenerationFollower
+from streams.worker.generation_follower import GenerationFollower
 from streams.worker.last_snapshots import LastSnapshots
 from streams.worker.logged_decisions import LoggedDecisions
 from streams.worker.outbox import Outgoing
@@ -35,6 +35,7 @@ from streams.worker.pacing import TimeBudget, follow
 from streams.worker.point_recorder import PointRecorder
 from streams.worker.projector import Projector
 from streams.worker.snapshot_delivery import Evaluated, SnapshotDelivery
+from streams.worker.take_over import TakeOver
 
 LARGE_EVALUATION_S = 0.25
 """Evaluations that take longer run one at a time in a thread, on a separate time budget: their
@@ -51,13 +52,6 @@ share of the processor time may be all that the worker gets."""
 
 STEPS_AT_MOST = 0.95
 """Share of the time for steps with their rests."""
-
-TAKE_OVER_READS_S = (0.0, 2.0, 12.0)
-"""Times after a take-over at which the logged actions are read: by a generation that becomes active
-or a worker that gets a partition. The previous owner may log actions until it notices."""
-
-RETRY_S = 2.0
-"""Pause after the log could not be read."""
 
 logger = logging.getLogger(__name__)
 
@@ -91,10 +85,7 @@ class SnapshotPublisher:
     has its turn in the next one. The results are delivered beside it.
 
     In an inactive generation it publishes snapshots only, and notes recommended actions without
-    logging them. After a take-over it logs none before it has read those that were logged: when its
-    generation becomes active, since others decided in between on other states, and when it gets a
-    partition, since the previous worker may have logged an action and crashed before noting it. The
-    log is kept forever, and a worker that starts reads all of it; snapshots do not wait for that.
+    logging them. After a take-over it logs none before it has read those that were logged.
 
     Args:
         stage: State of the experiments, and which have changed.
@@ -103,6 +94,10 @@ class SnapshotPublisher:
         follower: Knows whether this generation is active.
         logged: What was logged before, by any worker.
         points: Records time series.
+
+    Attributes:
+        take_over: Reads what was logged before.
+        delivery: Writes the snapshots to the log.
     """
 
     def __init__(
@@ -122,9 +117,8 @@ class SnapshotPublisher:
         self._points = points
         self._logged = logged.decisions
         self._last = logged.snapshots
-        self._read_at = -1, -1
+        self.take_over = TakeOver(stage, projector, follower, logged.decisions)
         self._failing: dict[int, Snapshot | None] = {}
-        self._is_note_due = False
         self._scheduler = EvaluationScheduler()
         self._large: set[int] = set()
         self._large_task: asyncio.Task[None] | None = None
@@ -134,7 +128,7 @@ class SnapshotPublisher:
             projector,
             follower,
             points,
-            lambda: self._is_informed or not follower.is_active,
+            lambda: self.take_over.is_informed or not follower.is_active,
         )
 
     async def run(self) -> None:
@@ -146,44 +140,11 @@ class SnapshotPublisher:
         stage = self._stage
         return 0.0 if stage.answers or stage.ended else self._scheduler.wait_s(stage.dirty)
 
-    async def take_over(self) -> None:
-        """Have what was logged read and noted after every take-over, indefinitely."""
-        clock = asyncio.get_running_loop().time
-        taken_over, began_s = (0, 0), clock()
-        waits: list[float] = []
-        while True:
-            if self._follower.is_active and taken_over != self._take_over_now:
-                taken_over, began_s = self._take_over_now, clock()
-                waits = list(TAKE_OVER_READS_S)
-            if waits and clock() - began_s >= waits[0]:
-                try:
-                    await self._read_ahead()
-                except (LogError, DependencyError) as error:
-                    logger.warning("what was decided before cannot be read: %s", error)
-                    await asyncio.sleep(RETRY_S)
-                else:
-                    del waits[0]
-            await asyncio.sleep(LOOK_S)
-
-    async def _read_ahead(self) -> None:
-        """Read what was logged, while evaluations continue, and have the next step note it.
-
-        What conclusions are logged is projected. What this worker has logged itself is read again:
-        the first record of an experiment counts.
-        """
-        await self._logged.read()
-        own = [known.number for _, known in self._stage.all_known() if not known.is_ended]
-        for number, payload in (await self._logged.conclusions(own)).items():
-            self._projector.offer_conclusion(experiment_id(number), payload)
-        self._is_note_due = True
-        self._stage.touch_all()
-
     async def _step(self) -> None:
         stage = self._stage
-        if self._is_note_due:
+        if self.take_over.is_note_due:
             async with self.delivery.turn:  # what waits is decided by what is noted now
-                await self._take_note()
-            self._is_note_due = False
+                await self.take_over.take_note()
             self.delivery.wake()
         self._forget_others()
         answers, stage.answers = stage.answers, []
@@ -404,32 +365,13 @@ class SnapshotPublisher:
         if waiting:
             stage.changed.set()
 
-    async def _take_note(self) -> None:
-        """Replace the noted actions by those logged last; most of the log was read before."""
-        taken_over = self._take_over_now
-        await self._logged.read()
-        self._read_at = taken_over
-        for partition, known in self._stage.all_known():
-            known.logged = self._logged.actions(known.number)
-            if known.logged.action is not known.action:
-                self._stage.note_action(partition, known, known.logged.action)
-
-    @property
-    def _is_informed(self) -> bool:
-        """Whether the logged decisions were read since the last take-over."""
-        return self._read_at == self._take_over_now
-
-    @property
-    def _take_over_now(self) -> tuple[int, int]:
-        return self._follower.generations.epoch, self._stage.restorations
-
     async def _keep_conclusions(self, published: Sequence[Evaluated]) -> None:
         """Log and project the statistics of experiments that were just concluded.
 
         Before the answer to the command, so that its sender can read them, and once: not before the
         log was read since the last take-over, after which everything is evaluated again.
         """
-        if not (self._follower.is_active and self._is_informed):
+        if not (self._follower.is_active and self.take_over.is_informed):
             return
         for each in published:
             if not is_report_due(each.snapshot) or self._logged.has_conclusion(each.known.number):

@@ -107,7 +107,7 @@ def attach(
         "emitter": emitter.run,
         "publisher": publisher.run,
         "delivery": publisher.delivery.run,
-        "take-over": publisher.take_over,
+        "take-over": publisher.take_over.run,
         "timeseries": partial(_once_known, projector, points.run),
         "projector": projector.run,
         "heartbeat": projector.send_heartbeats,

@@ -30,7 +30,7 @@ main()
 TASKS = {
     "emitter": ("streams.worker.emitter", "CellEmitter", "run"),
     "publisher": ("streams.worker.publisher", "SnapshotPublisher", "run"),
-    "take-over": ("streams.worker.publisher", "SnapshotPublisher", "take_over"),
+    "take-over": ("streams.worker.take_over", "TakeOver", "run"),
     "projector": ("streams.worker.projector", "Projector", "run"),
     "heartbeat": ("streams.worker.projector", "Projector", "send_heartbeats"),
     "generations": ("streams.worker.generation_follower", "GenerationFollower", "run"),

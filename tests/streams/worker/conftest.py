@@ -79,7 +79,7 @@ def world(monkeypatch) -> World:
     monkeypatch.setattr(module, "LARGE_EVALUATION_S", math.inf)
     publisher._scheduler.share = TimeBudget(0.5, 3_600.0, cost_clock=time.thread_time)
     publisher._scheduler.cadence = Cadence(0.0)  # what is to be seen here is what a step does
-    publisher._read_at = publisher._take_over_now
+    publisher.take_over._read_at = publisher.take_over._now
     world = World(stage, follower, publisher, projected, log)
 
     async def deliver(topic: str, records: list[Outgoing], _timeout: float) -> None:

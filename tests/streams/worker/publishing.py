@@ -93,7 +93,7 @@ class World:
         await self.publisher.delivery.flush()
 
     async def take_over(self) -> None:
-        await self.publisher._read_ahead()
+        await self.publisher.take_over.read_ahead()
         await self.publish()
 
     def decisions(self) -> list[Decision]:

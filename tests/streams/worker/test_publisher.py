@@ -14,7 +14,7 @@ from streams.model.events import CommandKind, Decision
 from streams.model.partitioning import SOLE_PARTITION
 from streams.wire.commands import decode_command
 from streams.wire.decisions import encode_decision
-from streams.worker import publisher as module
+from streams.worker import take_over as module
 from tests.patience import until_true
 from tests.streams.worker.publishing import CONCLUDE, CONTINUE, EXPERIMENT, snapshots
 
@@ -88,14 +88,14 @@ async def test_what_is_due_at_a_take_over_is_logged_and_no_more(world, was_logge
 
 
 async def test_a_worker_that_gets_a_partition_looks_what_was_logged_before(world, monkeypatch):
-    monkeypatch.setattr(module, "TAKE_OVER_READS_S", (0.0,))
+    monkeypatch.setattr(module, "READS_S", (0.0,))
     await world.step()
     assert world.decided() == [("conclude_winner", 2)]
     world.known().action = CONTINUE  # the note of it was lost
     world.stage.restorations += 1
 
-    taking_over = asyncio.create_task(world.publisher.take_over())
-    await until_true(lambda: world.publisher._is_note_due)
+    taking_over = asyncio.create_task(world.publisher.take_over.run())
+    await until_true(lambda: world.publisher.take_over.is_note_due)
     await world.step()
     await world.step()
     taking_over.cancel()
@@ -104,12 +104,12 @@ async def test_a_worker_that_gets_a_partition_looks_what_was_logged_before(world
 
 
 async def test_a_take_over_that_cannot_read_the_log_is_not_over(world):
-    await world.publisher._read_ahead()
+    await world.publisher.take_over.read_ahead()
     world.log.failures.append(DependencyError("kafka", "away"))
     with pytest.raises(DependencyError):
         await world.step()
 
-    assert world.publisher._is_note_due
+    assert world.publisher.take_over.is_note_due
     assert world.stage.dirty
 
 
@@ -118,14 +118,14 @@ async def test_a_log_that_cannot_be_read_is_read_again_and_delays_no_snapshot(
 ):
     for pause in ("RETRY_S", "LOOK_S"):
         monkeypatch.setattr(module, pause, 0.001)
-    monkeypatch.setattr(module, "TAKE_OVER_READS_S", (0.0,))
+    monkeypatch.setattr(module, "READS_S", (0.0,))
     world.stage.restorations += 1
     world.log.failures += [DependencyError("kafka", "away")] * 3
     await world.step()
     assert (len(snapshots(world)), world.decided()) == (1, [])
 
-    taking_over = asyncio.create_task(world.publisher.take_over())
-    await until_true(lambda: world.publisher._is_note_due)
+    taking_over = asyncio.create_task(world.publisher.take_over.run())
+    await until_true(lambda: world.publisher.take_over.is_note_due)
     await world.publish()
     taking_over.cancel()
 
@@ -136,11 +136,11 @@ async def test_a_log_that_cannot_be_read_is_read_again_and_delays_no_snapshot(
 async def test_a_partition_that_comes_during_a_take_over_begins_another(world, monkeypatch):
     """Two readings after each, the second far away; hand-counted."""
     monkeypatch.setattr(module, "LOOK_S", 0.001)
-    monkeypatch.setattr(module, "TAKE_OVER_READS_S", (0.0, 3_600.0))
-    taking_over = asyncio.create_task(world.publisher.take_over())
+    monkeypatch.setattr(module, "READS_S", (0.0, 3_600.0))
+    taking_over = asyncio.create_task(world.publisher.take_over.run())
     for _ in range(2):
         world.stage.restorations += 1
-        await until_true(lambda: world.publisher._is_note_due)
+        await until_true(lambda: world.publisher.take_over.is_note_due)
         await world.publish()
-        assert world.publisher._is_informed
+        assert world.publisher.take_over.is_informed
     taking_over.cancel()
