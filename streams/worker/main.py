@@ -10,6 +10,7 @@ import secrets
 import signal
 import socket
 import sys
+from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from streams.kafka.source import KafkaSource
 from streams.model.errors import ConfigurationError, DependencyError, EngineError
 from streams.model.generations import Generations
 from streams.model.schema_levels import SchemaLevels, Versions
-from streams.process.background import vital
+from streams.process.background import Run, vital
 from streams.process.exits import before_end, die, leave, refuse
 from streams.process.metrics_server import start_metrics_server
 from streams.process.reload import on_hangup
@@ -74,11 +75,8 @@ async def run(settings: Settings) -> None:
     gate = SchemaGate(parse_pins(settings.write_schemas))
     sources = (IMPRESSIONS, OBSERVATIONS, COMMANDS, TALLIES)
     identities = TopicIdentities(settings, [settings.topic_name(topic) for topic in sources])
-    try:
+    async with _noted(settings):
         generations, offset, levels = await _wait_for_kafka(settings, gate.reads, identities)
-    except ConfigurationError as error:
-        await _note(settings, error)
-        raise
     gate.take(levels)
     if gate.too_new:
         raise ConfigurationError(refusal(gate.too_new))
@@ -94,11 +92,8 @@ async def run(settings: Settings) -> None:
             gate=gate,
             startup_timeout_s=settings.kafka_startup_timeout_s,
         )
-        try:
+        async with _noted(settings):
             frames = await stack.enter_async_context(opened)
-        except ConfigurationError as error:
-            await _note(settings, error)
-            raise
         writer = ProjectionWriter(redis, Keys(settings.namespace, settings.generation), gate)
         follower = stack.enter_context(
             GenerationFollower(settings, generations, offset, writer.follow, gate)
@@ -128,12 +123,13 @@ async def run(settings: Settings) -> None:
             )
         # The app's own tasks wait for recovery.
         recovery = monitor_recovery(app, settings.recovery_stall_s)
-        watches = [
-            asyncio.create_task(vital("recovery", lambda: recovery)),
-            asyncio.create_task(vital("generations", follower.run)),
-            asyncio.create_task(vital("receipts", keeper.run)),
-            asyncio.create_task(vital("topics", lambda: identities.watch(refuse_topic))),
-        ]
+        runs: dict[str, Run] = {
+            "recovery": lambda: recovery,
+            "generations": follower.run,
+            "receipts": keeper.run,
+            "topics": lambda: identities.watch(refuse_topic),
+        }
+        watches = [asyncio.create_task(vital(name, start)) for name, start in runs.items()]
         await _run_until_signal(app)
         for watch in watches:
             watch.cancel()
@@ -143,6 +139,16 @@ async def run(settings: Settings) -> None:
                 await projector.sign_off()
         # Threads of the consumer may wait for the broker, but hold nothing that would be lost.
         leave()
+
+
+@contextlib.asynccontextmanager
+async def _noted(settings: Settings) -> AsyncIterator[None]:
+    """Note why this worker does not run, if it is a configuration error."""
+    try:
+        yield
+    except ConfigurationError as error:
+        await _note(settings, error)
+        raise
 
 
 async def _note(settings: Settings, error: EngineError) -> None:
