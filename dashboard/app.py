@@ -90,9 +90,6 @@ def dashboard_app(
         is_private=is_private,
         is_secure=public_url.startswith("https:"),
     )
-    public = urlsplit(public_url).hostname
-    named = {*LOOPBACK, _bracketed(host), *([_bracketed(public)] if public else [])}
-    hosts = named if is_private or public else None
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -113,7 +110,7 @@ def dashboard_app(
             *system.ROUTES,
             *dead_letters.ROUTES,
         ],
-        middleware=[Middleware(Guard, hosts=hosts)],
+        middleware=[Middleware(Guard, hosts=_hosts(host, public_url))],
         exception_handlers={
             NotSignedInError: _to_sign_in,
             ForgedFormError: _forged,
@@ -127,6 +124,14 @@ def dashboard_app(
     app.state.dashboard = dashboard
     app.state.templates = template_environment(assets)
     return app
+
+
+def _hosts(host: str, public_url: str) -> set[str] | None:
+    """Return the names that a browser may reach the dashboard by; None for any."""
+    public = urlsplit(public_url).hostname
+    if not public and _bracketed(host) not in LOOPBACK:
+        return None
+    return {*LOOPBACK, _bracketed(host), *([_bracketed(public)] if public else [])}
 
 
 async def _health(_: Request) -> Response:

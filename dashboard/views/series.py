@@ -85,15 +85,9 @@ def series_view(
     if len(points) < 2:  # noqa: PLR2004 - no line
         return None
     chosen = _chosen(facts, variant_id)
-    scale = facts.scale
     contrasts = [
         next((each.against_control for each in point.variants if each.id == chosen), None)
         for point in points
-    ]
-    difference = _shown(scale, [None if each is None else each.difference for each in contrasts])
-    ends = [
-        _shown(scale, [None if each is None else each.sequence_lower for each in contrasts]),
-        _shown(scale, [None if each is None else each.sequence_upper for each in contrasts]),
     ]
     shares = [
         [
@@ -102,8 +96,7 @@ def series_view(
         ]
         for variant in facts.stats.variants
     ]
-    names = tuple(facts.names)
-    name = facts.name_of(chosen)
+    names, name = tuple(facts.names), facts.name_of(chosen)
     planned_ms, planned = _planned_at(facts, series)
     begin, end = points[0].at, points[-1].at
     within = (each for each in happenings if begin <= each.at_ms <= end)
@@ -111,12 +104,7 @@ def series_view(
     return SeriesView(
         data={
             "times": [point.at / 1000 for point in points],
-            "difference": difference,
-            "lower": ends[0],
-            "upper": ends[1],
-            "range": _range(difference, ends),
-            "unit": scale.unit,
-            "isMirrored": facts.is_decrease(facts.metric),
+            **_difference_data(facts, contrasts),
             "variant": name,
             "color": names.index(name) if name in names else 0,
             "colors": list(colors(facts)),
@@ -131,12 +119,32 @@ def series_view(
         rows=_rows(facts, series, contrasts, shares),
         difference_label=(
             f"{name} minus {facts.control_name} over time, {facts.metric}. "
-            f"Now: {_newest(scale, contrasts[-1])}."
+            f"Now: {_newest(facts.scale, contrasts[-1])}."
         ),
         traffic_label=_traffic_label(names, shares),
         planned=planned,
         marks=marks,
     )
+
+
+def _difference_data(
+    facts: ExperimentFacts, contrasts: Sequence[SeriesContrast | None]
+) -> dict[str, Any]:
+    """Return the lines of the difference to the control, and their axis."""
+    scale = facts.scale
+    difference = _shown(scale, [None if each is None else each.difference for each in contrasts])
+    ends = [
+        _shown(scale, [None if each is None else each.sequence_lower for each in contrasts]),
+        _shown(scale, [None if each is None else each.sequence_upper for each in contrasts]),
+    ]
+    return {
+        "difference": difference,
+        "lower": ends[0],
+        "upper": ends[1],
+        "range": _range(difference, ends),
+        "unit": scale.unit,
+        "isMirrored": facts.is_decrease(facts.metric),
+    }
 
 
 def _shown(scale: Scale, values: Sequence[float | None]) -> list[float | None]:
