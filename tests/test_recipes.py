@@ -110,6 +110,15 @@ def test_a_statistics_field_is_five_files(tree):
     run_tests(tree, "tests/streams/wire/test_snapshots.py", "-k", "a_snapshot_returns")
 
 
+def test_a_configuration_field_is_five_files(tree):
+    touched = follow("Adding a configuration field", tree)
+
+    assert len(touched) == 5
+    run_tests(tree, "tests/api/http/test_hypothesis_search.py")
+    run_tests(tree, "tests/dashboard/test_create.py", "-k", "every_field")
+    run_tests(tree, "tests/streams/experiments/test_definition_of_anything.py")
+
+
 def test_a_command_is_four_files(tree):
     touched = follow("Adding a command to the command line", tree)
     run(tree, "scripts.render_cli")
