@@ -135,9 +135,13 @@ def pack(fields: Fields, key_id: int) -> bytes:
         features,
         dimensions,
     ) = fields
-    version = _EXTENDED_VERSION if weights or features else _VERSION
-    if dimensions:
-        version = _SLICED_VERSION
+    version, extension = _VERSION, b""
+    if weights or features or dimensions:
+        version = _EXTENDED_VERSION
+        extension = b"".join((len(weights).to_bytes(), weights, features))
+        if dimensions:
+            version = _SLICED_VERSION
+            extension = b"".join((len(dimensions).to_bytes(), dimensions, extension))
     body = _BODY.pack(
         version,
         key_id,
@@ -151,11 +155,7 @@ def pack(fields: Fields, key_id: int) -> bytes:
         unit,
         window,
     )
-    if dimensions:
-        body = b"".join((body, len(dimensions).to_bytes(), dimensions))
-    if version != _VERSION:
-        body = b"".join((body, len(weights).to_bytes(), weights, features))
-    return body
+    return body + extension
 
 
 def unpack(raw: bytes) -> tuple[Fields, int]:

@@ -199,10 +199,12 @@ class Keyring:
         """Return the bytes that `sign` returns the text of."""
         chosen = self._chosen
         signer = chosen.get(receipt.experiment, self._signer) if chosen else self._signer
-        if signer not in self._states:  # removed before its experiments were archived
+        try:
+            state = self._states[signer].copy()
+        except KeyError:  # removed before its experiments were archived
             signer = self._signer
+            state = self._states[signer].copy()
         body = pack(receipt, signer)
-        state = self._states[signer].copy()
         state.update(body)
         return body + state.digest()
 
@@ -269,14 +271,16 @@ class Keyring:
         """
         raw = raw_of(text)
         key_id = raw[1]
-        if key_id not in self._states:
-            raise refused("UNKNOWN_RECEIPT_KEY", f"no key {key_id} to verify the receipt with")
-        state = self._states[key_id].copy()
+        try:
+            state = self._states[key_id].copy()
+        except KeyError:
+            message = f"no key {key_id} to verify the receipt with"
+            raise refused("UNKNOWN_RECEIPT_KEY", message) from None
         state.update(raw[:-MAC_BYTES])
         if not compare_digest(state.digest(), raw[-MAC_BYTES:]):
             raise refused("FORGED_RECEIPT", "the receipt was not signed by the key it names")
         fields, identity = unpack(raw)
-        receipt: Receipt = _new_tuple(Receipt, fields)
+        receipt = _new_tuple(Receipt, fields)
         if self._limits and not self.may_sign(key_id, receipt.experiment):
             raise refused("FORGED_RECEIPT", f"key {key_id} may not sign for this experiment")
         return receipt, identity
