@@ -84,8 +84,8 @@ class SnapshotFeed:
         experiment = snapshot.experiment
         if experiment.is_assigning or experiment.shipped is not None:
             self._snapshots[name] = snapshot
-        elif self._snapshots.pop(name, None) is None and name in self._changes:
-            return  # gone before
+        elif self._snapshots.pop(name, None) is None:
+            return  # no reader has it: it is a draft, or gone before
         self._note(name)
 
     def forget(self, snapshot: Snapshot) -> None:

@@ -82,6 +82,15 @@ async def test_a_waiting_reader_hears_of_a_change_at_once(api: Api) -> None:
     assert found["states"][-1]["experiment"]["status"] == Status.RUNNING
 
 
+async def test_a_draft_is_no_change(api: Api) -> None:
+    """It woke every reader for nothing, and the reader of a start heard of the draft alone."""
+    position = (await snapshots(api))["position"]
+
+    await api.create()
+
+    assert (await snapshots(api))["position"] == position
+
+
 async def test_experiments_whose_units_must_be_asked_for_are_named(api: Api) -> None:
     name = await api.run({"type": "bayesian_ab"})
     before = await snapshots(api)
