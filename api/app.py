@@ -283,6 +283,7 @@ def _experiments(
         partitions,
         receipt_keys.keyring,
         lambda: sticky.aliased | sticky.chosen_from_sets,
+        lambda: experiments.refused,
         lambda: experiments.is_complete and sticky.has_read,
         now_ms,
     )

@@ -92,6 +92,7 @@ class Snapshots(BaseHTTPRequestHandler):
             "isWhole": True,
             "partitions": PARTITIONS,
             "askedFor": [],
+            "refused": [],
             "gone": [],
             "states": _states(),
         }

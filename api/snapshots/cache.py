@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 
 from api.snapshots.running import AnsweringExperiment, RunningExperiment, compiled
 from streams.experiments.exposure import Exposure, exposure_not_used
@@ -39,7 +40,8 @@ class ExperimentCache:
         winner_confidences: Confidence of each of them that had a winner.
 
     Args:
-        on_put: Called with every snapshot before it is used, each in its turn.
+        on_put: Called with every snapshot before it is used, each in its turn, and again when
+            another experiment of its layer begins or ends to have its units.
         on_drop: Called with the last snapshot of every experiment that is dropped.
     """
 
@@ -86,7 +88,7 @@ class ExperimentCache:
         if found is None:
             experiment = self.snapshot(name).experiment
             other = self._refused.get(experiment.id)
-            if other is not None:
+            if other is not None and experiment.is_assigning:
                 raise refusal(other)
             raise ExperimentNotRunningError(name, experiment.status)
         return found
@@ -234,6 +236,11 @@ class ExperimentCache:
             forget(snapshot)
 
     @property
+    def refused(self) -> AbstractSet[str]:
+        """Ids of the experiments whose units another one of their layer has."""
+        return self._refused.keys()
+
+    @property
     def has_holdouts(self) -> bool:
         """Whether a holdout holds units out."""
         return bool(self._holdouts)
@@ -271,6 +278,8 @@ class ExperimentCache:
         self._refused = found
         for name in changed & self._snapshots.keys():
             self._compiled(self._snapshots[name], compiled(self._snapshots[name]))
+            for note in self._on_put:
+                note(self._snapshots[name])
 
     def _note_holdout(self, experiment: Experiment) -> None:
         """Let a holdout that begins or ends cover experiments, or none any more."""

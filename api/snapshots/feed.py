@@ -43,6 +43,7 @@ class SnapshotFeed:
         partitions: Partitions of impressions.
         keyring: The receipt keys, of which readers compare theirs.
         asked_for: Returns the experiments all of whose units must be asked for.
+        refused: Returns the experiments whose units another one of their layer has.
         is_ready: Returns whether everything was read once.
         now_ms: Returns the time, in milliseconds since the epoch; readers compare their clocks.
         clock: Seconds that only grow.
@@ -54,6 +55,7 @@ class SnapshotFeed:
         partitions: int,
         keyring: Keyring,
         asked_for: Callable[[], AbstractSet[str]],
+        refused: Callable[[], AbstractSet[str]],
         is_ready: Callable[[], bool],
         now_ms: Callable[[], int],
         clock: Callable[[], float] = time.monotonic,
@@ -63,6 +65,7 @@ class SnapshotFeed:
         self._partitions = partitions
         self._keyring = keyring
         self._asked_for = asked_for
+        self._refused = refused
         self._is_ready = is_ready
         self._now_ms = now_ms
         self._clock = clock
@@ -148,6 +151,7 @@ class SnapshotFeed:
             "isWhole": known is None,
             "partitions": self._partitions,
             "askedFor": sorted(self._asked_for()),
+            "refused": sorted(self._refused()),
             "gone": [] if known is None else gone,
         }
         return b'%b,"states":[%b]}' % (orjson.dumps(head)[:-1], b",".join(states))

@@ -41,7 +41,7 @@ from api.snapshots.follower import SnapshotFollower
 from api.spool.entries import SpoolRecord
 from api.spool.spool import Spool, SpoolPosition
 from streams.experiments.history import entries_json
-from streams.experiments.lifecycle import Experiment
+from streams.experiments.lifecycle import Experiment, Status
 from streams.experiments.roster import spread
 from streams.experiments.snapshot import Allocation, Snapshot
 from streams.experiments.statistics.recommendation import ReasonCode, RecommendedAction
@@ -205,6 +205,30 @@ class Api:
         assert answer.status_code == 200, answer.text
         return name
 
+    async def run_overlapping(
+        self,
+        config: Mapping[str, object] = {},
+        first_config: Mapping[str, object] = {},
+        layer: str = "page",
+    ) -> tuple[str, str]:
+        """Run two experiments of a layer that overlap; the second one is refused.
+
+        As if two API processes had started them, each before it knew of the other's.
+        """
+        halves = ({"key": layer, "range": each} for each in ([0.0, 0.5], [0.5, 1.0]))
+        first = await self.run({**config, "key": None, **first_config, "layer": next(halves)})
+        second = await self.run({**config, "layer": next(halves)})
+        known = self.experiments.snapshot(second).experiment
+        assert known.definition.config.layer is not None
+        overlapping = known.definition.config.layer.model_copy(update={"range": (0.25, 1.0)})
+        changed = known.definition.config.model_copy(update={"layer": overlapping})
+        after = known.definition.model_copy(update={"config": changed})
+        started_ms = (known.started_at_ms or 0) + 1
+        late = replace(known, definition=after, version=9, started_at_ms=started_ms)
+        self.publish(second, experiment=replace(late, status=Status.PAUSED))
+        self.publish(second, experiment=late)
+        return first, second
+
     def publish(self, name: str, **changes: object) -> None:
         """Let the worker publish a newer snapshot."""
         before = self.projection.snapshot(name)
@@ -267,6 +291,7 @@ async def memory_api(
             4,
             KEYRING,
             lambda: sticky.aliased | sticky.chosen_from_sets,
+            lambda: experiments.refused,
             lambda: experiments.is_complete and sticky.has_read,
             clock,
         )

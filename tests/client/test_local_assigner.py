@@ -8,7 +8,7 @@ import shutil
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -23,7 +23,6 @@ from experiment_streams_client.errors import ApiError
 from experiment_streams_client.local import LocalAssigner, LocalAssignment, LocalRequest
 from experiment_streams_client.local.delivery import Delivery, RefusedError, SealedBatch
 from experiment_streams_client.local.journal import Journal
-from streams.experiments.lifecycle import Status
 from streams.fold.impressions import ImpressionFolding
 from streams.model.errors import ConfigurationError, EngineError
 from streams.model.events import OutsideRequests
@@ -155,19 +154,7 @@ async def test_one_whose_units_another_one_of_its_layer_had_decides_here_again(
 ) -> None:
     """Two API processes have started them in the same moment; then the first one ends."""
     async with served(tmp_path / "api") as server:
-        layer = {"key": "page", "range": [0.0, 0.5]}
-        first = await server.api.run({**FIXED, "layer": layer})
-        layer = {"key": "page", "range": [0.5, 1.0]}
-        second = await server.api.run({**FIXED, "layer": layer})
-        known = server.api.experiments.snapshot(second).experiment
-        assert known.definition.config.layer is not None
-        overlapping = known.definition.config.layer.model_copy(update={"range": (0.0, 1.0)})
-        config = known.definition.config.model_copy(update={"layer": overlapping})
-        definition = known.definition.model_copy(update={"config": config})
-        late = replace(known, definition=definition, version=9)
-        late = replace(late, started_at_ms=(known.started_at_ms or 0) + 1)
-        server.api.publish(second, experiment=replace(late, status=Status.PAUSED))
-        server.api.publish(second, experiment=late)
+        first, second = await server.api.run_overlapping(FIXED)
         async with assigning(server, tmp_path / "local") as call:
             with pytest.raises(EngineError) as refusal:
                 await call("assign", second, "u")
@@ -176,7 +163,26 @@ async def test_one_whose_units_another_one_of_its_layer_had_decides_here_again(
             experiments = call.assigner.experiments
             await until_true(lambda: first not in experiments.by_name)
 
-            assert (await call("assign", second, "u")).reason == "ASSIGNED"
+            assert (await call("assign", second, "u")).reason in {"ASSIGNED", "NOT_IN_LAYER"}
+            assert (call.assigner.asked, call.assigner.decided) == (0, 1)
+
+
+async def test_a_paused_experiment_has_its_part_of_the_layer_here_as_at_the_api(
+    tmp_path: Path,
+) -> None:
+    """It is not sent, since it assigns nothing: what it has must be said otherwise."""
+    async with served(tmp_path / "api") as server:
+        first, second = await server.api.run_overlapping(FIXED)
+        await server.api.http.post(f"/experiments/{first}/pause")
+        async with assigning(server, tmp_path / "local") as call:
+            with pytest.raises(EngineError) as refusal:
+                await call("assign", second, "u")
+            await server.api.http.post(f"/experiments/{first}/conclude", json={"serve": "none"})
+            experiments = call.assigner.experiments
+            await until_true(lambda: experiments.by_name[second].answering is not None)
+
+            assert refusal.value.code == "LAYER_OVERLAP"
+            assert (await call("assign", second, "u")).experiment_id == second
             assert (call.assigner.asked, call.assigner.decided) == (0, 1)
 
 

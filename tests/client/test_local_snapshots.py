@@ -38,6 +38,7 @@ class Answers:
             "isWhole": True,
             "partitions": 4,
             "askedFor": [],
+            "refused": [],
             "gone": [],
             "states": [state],
         }

@@ -14,7 +14,6 @@ from api.snapshots.running import AnsweringExperiment, compiled
 from experiment_streams_client.calls.base import Call
 from experiment_streams_client.clients import ExperimentClient
 from streams.experiments.holdouts import Holdout
-from streams.experiments.shared_unit_conflicts import refused_in_layers
 from streams.experiments.snapshot import Snapshot
 from streams.experiments.unit_kind import UnitKind
 from streams.model.attribution import CLOCK_SKEW_MS, SKEW_LIMIT_MS
@@ -229,7 +228,7 @@ class LocalExperiments:
                 keys[name] = snapshot.experiment.key
         asked_for = set(answer["askedFor"])
         holdouts = [each.holdout for each in by_id.values() if each.holdout is not None]
-        refused = refused_in_layers(each.experiment for each in by_id.values())
+        refused = set(answer["refused"])
         by_name: dict[str, LocalExperiment] = {}
         for name, experiment in by_id.items():
             experiment.is_asked_for = name in asked_for
@@ -237,7 +236,7 @@ class LocalExperiments:
             covering = tuple(
                 each for each in holdouts if each.holds_out_of(experiment.number, experiment.unit)
             )
-            experiment.cover(covering, is_refused=experiment.number in refused)
+            experiment.cover(covering, is_refused=name in refused)
             by_name[name] = experiment
             if (key := keys[name]) is not None:
                 by_name[key] = experiment

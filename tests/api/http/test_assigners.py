@@ -91,6 +91,19 @@ async def test_a_draft_is_no_change(api: Api) -> None:
     assert (await snapshots(api))["position"] == position
 
 
+async def test_those_whose_units_another_one_of_their_layer_has_are_named(api: Api) -> None:
+    first, second = await api.run_overlapping({"type": "bayesian_ab"})
+    before = await snapshots(api)
+    await api.http.post(f"/experiments/{first}/pause")
+    paused = await snapshots(api, after=before["position"])
+    await api.http.post(f"/experiments/{first}/conclude", json={"serve": "none"})
+    after = await snapshots(api, after=paused["position"])
+
+    assert [each["refused"] for each in (before, paused, after)] == [[second], [second], []]
+    assert after["position"] != paused["position"]
+    assert (paused["gone"], after["gone"]) == ([first], [])
+
+
 async def test_experiments_whose_units_must_be_asked_for_are_named(api: Api) -> None:
     name = await api.run({"type": "bayesian_ab"})
     before = await snapshots(api)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from streams.experiments.lifecycle import Status
 from tests.api.memory import Api
 
 HALF = {"key": "page", "range": [0, 0.5]}
@@ -16,20 +13,7 @@ async def assign(api: Api, name: str):
 
 
 async def test_the_one_that_started_first_assigns_and_the_other_is_refused(api: Api) -> None:
-    first = await api.run({**AB, "layer": HALF, "key": "first"})
-    second = await api.run({**AB, "layer": {"key": "page", "range": [0.5, 1]}, "key": "second"})
-    known = api.experiments.snapshot(second).experiment
-    # As if another process had started it before it knew of the first one.
-    layer = known.definition.config.layer
-    assert layer is not None
-    config = known.definition.config.model_copy(
-        update={"layer": layer.model_copy(update={"range": (0.25, 1.0)})}
-    )
-    definition = known.definition.model_copy(update={"config": config})
-    started = (known.started_at_ms or 0) + 1
-    overlapping = replace(known, definition=definition, started_at_ms=started, version=9)
-    api.publish(second, experiment=replace(overlapping, status=Status.PAUSED))
-    api.publish(second, experiment=overlapping)
+    first, second = await api.run_overlapping({**AB, "key": "second"}, {"key": "first"})
 
     for name in (second, "second"):
         refused = await assign(api, name)
@@ -38,6 +22,20 @@ async def test_the_one_that_started_first_assigns_and_the_other_is_refused(api: 
     assert (await assign(api, "first")).status_code == 200
     await api.http.post(f"/experiments/{first}/conclude", json={"serve": "none"})
     assert (await assign(api, "second")).status_code == 200
+
+
+async def test_of_one_that_is_paused_its_status_is_said(api: Api) -> None:
+    """A refusal would say that another one has its units, and a flag would be no disabled one."""
+    _, second = await api.run_overlapping({**AB, "key": "second"})
+    await api.http.post(f"/experiments/{second}/pause")
+
+    answer = await assign(api, second)
+    flag = await api.http.post(
+        "/ofrep/v1/evaluate/flags/second", json={"context": {"targetingKey": "u"}}
+    )
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (409, "EXPERIMENT_NOT_RUNNING")
+    assert (flag.status_code, flag.json()["reason"]) == (200, "DISABLED")
 
 
 async def test_a_user_is_in_one_experiment_of_a_layer_whatever_their_units_are(api: Api) -> None:
