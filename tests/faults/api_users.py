@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
-import time
-from collections.abc import Callable
-from contextlib import suppress
-from http import HTTPStatus
 from typing import Any
-
-import httpx
 
 from streams.experiments.shared_units import LayerSpec
 from streams.model.ids import experiment_number
 from streams.model.quantities import MICRO
+from tests.faults.api_calls import ApiCalls
 from tests.integration.api_process import run_experiment
-from tests.integration.engine_ledger import Ledger
 
-ANSWER_S = 120.0
 VOIDED_EVERY = 4  # so many users, one is voided
 NAMES = ("A", "B", "C")
 LAYER = LayerSpec(key="page", range=(0.0, 0.7))
@@ -30,16 +22,13 @@ class ApiUsers:
     The last one is for some devices and a part of a layer; its traffic and variants change.
 
     Args:
-        ledger: Notes what must be counted.
-        http: Returns a client of the API that runs now.
+        calls: Calls of the API.
         draws: Of what they do.
     """
 
-    def __init__(
-        self, ledger: Ledger, http: Callable[[], httpx.AsyncClient], draws: random.Random
-    ) -> None:
-        self._ledger = ledger
-        self._http = http
+    def __init__(self, calls: ApiCalls, draws: random.Random) -> None:
+        self._calls = calls
+        self._ledger = calls.ledger
         self._draws = draws
         self._users = 0
         self._plain = ""
@@ -55,7 +44,7 @@ class ApiUsers:
 
     async def begin(self) -> None:
         """Create and start the experiments."""
-        http = self._http()
+        http = self._calls.http
         self._plain = await run_experiment(http, type="bayesian_ab", unit="user")
         self._by_exposure = await run_experiment(http, unit="user", exposure="event")
         self._by_set = await run_experiment(
@@ -78,9 +67,9 @@ class ApiUsers:
         """Change the share of the units, and the variants, of the experiment that admits some."""
         path, draws = f"/experiments/{self._admitted}", self._draws
         share = {"trafficAllocation": draws.choice((0.5, 1.0))}
-        await self._answered(path, share, "PATCH")
+        await self._calls.answered(path, share, "PATCH")
         is_active = {"isActive": draws.random() < 0.5}
-        await self._answered(f"{path}/variants/{NAMES[-1]}", is_active, "PATCH")
+        await self._calls.answered(f"{path}/variants/{NAMES[-1]}", is_active, "PATCH")
 
     async def ask(self, users: int) -> None:
         """Have users assigned and observed, each call until it is answered."""
@@ -95,7 +84,7 @@ class ApiUsers:
     async def _be_assigned(self, user: dict[str, str]) -> None:
         assigned = await self._assigned(self._plain, user)
         click = self._click(assigned)
-        await self._answered("/observations", [click])
+        await self._calls.answered("/observations", [click])
         self._ledger.count(assigned, "click", MICRO)
         if not self._users % VOIDED_EVERY:
             await self._void(assigned)
@@ -106,7 +95,7 @@ class ApiUsers:
         if self._users % 2:
             await self._expose(assigned)
             self._ledger.count(assigned, "click", MICRO)
-        await self._answered("/observations", self._click(assigned))
+        await self._calls.answered("/observations", self._click(assigned))
 
     async def _be_shown_one_of_a_set(self, user: dict[str, str]) -> None:
         """Assign among eligible variants, expose most, and observe by receipt and by user id."""
@@ -121,12 +110,12 @@ class ApiUsers:
             await self._expose(assigned)
             self._ledger.count(assigned, "click", MICRO)
             self._ledger.count(assigned, "revenue", 2 * MICRO)
-        again = await self._answered(f"/experiments/{self._by_set}/assign", asked)
+        again = await self._calls.answered(f"/experiments/{self._by_set}/assign", asked)
         assert again["id"] == assigned
         assert again["variantName"] in eligible
         order = {"metric": "revenue", "value": 2, "eventId": "order", "experiment": self._by_set}
         for event in ([{**user, **order}, self._click(assigned)], {**user, **order}):
-            await self._answered("/observations", event)
+            await self._calls.answered("/observations", event)
         if not is_voided_first and draws.random() < 1 / VOIDED_EVERY:
             await self._void(assigned)
 
@@ -134,14 +123,14 @@ class ApiUsers:
         """Assign a unit that may be excluded, of which nothing counts then."""
         device = self._draws.choice(("mobile", "desktop"))
         asked = {**user, "device": device}
-        answer = await self._answered(f"/experiments/{self._admitted}/assign", asked)
+        answer = await self._calls.answered(f"/experiments/{self._admitted}/assign", asked)
         if device != "mobile":
             assert answer["reason"] == "NOT_TARGETED"
         elif not LAYER.has(user["userId"]):
             assert answer["reason"] == "NOT_IN_LAYER"
         elif answer["enrolled"]:
             assigned = self._noted(answer)
-            await self._answered("/observations", self._click(assigned))
+            await self._calls.answered("/observations", self._click(assigned))
             self._ledger.count(assigned, "click", MICRO)
             return
         else:
@@ -153,39 +142,20 @@ class ApiUsers:
         return {"assignmentId": assigned, "metric": "click", "value": 1, "eventId": event}
 
     async def _assigned(self, experiment: str, body: dict[str, Any]) -> str:
-        answer = await self._answered(f"/experiments/{experiment}/assign", body)
+        answer = await self._calls.answered(f"/experiments/{experiment}/assign", body)
         assert answer["variantName"] in body.get("eligible", NAMES)
         return self._noted(answer)
 
     def _noted(self, answer: dict[str, Any]) -> str:
         """Note an assignment, and return its receipt."""
-        opened = self._ledger.opened(answer["id"])
-        self._ledger.assignments[opened.experiment, opened.variant] += 1
+        self._calls.note(answer)
         return str(answer["id"])
 
     async def _expose(self, assigned: str) -> None:
-        await self._answered("/exposures", {"assignmentId": assigned})
+        await self._calls.answered("/exposures", {"assignmentId": assigned})
         self._ledger.note_exposure(assigned)
 
     async def _void(self, assigned: str) -> None:
         void = {"assignmentId": assigned, "reason": "ivt"}
-        await self._answered("/assignments/void", [void])
+        await self._calls.answered("/assignments/void", [void])
         self._ledger.count_void(assigned, "ivt")
-
-    async def _answered(self, path: str, body: object, method: str = "POST") -> Any:
-        """Send a request until it is answered with success: repetition is harmless."""
-        deadline = time.monotonic() + ANSWER_S
-        while True:
-            with suppress(httpx.TransportError):
-                answer = await self._http().request(method, path, json=body)
-                if answer.is_success:
-                    found = answer.json()
-                    assert not found.get("rejected"), found
-                    return found
-                # A new process has no experiment before it has read Redis.
-                assert answer.status_code in {
-                    HTTPStatus.SERVICE_UNAVAILABLE,
-                    HTTPStatus.NOT_FOUND,
-                }, answer.text
-            assert time.monotonic() < deadline, path
-            await asyncio.sleep(0.1)

@@ -31,7 +31,9 @@ from streams.replay.report import Report
 from streams.replay.verify import verify
 from streams.settings import Settings
 from streams.wire.observations import encode_observation
+from tests.faults.api_calls import ApiCalls
 from tests.faults.api_users import ApiUsers
+from tests.faults.launch_users import LaunchUsers
 from tests.faults.schedule import Fault, Step
 from tests.integration.api_process import api_of
 from tests.integration.engine_ledger import Ledger, Sent, Workers, workers_of
@@ -85,7 +87,9 @@ class FaultScenario:
         self._ledger = Ledger(settings)
         self._sent: list[Sent] = []
         self._receipts: list[str] = []
-        self._users = ApiUsers(self._ledger, lambda: self._http, self._draws)
+        calls = ApiCalls(self._ledger, lambda: self._http)
+        self._users = ApiUsers(calls, self._draws)
+        self._launches = LaunchUsers(calls, self._draws)
         self._apis = AsyncExitStack()
         self._n_apis = 0
         self._api: Child
@@ -100,6 +104,7 @@ class FaultScenario:
         self._ledger.start_experiment(BY_SET, 3, exposure="event")
         await self._start_api()
         await self._users.begin()
+        await self._launches.begin()
 
     async def end(self) -> None:
         """Stop the API."""
@@ -126,8 +131,9 @@ class FaultScenario:
             await causes[step.fault]()
             self._revive()
             self._send()
-            await self._users.ask(3)
+            await self._ask(3)
             await self._users.change()
+            await self._launches.change()
             await asyncio.sleep(step.pause_s)
         self._send()
 
@@ -138,6 +144,8 @@ class FaultScenario:
         """
         assert self._ledger.producer.flush(60) == 0
         await self._until(lambda: all(map(self._ledger.is_exact, self._all())), self._missing)
+        await self._until(lambda: not self._launches.missing(), self._launches.missing)
+        await self._launches.check()
         await self._until(lambda: self._ledger.dead_letters() == self._ledger.letters)
         report = await asyncio.to_thread(self._replay)
         assert report.is_equal, report.difference
@@ -149,7 +157,8 @@ class FaultScenario:
         return verify(KafkaSource(settings), projection, FoldInputs.of(settings), processes=1)
 
     def _all(self) -> tuple[int, ...]:
-        return (*EXPERIMENTS, BY_EXPOSURE, BY_SET, *self._users.experiments)
+        users = *self._users.experiments, *self._launches.experiments
+        return (*EXPERIMENTS, BY_EXPOSURE, BY_SET, *users)
 
     def _missing(self) -> str:
         """Return what is not counted as it was sent, and how the workers stand."""
@@ -169,6 +178,10 @@ class FaultScenario:
             self._revive()
             assert time.monotonic() < deadline, f"{missing()}\n{self._workers.ends_of_logs()}"
             await asyncio.sleep(0.1)
+
+    async def _ask(self, users: int) -> None:
+        await self._users.ask(users)
+        await self._launches.ask(users)
 
     def _revive(self) -> None:
         """Start a worker when none is left, as a supervisor would: one may end with code 70."""
@@ -250,7 +263,7 @@ class FaultScenario:
         os.kill(self._broker_pid, signal.SIGSTOP)
         try:
             self._send()
-            await self._users.ask(3)
+            await self._ask(3)
             await asyncio.sleep(FROZEN_BROKER_S)
         finally:
             os.kill(self._broker_pid, signal.SIGCONT)
@@ -277,7 +290,7 @@ class FaultScenario:
         if self._broker_pid is not None:
             os.kill(self._broker_pid, signal.SIGSTOP)
         try:
-            await self._users.ask(10)
+            await self._ask(10)
             assert self._api.pid is not None
             os.kill(self._api.pid, signal.SIGKILL)
             await self._api.ended()
