@@ -20,7 +20,7 @@ INTRODUCTION = """\
 # Command line
 
 Results go to stdout, everything else to stderr. With `--json`, a command prints one JSON object per
-line.
+line. Numbers are written as in JSON: `1_0`, `+10`, `.5` or `nan` is wrong usage.
 
 | exit code | meaning |
 |---|---|

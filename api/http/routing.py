@@ -19,6 +19,7 @@ from starlette.routing import BaseRoute, Mount, Route
 
 from api.http.dependencies import Services
 from api.http.error_responses import Headers, RouteError, error_response
+from api.http.models.text_query import TextQuery
 from api.http.ofrep_errors import ofrep_error
 from streams.api_keys import Scope
 
@@ -91,7 +92,7 @@ class Endpoint:
     response: type[Any] | UnionType | None = None
     status: int = HTTPStatus.OK
     body: Body | None = None
-    query: type[BaseModel] | None = None
+    query: type[TextQuery] | None = None
     further_answers: tuple[tuple[int, type[BaseModel] | None], ...] = ()
     is_ofrep: bool = False
     traffic: Literal["assign", "observe"] | None = None

@@ -11,6 +11,7 @@ import orjson
 
 from streams.experiments.snapshot import Snapshot
 from streams.model.errors import DependencyError
+from streams.model.number_texts import whole_number
 from streams.model.receipts import Keyring
 from streams.wire.snapshots import serving_state
 
@@ -159,10 +160,9 @@ class SnapshotFeed:
     def _known(self, after: str) -> int | None:
         """Return the changes that a reader has seen; None where that is not known here."""
         name, _, rest = after.partition(".")
-        count, _, _ = rest.partition(".")
-        if name != self._name or not count.isdecimal() or int(count) > self._count:
-            return None
-        return int(count)
+        count = whole_number(rest.partition(".")[0])
+        is_known = name == self._name and count is not None and 0 <= count <= self._count
+        return count if is_known else None
 
     def _position(self) -> str:
         return f"{self._name}.{self._count}.{len(self._asked_for())}"

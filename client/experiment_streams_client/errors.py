@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 
 from streams.model.errors import DependencyError, EngineError, quoted
+from streams.model.number_texts import decimal_number
 
 __all__ = ["ApiError", "ApiUnreachableError", "DependencyError", "EngineError"]
 
@@ -92,7 +93,5 @@ def foreign_answer(response: httpx.Response) -> str:
 
 def _seconds(retry_after: str | None) -> float | None:
     """Return the seconds of a `Retry-After` header; None when it is absent or a date."""
-    try:
-        return None if retry_after is None else max(0.0, float(retry_after))
-    except ValueError:
-        return None
+    seconds = None if retry_after is None else decimal_number(retry_after.strip())
+    return None if seconds is None else max(0.0, seconds)

@@ -26,6 +26,7 @@ from streams.cli.terminal import (
 from streams.experiments.promotion_state import MAX_CONTROL_SHARE
 from streams.experiments.served import Serve
 from streams.model.errors import InputError, quoted
+from streams.model.number_texts import decimal_number
 
 
 class Sort(StrEnum):
@@ -305,12 +306,10 @@ def _variant(text: str, is_control: bool) -> dict[str, Any]:
     name, separator, weight = text.rpartition("=")
     if not separator:
         return {"name": text, "isControl": is_control}
-    try:
-        return {"name": name, "isControl": is_control, "weight": float(weight)}
-    except ValueError as error:
-        raise InputError(
-            "WRONG_TYPE", f"weight == {quoted(weight)}, must be a number", "--variant"
-        ) from error
+    number = decimal_number(weight)
+    if number is None:
+        raise InputError("WRONG_TYPE", f"weight == {quoted(weight)}, must be a number", "--variant")
+    return {"name": name, "isControl": is_control, "weight": number}
 
 
 def as_object(experiment: Experiment) -> dict[str, Any]:

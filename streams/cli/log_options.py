@@ -14,6 +14,7 @@ import typer
 from streams.kafka.records import LogSource
 from streams.kafka.source import KafkaSource
 from streams.model.errors import InputError, quoted
+from streams.model.number_texts import decimal_number
 from streams.model.stated_times import check_bound
 from streams.ops.archive.joined import JoinedSource
 from streams.ops.archive.source import ArchiveSource
@@ -118,13 +119,11 @@ def prior_of(text: str | None) -> tuple[float, float] | None:
     """
     if text is None:
         return None
-    try:
-        alpha, beta = map(float, text.split(","))
-    except ValueError as error:
-        raise InputError(
-            "WRONG_TYPE", f"{quoted(text)} is not two numbers A,B", "--prior"
-        ) from error
-    return alpha, beta
+    match [decimal_number(each) for each in text.split(",")]:
+        case [float(alpha), float(beta)]:
+            return alpha, beta
+        case _:
+            raise InputError("WRONG_TYPE", f"{quoted(text)} is not two numbers A,B", "--prior")
 
 
 def bounds_of(texts: list[str], option: str = "--cap") -> dict[str, float | None]:
@@ -140,11 +139,11 @@ def bounds_of(texts: list[str], option: str = "--cap") -> dict[str, float | None
     found: dict[str, float | None] = {}
     for text in texts:
         name, _, value = text.rpartition("=")
-        try:
-            found[name] = None if value == "none" else float(value)
-        except ValueError as error:
+        bound = None if value == "none" else decimal_number(value)
+        if bound is None and value != "none":
             message = f"{quoted(text)} is not METRIC=VALUE or METRIC=none"
-            raise InputError("WRONG_TYPE", message, option) from error
+            raise InputError("WRONG_TYPE", message, option)
+        found[name] = bound
     return found
 
 

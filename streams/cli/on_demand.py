@@ -10,6 +10,8 @@ from typing import Any
 import typer
 import typer.main
 
+from streams.cli.number_options import read_strictly
+
 
 class LazyCommandGroup(UserDict[str, Any]):
     """Commands by name; the module of one is imported when it is looked up.
@@ -46,4 +48,6 @@ def _registered(module: str) -> Mapping[str, Any]:
     part = typer.Typer()
     part.callback()(lambda: None)  # of a single command typer would make no group
     import_module(module).register(part)
-    return typer.main.get_group(part).commands
+    commands = typer.main.get_group(part).commands
+    read_strictly(commands)
+    return commands

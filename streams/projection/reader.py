@@ -19,6 +19,7 @@ from streams.experiments.time_points import TimePoint
 from streams.model.errors import MESSAGE_CHARACTERS, DependencyError, EventError, one_line
 from streams.model.events import Answer
 from streams.model.generations import FIRST
+from streams.model.number_texts import whole_number
 from streams.projection.connection import redis_errors
 from streams.projection.keys import Keys
 from streams.projection.writer import decode_answer
@@ -211,9 +212,10 @@ class ProjectionReader:
                     if message is None:
                         yield None
                     else:
-                        name, _, version = message["data"].decode(errors="replace").partition(" ")
-                        if version.isdecimal():  # anything else is for other programs
-                            yield name, int(version)
+                        name, _, text = message["data"].decode(errors="replace").partition(" ")
+                        version = whole_number(text)
+                        if version is not None:  # anything else is for other programs
+                            yield name, version
 
     async def answer(self, command_id: str) -> Answer | None:
         """Return the answer to a command, if it exists yet.

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, Field, StringConstraints
+from pydantic import Field, StringConstraints
 
 from api.http.models.responses import ErrorDetails, ResponseModel
+from api.http.models.text_query import TextQuery
 from streams.model.stated_times import BoundTime
 from streams.model.validation import InputModel, JsonList
 
@@ -17,7 +18,7 @@ MAX_PLACE = 300
 """Characters of a place: a topic of Kafka has at most 249."""
 
 
-class DoctorQuery(BaseModel):
+class DoctorQuery(TextQuery):
     """Query parameters of the diagnosis.
 
     Attributes:
@@ -29,7 +30,7 @@ class DoctorQuery(BaseModel):
     )
 
 
-class DeadLettersQuery(BaseModel):
+class DeadLettersQuery(TextQuery):
     """Query parameters of the list of dead letters.
 
     Attributes:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
+from api.http.models.text_query import TextQuery
 from streams.experiments.labels import MAX_OWNER
 from streams.experiments.lifecycle import Status
 from streams.experiments.statistics.recommendation import RecommendedAction
@@ -40,7 +41,7 @@ def _any_of(values: Iterable[str]) -> str:
     return f"^({one})(,({one}))*$"
 
 
-class ExperimentsQuery(BaseModel):
+class ExperimentsQuery(TextQuery):
     """Query parameters of the list of experiments.
 
     Attributes:
@@ -104,7 +105,7 @@ class ExperimentsQuery(BaseModel):
     )
 
 
-class StatsQuery(BaseModel):
+class StatsQuery(TextQuery):
     """Query parameters of the statistics of an experiment.
 
     Attributes:
@@ -122,7 +123,7 @@ class StatsQuery(BaseModel):
     )
 
 
-class TimeseriesQuery(BaseModel):
+class TimeseriesQuery(TextQuery):
     """Query parameters of the time series of an experiment.
 
     Attributes:
@@ -153,7 +154,7 @@ class TimeseriesQuery(BaseModel):
     )
 
 
-class SnapshotsQuery(BaseModel):
+class SnapshotsQuery(TextQuery):
     """Query parameters of the snapshots.
 
     Attributes:
@@ -177,7 +178,7 @@ class SnapshotsQuery(BaseModel):
 HISTORY_CURSOR_PATTERN = "^[0-9a-f]{32}$"
 
 
-class AuthorQuery(BaseModel):
+class AuthorQuery(TextQuery):
     """Query parameters of calls that record who made them.
 
     Attributes:
@@ -229,7 +230,7 @@ class ChangeQuery(CommandQuery):
     )
 
 
-class HistoryQuery(BaseModel):
+class HistoryQuery(TextQuery):
     """Query parameters of the history of an experiment.
 
     Attributes:

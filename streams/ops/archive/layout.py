@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from schemas.catalogue import DAY_MS
+from streams.model.number_texts import whole_number
 from streams.model.times import LAST_MS
 
 PARTIAL = ".partial"
@@ -80,7 +81,8 @@ def partitions_of(directory: Path, topic: str) -> Sequence[int]:
     place = directory / topic
     if not place.is_dir():
         return ()
-    return sorted(int(path.name) for path in place.iterdir() if path.name.isdecimal())
+    numbers = (whole_number(path.name) for path in place.iterdir())
+    return sorted(each for each in numbers if each is not None and each >= 0)
 
 
 def files_of(directory: Path, topic: str, partition: int) -> Sequence[ArchiveFile]:
