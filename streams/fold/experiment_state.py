@@ -23,12 +23,16 @@ from streams.model.events import Answer, Command, CommandKind, Decision
 from streams.tallies.cell import Cell, Source
 from streams.tallies.merging import merge
 from streams.wire.decisions import encode_decision
-from streams.wire.records import SINGLE_OBJECT
+from streams.wire.records import INT_LIMIT, SINGLE_OBJECT, check_range
 from streams.wire.snapshots import encode_snapshot
 
 REMEMBERED_ANSWERS = 64
 """Answers kept per experiment: a repeated command is recognised among this many. The answer to the
 creation is always kept."""
+
+OFFSET_LIMIT = 1 << 44
+"""Offsets of a partition are below it, 1.8e13 records. The version of a snapshot is a sum of them,
+and with the cells of a dozen partitions still one that impressions can have."""
 
 IDEMPOTENCY_KEY_REUSED = "IDEMPOTENCY_KEY_REUSED"
 
@@ -304,6 +308,19 @@ class CommandResult:
     decision: Decision | None
     entry: bytes | None
     failure: EventError | None = None
+
+
+def check_place(cell: Cell) -> None:
+    """Refuse a cell at a place that no snapshot can have.
+
+    With it, the snapshot of its experiment could not be encoded or not be read, whatever else is in
+    it, and no command to the experiment would be answered.
+
+    Raises:
+        EventError: its partition or offset is none of Kafka's (`OUT_OF_RANGE`).
+    """
+    check_range(cell.partition, 0, INT_LIMIT, "partition")
+    check_range(cell.last_offset, 0, OFFSET_LIMIT, "last_offset")
 
 
 def snapshot_of(experiment: Experiment, cells: Iterable[Cell]) -> Snapshot:

@@ -25,7 +25,7 @@ from aiokafka.structs import ConsumerRecord
 from schemas.codec import Codec
 from streams.experiments.lifecycle import Status
 from streams.experiments.statistics.recommendation import RecommendedAction
-from streams.fold.experiment_state import ExperimentState
+from streams.fold.experiment_state import ExperimentState, check_place
 from streams.fold.records import never
 from streams.fold.refusals import refusal
 from streams.fold.stored import decode_stored
@@ -112,7 +112,7 @@ class ExperimentsStage:
         """Build the state of `partition` from its table entries, and mark all of it as changed."""
         known: dict[int, ExperimentState] = {}
         newer: list[bytes] = []
-        for key in table.entries(partition):
+        for key in tuple(table.entries(partition)):
             entry = table.get_entry(partition, key)
             kind, _, name = key.decode().partition("/")
             if entry is None or kind not in {"e", "t", "d", "n"}:
@@ -121,7 +121,10 @@ class ExperimentsStage:
                 newer.append(key)
                 continue
             with readable_entry(key):
-                _restore_entry(known, kind, name, *entry)
+                is_of_use = _restore_entry(known, kind, name, *entry)
+            if not is_of_use:
+                # At once: with its offset it would be preferred to the cell that replaces it.
+                table.forget(partition, key)
         self._known[partition] = known
         self._restore_waiting(partition, table, newer)
         self._touched[partition] = {n for n, each in known.items() if not each.is_ended}
@@ -141,6 +144,9 @@ class ExperimentsStage:
                 cell = decode_cell(entry[1], self._codec)
             except EventError:
                 self._waiting[partition].add(key)
+                continue
+            if not _has_place(cell):
+                table.forget(partition, key)
                 continue
             known = self._known[partition].setdefault(
                 cell.experiment, ExperimentState(cell.experiment)
@@ -330,6 +336,7 @@ class ExperimentsStage:
                 return
             raise
         check_home(cell.experiment, self._partition(partition))
+        check_place(cell)
         experiments = self._known.setdefault(partition, {})
         known = experiments.get(cell.experiment) or ExperimentState(cell.experiment)
         # Cells have a canonical encoding, so the bytes received are those that would be written.
@@ -372,7 +379,8 @@ def _number_of(place: bytes) -> int:
 
 def _restore_entry(
     known: dict[int, ExperimentState], kind: str, name: str, offset: int, body: bytes
-) -> None:
+) -> bool:
+    """Restore an entry, and return whether it is of use; otherwise it is to be removed."""
     number = experiment_number(name.partition("/")[0])
     entry = known.setdefault(number, ExperimentState(number))
     match kind:
@@ -386,6 +394,8 @@ def _restore_entry(
             entry.entries = stored.entries
         case "t":
             cell = decode_cell(body)
+            if not _has_place(cell):
+                return False
             entry.cells[cell.source, cell.partition] = cell
         case _:
             try:
@@ -393,3 +403,14 @@ def _restore_entry(
             except ValueError as error:
                 raise NewerEntryError(f"the action {quoted(body)}") from error
             entry.n_actions = offset
+    return True
+
+
+def _has_place(cell: Cell) -> bool:
+    """Return whether a cell of an earlier release, which took any, would be taken now."""
+    try:
+        check_place(cell)
+    except EventError as error:
+        logger.warning("a cell of %s is left out: %s", experiment_id(cell.experiment), error)
+        return False
+    return True

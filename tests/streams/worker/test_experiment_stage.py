@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 
+from streams.fold.experiment_state import OFFSET_LIMIT, encoded_snapshot
 from streams.model.errors import NewerEntryError
 from streams.model.events import Command, CommandKind
 from streams.model.ids import experiment_id
 from streams.tallies.cell import Cell, Source
 from streams.wire.cells import encode_cell
 from streams.wire.commands import encode_command
+from streams.wire.snapshots import decode_snapshot
 from streams.worker.experiment_stage import ExperimentsStage
 from streams.worker.tables import DurableTable
 from tests.streams.worker.tables import put_all, table_of
@@ -345,3 +347,63 @@ def test_a_cell_in_a_foreign_partition_is_a_dead_letter_and_hides_no_experiment(
     assert stage.take_early(cell_at(6))
     assert (PARTITION, EXPERIMENT) in stage.dirty
     assert offset_of_snapshot(stage) == [6]
+
+
+BAD_PLACES = [
+    (0, OFFSET_LIMIT, "last_offset"),
+    (0, 2**63 - 1, "last_offset"),
+    (0, -1, "last_offset"),
+    (-1, 5, "partition"),
+    (-(2**31), 5, "partition"),
+]
+"""Partition and offset of cells that no snapshot can have, and which of them is at fault."""
+
+
+@pytest.mark.parametrize(("partition", "offset", "path"), BAD_PLACES)
+def test_a_cell_at_a_place_that_no_snapshot_can_have_is_a_dead_letter(partition, offset, path):
+    stage = running_stage()
+    cell = replace(cell_at(offset), partition=partition)
+    record: Any = Record(0, encode_cell(cell), topic="tallies")
+
+    outcome = stage.fold("tallies", PARTITION, [record])
+
+    assert [(letter.code, letter.path) for letter in outcome.dead_letters] == [
+        ("OUT_OF_RANGE", path)
+    ]
+    assert not outcome.entries
+    assert offset_of_snapshot(stage) == []
+
+
+@pytest.mark.parametrize("kind", ["t", "n"])
+@pytest.mark.parametrize(("partition", "offset", "path"), BAD_PLACES)
+def test_such_a_cell_of_an_earlier_release_is_removed_and_others_take_its_place(
+    kind, partition, offset, path
+):
+    del path
+    stage = ExperimentsStage(TOPIC, PARTITIONS)
+    entries = dict(stage.fold(TOPIC, PARTITION, records("create", "start")).entries)
+    cell = replace(cell_at(offset), partition=partition)
+    key = f"{kind}/{experiment_id(EXPERIMENT)}/observations/{partition}".encode()
+    table = table_of(PARTITION, {**entries, key: (offset, encode_cell(cell))})
+    restored = ExperimentsStage(TOPIC, PARTITIONS)
+
+    restored.restore(PARTITION, table)
+
+    assert table.get_entry(PARTITION, key) is None
+    assert offset_of_snapshot(restored) == []
+    by_topic(restored, 1, 7)
+    assert offset_of_snapshot(restored) == [7]
+
+
+def test_the_snapshot_of_cells_at_their_last_places_can_be_written():
+    stage = running_stage()
+    for partition in range(12):
+        cell = replace(cell_at(OFFSET_LIMIT - 1), partition=partition)
+        record: Any = Record(partition, encode_cell(cell), topic="tallies")
+        assert not stage.fold("tallies", PARTITION, [record]).dead_letters
+    known = stage.known(PARTITION, EXPERIMENT)
+    assert known is not None
+    snapshot = known.snapshot()
+    assert snapshot is not None
+
+    assert decode_snapshot(encoded_snapshot(snapshot)).version == snapshot.version < 2**48
