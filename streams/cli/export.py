@@ -14,6 +14,7 @@ import typer
 from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
 from streams.cli import terminal
+from streams.cli.failures import EXIT_INTERRUPTED
 from streams.cli.log_options import Archive, log_of
 from streams.cli.progress import bars
 from streams.cli.terminal import API_DEFAULT, Api, AsJson
@@ -73,8 +74,9 @@ def export(
     sums of the rows are those of `experiment stats`; the views of schemas/warehouse.sql take voids,
     exposures, floors and caps into account.
 
-    Ends with 1 where the target has other columns, was filled from another log, or is written by
-    another export. Needs the extra `warehouse` of the package. Kafka and the receipt keys come from
+    If it is stopped before it has read all, it ends with 130; with --follow, with 0. Ends with 1
+    where the target has other columns, was filled from another log, or is written by another
+    export. Needs the extra `warehouse` of the package. Kafka and the receipt keys come from
     the EXPERIMENT_ variables where these name a Kafka or a Redis, or else are those of the embedded
     stack with the port of --api.
     """
@@ -99,6 +101,9 @@ def export(
     seconds = time.perf_counter() - started
     found = {"rows": run.rows, "seconds": round(seconds, 3), "isComplete": not stop.is_set()}
     terminal.show(found, dict, _sentence, as_json=as_json)
+    if stop.is_set() and not follow:
+        terminal.echo("experiment: stopped; a later call continues from there", err=True)
+        raise typer.Exit(EXIT_INTERRUPTED)
 
 
 def _sentence(found: dict[str, Any]) -> str:

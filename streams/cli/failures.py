@@ -19,6 +19,7 @@ EXIT_FAILED = 1
 EXIT_CONFIGURATION = 2
 EXIT_UNAVAILABLE = 69  # sysexits.h: a service is not there; worth another try
 EXIT_INTERNAL = 70  # a fault of ours
+EXIT_INTERRUPTED = 130  # as a shell has it for SIGINT
 EXIT_IO = 74  # a file or an output, as on a full disk
 
 
