@@ -317,7 +317,7 @@ def check_place(cell: Cell) -> None:
     it, and no command to the experiment would be answered.
 
     Raises:
-        EventError: its partition or offset is none of Kafka's (`OUT_OF_RANGE`).
+        EventError: its partition or offset is out of bounds (`OUT_OF_RANGE`).
     """
     check_range(cell.partition, 0, INT_LIMIT, "partition")
     check_range(cell.last_offset, 0, OFFSET_LIMIT, "last_offset")
