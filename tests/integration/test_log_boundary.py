@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 
 import pytest
@@ -12,6 +13,8 @@ from streams.kafka.admin import create_topics
 from streams.kafka.source import KafkaSource
 from streams.model.partitioning import partition_of
 from streams.model.quantities import MICRO
+from streams.ops.doctor.checks import findings
+from streams.ops.doctor.gathering import gather
 from streams.replay.live import projection_of
 from streams.replay.partitions import FoldInputs
 from streams.replay.verify import verify
@@ -108,3 +111,41 @@ def test_aborted_transactions_do_not_count(settings, tmp_path):
 
     report = verify(KafkaSource(settings), projection_of(settings), FoldInputs.of(settings))
     assert report.is_equal, report.difference
+
+
+def test_a_transaction_that_does_not_end_is_named_and_what_waited_counts_once_it_has(
+    settings, tmp_path
+):
+    create_topics(settings)
+    ledger = Ledger(settings)
+    with workers_of(settings, tmp_path) as workers:
+        workers.start()
+        ledger.start_experiment(EXPERIMENT)
+        receipts = ledger.assign(EXPERIMENT, 0)
+        ledger.observe(receipts[0])
+        ledger.producer.flush()
+        until(lambda: ledger.is_exact(EXPERIMENT))
+        producer = Producer(
+            settings.confluent_config()
+            | {"transactional.id": secrets.token_hex(), "partitioner": "murmur2_random"}
+        )
+        producer.init_transactions()
+        producer.begin_transaction()
+        value = f'{{"assignmentId": "{receipts[1]}", "metric": "click", "value": 1}}'
+        producer.produce(f"{settings.topic_prefix}observations", value, receipts[1])
+        producer.flush()
+        ledger.observe(receipts[2])
+        ledger.producer.flush()
+
+        found = findings(asyncio.run(gather(settings, "http://127.0.0.1:1", 1)))
+        codes = {each.code for each in found}
+        assert "TRANSACTION_OPEN" in codes
+        assert "COUNTED_BEYOND_LOG" not in codes
+
+        producer.commit_transaction()
+        variant = ledger.opened(receipts[1]).variant
+        ledger.observations[EXPERIMENT, variant, "click"] += 1
+        ledger.totals[EXPERIMENT, variant, "click"] += MICRO
+        until(lambda: ledger.is_exact(EXPERIMENT))
+    found = findings(asyncio.run(gather(settings, "http://127.0.0.1:1", 1)))
+    assert "TRANSACTION_OPEN" not in {each.code for each in found}

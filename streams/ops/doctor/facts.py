@@ -22,6 +22,9 @@ class PartitionFacts:
         committed: Offset the workers continue at; None before their first commit.
         committed_later: The same a few commit intervals later.
         is_sending: Whether cells of the partition were sent meanwhile, if these two are the same.
+        written: Offset after the last record, those of open transactions included.
+        waits_from: Offset from which on records before `written` waited for a transaction to end,
+            a few commit intervals later; None where none did.
     """
 
     topic: str
@@ -31,6 +34,13 @@ class PartitionFacts:
     committed: int | None
     committed_later: int | None
     is_sending: bool = False
+    written: int = 0
+    waits_from: int | None = None
+
+    @property
+    def log_end(self) -> int:
+        """Offset after the last record that was ever written."""
+        return max(self.end, self.written)
 
     @property
     def lag(self) -> int:

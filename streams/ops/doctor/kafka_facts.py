@@ -16,6 +16,7 @@ from schemas.catalogue import POSTERIORS, TALLIES, Topic, of_generation
 from streams.experiments.snapshot import Snapshot
 from streams.kafka.admin import required_topics
 from streams.kafka.answers import ClusterError, admin_client
+from streams.kafka.ends import Ends, stable_ends, written_ends
 from streams.kafka.generations import generations_of
 from streams.kafka.positions import Positions
 from streams.kafka.progress import SOURCES, Patience, Spans, committed, watch
@@ -54,7 +55,7 @@ async def kafka_facts(
         known = await _of_topics(settings, client)
         if known.missing or known.denied:
             return known, {}, {}
-        return await _of_records(settings, hours, known)
+        return await _of_records(settings, client, hours, known)
     except (DependencyError, ClusterError, KafkaException) as error:
         return KafkaFacts(error=_said(error), code=getattr(error, "code", "")), {}, {}
 
@@ -78,7 +79,7 @@ async def _of_topics(settings: Settings, client: AdminClient) -> KafkaFacts:
 
 
 async def _of_records(
-    settings: Settings, hours: int, known: KafkaFacts
+    settings: Settings, client: AdminClient, hours: int, known: KafkaFacts
 ) -> tuple[KafkaFacts, dict[str, Snapshot], dict[str, Offsets]]:
     """Add what the records of the topics say."""
     before = await asyncio.to_thread(committed, settings, known.partitions or {})
@@ -96,8 +97,12 @@ async def _of_records(
     since_ms = time.time_ns() // 1_000_000 - hours * HOUR_MS
     letters = await asyncio.to_thread(find_letters, settings, Selection(since_ms=since_ms))
     patience = Patience(settings.commit_interval_s)
+    places = [(topic, number) for topic, parts in spans.items() for number in parts]
+    written = await asyncio.to_thread(written_ends, settings, client, places)
     after = await watch(settings, spans, patience)
-    positions = await _with_sending(settings, spans, _positions(spans, before, after))
+    stable = await _stable_ends(settings, client, written, patience)
+    found = _positions(spans, before, after, written, stable)
+    positions = await _with_sending(settings, spans, found)
     with _noted(silent):
         snapshots = await _newest_snapshots(settings)
         if any(_are_newer(cells, snapshots.get(name)) for name, cells in tallies.items()):
@@ -115,7 +120,20 @@ async def _of_records(
     return facts, snapshots, tallies
 
 
-def _positions(spans: Spans, before: Positions, after: Positions) -> list[PartitionFacts]:
+async def _stable_ends(
+    settings: Settings, client: AdminClient, written: Ends, patience: Patience
+) -> Ends:
+    """Return up to where committed records can be read; wait where that is not all of `written`."""
+    stable = await asyncio.to_thread(stable_ends, settings, client, written)
+    if any(stable[place] < end for place, end in written.items()):
+        await asyncio.sleep(patience.left_s)
+        stable = await asyncio.to_thread(stable_ends, settings, client, written)
+    return stable
+
+
+def _positions(
+    spans: Spans, before: Positions, after: Positions, written: Ends, stable: Ends
+) -> list[PartitionFacts]:
     return [
         PartitionFacts(
             topic,
@@ -124,6 +142,10 @@ def _positions(spans: Spans, before: Positions, after: Positions) -> list[Partit
             span.end,
             before.get((topic, number)),
             after.get((topic, number)),
+            written=written[topic, number],
+            waits_from=stable[topic, number]
+            if stable[topic, number] < written[topic, number]
+            else None,
         )
         for topic, parts in spans.items()
         for number, span in parts.items()

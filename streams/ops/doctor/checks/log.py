@@ -26,12 +26,12 @@ def _log(facts: Facts) -> Iterator[Finding]:
                 "They are lost to the counts. Keep records longer than workers are ever away "
                 "(retention.ms, retention.bytes).",
             )
-        elif each.committed is not None and each.committed > each.end:
-            yield _beyond(each.topic, each.partition, each.committed - 1, each.end)
+        elif each.committed is not None and each.committed > each.log_end:
+            yield _beyond(each.topic, each.partition, each.committed - 1, each.log_end)
 
 
 def _cells(facts: Facts) -> Iterator[Finding]:
-    ends = {(each.topic, each.partition): each.end for each in facts.kafka.positions}
+    ends = {(each.topic, each.partition): each.log_end for each in facts.kafka.positions}
     furthest: dict[tuple[str, int], int] = {}
     for snapshot in facts.snapshots:
         for (source, partition), offset in snapshot.tallies.items():
@@ -84,6 +84,23 @@ def _lag(facts: Facts) -> Iterator[Finding]:
             )
 
 
+def _transactions(facts: Facts) -> Iterator[Finding]:
+    waiting: defaultdict[str, list[str]] = defaultdict(list)
+    for each in facts.kafka.positions:
+        if each.waits_from is not None:
+            waiting[each.topic].append(f"{each.partition} from offset {each.waits_from:,} on")
+    for topic, partitions in sorted(waiting.items()):
+        yield Finding(
+            "TRANSACTION_OPEN",
+            Severity.ERROR,
+            f"{topic}: records wait for a transaction of their producer to end (partition "
+            f"{shortened(partitions)})",
+            "Nothing behind its first record is counted, whoever wrote it. If it is still open in "
+            "a minute, end or stop its producer, or abort it with `kafka-transactions.sh`. The "
+            "broker of `experiment up` ends none by itself.",
+        )
+
+
 def _dead_letters(facts: Facts) -> Iterator[Finding]:
     for code, count in sorted((facts.kafka.dead_letters or {}).items()):
         yield Finding(
@@ -99,5 +116,6 @@ LOG_CHECKS = (
     _log,
     _cells,
     _lag,
+    _transactions,
     _dead_letters,
 )

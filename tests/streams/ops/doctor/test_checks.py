@@ -71,6 +71,7 @@ OLD_API = ProcessSchemas("api", "a", {"snapshot": 3}, {"snapshot": 3})
         with_position(committed=0, committed_later=50),  # behind, and advancing
         with_position(committed_later=90, is_sending=True),  # its large cells wait their turn
         with_position(committed=90, committed_later=110),  # sent after the end was looked up
+        with_position(written=120),  # transactions that ended since
         with_position(begin=100, committed=100),  # all of it expired after it was read
         with_snapshot(ahead_ms=300_000),  # as far as clocks may differ
         with_snapshot(redis_version=12),  # Redis was asked later
@@ -150,6 +151,19 @@ def test_nothing_is_found_where_all_is_well(facts):
             "COUNTED_BEYOND_LOG",
             "error",
             "offset 100 of eu-observations, partition 0",
+        ),
+        (
+            with_position(written=120, waits_from=100),
+            "TRANSACTION_OPEN",
+            "error",
+            "partition 0 from offset 100 on",
+        ),
+        (
+            # The embedded broker has no end then.
+            replace(with_position(end=0, written=120, waits_from=0), snapshots=()),
+            "TRANSACTION_OPEN",
+            "error",
+            "eu-observations",
         ),
         (with_snapshot(redis_version=None), "SNAPSHOTS_MISSING", "error", "exp_1, of 1"),
         (with_snapshot(redis_version=8), "SNAPSHOTS_OLD", "warning", "exp_1"),
