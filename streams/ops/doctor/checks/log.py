@@ -95,9 +95,9 @@ def _transactions(facts: Facts) -> Iterator[Finding]:
             Severity.ERROR,
             f"{topic}: records wait for a transaction of their producer to end (partition "
             f"{shortened(partitions)})",
-            "Nothing behind its first record is counted, whoever wrote it. If it is still open in "
+            "Nothing behind its first record is counted, of any producer. If it is still open in "
             "a minute, end or stop its producer, or abort it with `kafka-transactions.sh`. The "
-            "broker of `experiment up` ends none by itself.",
+            "broker of `experiment up` has no time limit of transactions.",
         )
 
 
