@@ -100,6 +100,25 @@ def test_a_log_is_kept_as_it_grows_and_restored_as_it_was(settings, tmp_path):
             assert sorted(again.records()) == sorted(journal.records())
 
 
+def test_what_is_behind_a_transaction_that_does_not_end_is_kept(settings, tmp_path):
+    create_topics(settings)
+    name = settings.topic_prefix + OBSERVATIONS
+    open_one = Producer(settings.confluent_config() | {"transactional.id": secrets.token_hex()})
+    open_one.init_transactions()
+    open_one.begin_transaction()
+    open_one.produce(name, b"open", partition=0)
+    open_one.flush()
+    other = Producer(settings.confluent_config())
+    other.produce(name, b"accepted", partition=0)
+    other.flush()
+
+    with Journal(tmp_path / "journal") as journal:
+        JournalKeeper(settings, journal).run(lambda: True)
+        found = [each.value for each in journal.records()]
+
+    assert b"accepted" in found
+
+
 def test_offsets_that_a_transaction_took_are_gone_and_positions_follow(settings, tmp_path):
     """Records at 0, 2 and 5 get 0, 1 and 2; of those below 5 all that follows is published."""
     restored = another(settings)
