@@ -53,6 +53,7 @@ Sources: Waudby-Smith and Ramdas, arXiv 2010.09686, for betting; Gruenwald, de H
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -76,6 +77,13 @@ UNCONVERTED_WEIGHT = 0.1
 11,400 units on average, and where few convert that part costs 2 % more units."""
 
 _GRID_PART = 0.7  # of the bets without a plan; the rest is a mixture for leads of any size
+_GRID_RISES = np.array(GRID) - 1.0
+_GRID_CENTRES = (0.0,) * len(GRID) + (1.0,) * len(GRID)
+_GRID_WEIGHTS = tuple(
+    _GRID_PART * part / len(GRID)
+    for part in (1.0 - UNCONVERTED_WEIGHT, UNCONVERTED_WEIGHT)
+    for _ in GRID
+)
 _CENTRED_UP_TO = 0.25  # rates up to which bets may be centred under weights that move
 _LARGEST_LOSS = 0.95  # of the wealth, by one unit
 _EVEN = 0.5
@@ -253,11 +261,12 @@ class _Wealth:
         self.estimate = compared.total / scale
         self.deviation = np.sqrt(compared.squares) / scale
         share = np.full_like(compared.total, _EVEN) if pair.share is None else pair.share
-        bets = _bets(reading.planned, share, is_fixed=pair.share is not None)
-        shape = (len(bets), *(1,) * compared.total.ndim)
-        self._log_weights = np.log([weight for weight, _, _ in bets]).reshape(shape)
-        self._centres = np.array([centre for _, centre, _ in bets]).reshape(shape)
-        self._bets = np.array([bet for _, _, bet in bets])
+        weights, centres, self._bets = _bets(
+            reading.planned, share, is_fixed=pair.share is not None
+        )
+        shape = (len(weights), *(1,) * compared.total.ndim)
+        self._log_weights = np.log(weights).reshape(shape)
+        self._centres = np.reshape(centres, shape)
         unconverted = pair.a.unconverted, pair.b.unconverted
         # A bet on a wins by conversions of a and by units of b without one.
         gained = _Sums.gained(pair.a.stack(unconverted[1]))
@@ -303,20 +312,17 @@ class _Wealth:
 
 def _bets(
     planned: PlannedRates | None, share: FloatArray, *, is_fixed: bool
-) -> list[tuple[float, float, FloatArray]]:
+) -> tuple[Sequence[float], Sequence[float], FloatArray]:
     """Return weight, centre and l of every bet; the weights are those in E."""
     if planned is not None:
         centres = planned.centres(is_fixed=is_fixed)
-        weight = PLANNED_WEIGHT / len(centres)
-        return [(weight, centre, planned.bet(centre, share)) for centre in centres]
-    parts = ((0.0, 1.0 - UNCONVERTED_WEIGHT), (1.0, UNCONVERTED_WEIGHT))
-    found = []
-    for centre, part in parts:
-        # Of units without a conversion, it is b that has more of them.
-        of_more = share if centre == 0.0 else 1.0 - share
-        weight = _GRID_PART * part / len(GRID)
-        found += [(weight, centre, (r - 1.0) / (1.0 + (r - 1.0) * of_more)) for r in GRID]
-    return found
+        weights = [PLANNED_WEIGHT / len(centres)] * len(centres)
+        return weights, centres, np.array([planned.bet(centre, share) for centre in centres])
+    # Of units without a conversion, it is b that has more of them.
+    of_more = np.array([share, 1.0 - share])[:, None]
+    rises = _GRID_RISES.reshape(-1, *(1,) * share.ndim)
+    bets = rises / (1.0 + rises * of_more)
+    return _GRID_WEIGHTS, _GRID_CENTRES, bets.reshape(-1, *share.shape)
 
 
 def _ends(wealth: _Wealth, error: FloatArray, log_at_zero: FloatArray) -> FloatArray:
@@ -350,7 +356,7 @@ def _ends(wealth: _Wealth, error: FloatArray, log_at_zero: FloatArray) -> FloatA
     high = np.where(is_above, np.maximum(wealth.estimate, 0.0), np.minimum(wealth.estimate, 0.0))
     at_high = np.where(high == 0.0, np.minimum(at_zero, -_TOLERANCE), -1.0)
     low = np.maximum(wealth.estimate - _FAR * wanted * wealth.deviation, -1.0)
-    low = np.where(is_above, np.clip(low, 0.0, high), np.minimum(low, high))
+    low = np.minimum(np.where(is_above, np.maximum(low, 0.0), low), high)
     at_low = np.where(is_above & (low == 0.0), at_zero, excess(low))
     # What is not low enough is an upper end, and what certainly is takes its place.
     for least in (np.where(is_above, 0.0, 2.0 * low - wealth.estimate), np.full_like(low, -1.0)):
@@ -368,7 +374,7 @@ def _ends(wealth: _Wealth, error: FloatArray, log_at_zero: FloatArray) -> FloatA
             break
         # A little below the root, so that the next lead is low enough and near at once.
         part = (at_low - 0.5 * _TOLERANCE) / np.where(is_open, at_low - at_high, 1.0)
-        lead = np.where(is_open, low + np.clip(part, 0.0, 1.0) * (high - low), low)
+        lead = np.where(is_open, low + np.minimum(np.maximum(part, 0.0), 1.0) * (high - low), low)
         found = excess(lead)
         is_low = found >= 0.0
         at_low = np.where(is_open & ~is_low & (stayed > 0.0), 0.5 * at_low, at_low)
