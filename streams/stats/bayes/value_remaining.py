@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special
 
 from streams.model.errors import InvalidParameterError
 from streams.stats.arrays import FloatArray, all_of
@@ -111,7 +110,7 @@ def _remaining(
     if sure >= probability:
         return ValueRemaining(0.0, 0.0)
     mean = direction.sign * float(table.means[arm])
-    guess, deviation = largest.guess(sure)
+    deviation = largest.deviation()
 
     def quantile(sign: float) -> float:
         """Return that of the difference, or over +-mean."""
@@ -122,8 +121,10 @@ def _remaining(
             return np.array([largest.below(*line)])
 
         scale = abs(mean) if sign else 1.0
-        start = np.array([guess / scale]), np.array([deviation / scale])
-        return max(solve_increasing(below, np.array([probability]), *start).item(), 0.0)
+        wanted, widths = np.array([probability]), np.array([deviation / scale])
+        # The value at 0 is known, and the search begins there.
+        found = solve_increasing(below, wanted, np.zeros(1), widths, max(sure, _SMALLEST))
+        return max(found.item(), 0.0)
 
     beyond_zero = float(table.masses_at_zero(np.array([arm]))[0])
     has_sign = min(beyond_zero, 1.0 - beyond_zero) <= _BELOW_ZERO * (1.0 - probability)
@@ -154,18 +155,11 @@ class _LargestOther:
         )
         self._panels = None if self._is_smooth else _Panels(table, arm, self._others)
 
-    def guess(self, sure: float) -> tuple[float, float]:
-        """Return the approximate median and deviation of (largest other - arm).
-
-        Args:
-            sure: Probability that it is below 0.
-        """
-        table, arm = self._table, self._arm
-        means, spread = self._sign * table.means, table.spread
+    def deviation(self) -> float:
+        """Return the approximate deviation of (largest other - arm)."""
+        means, spread = self._sign * self._table.means, self._table.spread
         rival = self._others[np.argmax((means + spread)[self._others])]
-        deviation = float(np.hypot(spread[rival], spread[arm])) / _QUARTILES_PER_DEVIATION
-        z = float(special.ndtri(min(max(sure, _SMALLEST), 0.5)))
-        return max(-z * deviation, float(means[rival] - means[arm])), deviation
+        return float(np.hypot(spread[rival], spread[self._arm])) / _QUARTILES_PER_DEVIATION
 
     def below(self, slope: float, offset: float) -> float:
         """Return P(all others <= slope * arm + offset)."""

@@ -25,6 +25,7 @@ def solve_increasing(
     wanted: FloatArray,
     guess: FloatArray,
     deviation: FloatArray,
+    at_guess: float = 0.5,
 ) -> FloatArray:
     """Return where distribution functions have the wanted values, to 1e-6 or a machine number.
 
@@ -37,13 +38,15 @@ def solve_increasing(
         below: The increasing functions: called with parameters, shape (m,), and the indices of the
             functions to evaluate, shape (m,).
         wanted: Probabilities, in (0, 1); shape (n,).
-        guess: Approximate median; shape (n,).
+        guess: Approximate median, or another point with a known value; shape (n,).
         deviation: Roughly one standard deviation, > 0; shape (n,).
+        at_guess: The value there, in (0, 1).
     """
     rows = np.arange(len(guess))
     target = special.ndtri(wanted)
     sure = _TOLERANCE / (0.5 * _LARGEST_BEND * _PEAK) * np.exp(0.5 * target * target)
-    search = _Search.begun(wanted, guess, deviation, target, sure)
+    z_guess = float(special.ndtri(at_guess))
+    search = _Search.begun(wanted, guess, deviation, target, sure, z_guess)
     solution: FloatArray = search.x.copy()
     for _ in range(_MAX_STEPS):
         # Sums may round to above 1; np.clip is several times slower.
@@ -94,11 +97,12 @@ class _Search:
         deviation: FloatArray,
         target: FloatArray,
         sure: FloatArray,
+        z_guess: float,
     ) -> _Search:
         """Return searches that begin where a bell would have the wanted probabilities."""
-        endless = np.full_like(guess, np.inf)
-        x, at_guess = guess + target * deviation, np.zeros_like(guess)
-        return cls(wanted, deviation, target, sure, x, guess, at_guess, -endless, endless, 0)
+        endless, z_before = np.full_like(guess, np.inf), np.full_like(guess, z_guess)
+        x = guess + (target - z_guess) * deviation
+        return cls(wanted, deviation, target, sure, x, guess, z_before, -endless, endless, 0)
 
     def take(self, rows: NDArray[np.bool_]) -> _Search:
         """Return some of the searches."""
