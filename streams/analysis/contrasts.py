@@ -272,26 +272,23 @@ def weighted_sums(
         samples: The metric with the units of every variant.
         weighting: Weighting of its units.
     """
-    units = np.array([float(sample.units) for sample in samples])
-    own = units, np.full_like(units, math.inf), variance_of(tallies, units)
+    # In the order of `WeightedSums`; the largest value is unknown.
+    columns = np.empty((8, len(samples)))
+    columns[0] = [sample.units for sample in samples]
+    columns[6], columns[7] = math.inf, variance_of(tallies, columns[0])
     match weighting:
         case Weighting.PLAIN:
-            columns = units, units, *_columns(_plain, tallies)
+            columns[1:3], columns[3:6] = columns[0], _columns(_plain, tallies)
         case Weighting.OVERLAP:
-            units, unknown, variance = in_every_pair(np.array(own))
+            units, unknown, variance = in_every_pair(columns[[0, 6, 7]])
             weights = traffic.overlap, traffic.overlap_squared
             return WeightedSums(units, *weights, *_by_overlap(tallies), unknown, variance)
         case Weighting.INVERSE:
-            columns = traffic.weight, traffic.weight_squared, *_columns(_by_inverse, tallies)
+            columns[1], columns[2] = traffic.weight, traffic.weight_squared
+            columns[3:6] = _columns(_by_inverse, tallies)
         case _:
             assert_never(weighting)
-    units, unknown, variance, weight, weight_squared, *sums = in_every_pair(
-        np.array([*own, *columns])
-    )
-    total, cross, total_squared = sums
-    return WeightedSums(
-        units, weight, weight_squared, total, cross, total_squared, unknown, variance
-    )
+    return WeightedSums(*in_every_pair(columns))
 
 
 def _plain(tally: MetricTally) -> tuple[float, float, float]:

@@ -217,7 +217,8 @@ class TabulatedPosteriors:
         Returns:
             Shape (n_arms, n).
         """
-        after = np.maximum((self.below[:, None, :] < probabilities[:, None]).sum(axis=2), 1)
+        reached = self.below[:, None, :] >= probabilities[:, None]
+        after = np.maximum(reached.argmax(axis=2), 1)  # the last point has 1
         at = after + np.arange(len(after))[:, None] * self.below.shape[1]
         left, least = self.below.take(at - 1), np.finfo(np.float64).tiny
         rise = np.maximum(self.below.take(at) - left, least)

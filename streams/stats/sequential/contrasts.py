@@ -198,7 +198,7 @@ class Contrast:
     @property
     def is_bounded(self) -> bool:
         """Whether exact inference is possible: all values are >= 0 and have a bound."""
-        return all_of(np.isfinite(self.max_decrement)) and all_of(np.isfinite(self.max_increment))
+        return all_of(np.isfinite(self.max_decrement + self.max_increment))
 
     @property
     def is_known(self) -> NDArray[np.bool_]:
@@ -331,7 +331,7 @@ def _contrast(
     expected_squares = np.maximum(a.variance, b.variance) * weights_squared
     centred_squares = np.maximum(centred_squares, expected_squares)
     has_lower = has_upper = np.ones(weights.shape, np.bool_)
-    is_bounded = all_of(np.isfinite(a.largest)) and all_of(np.isfinite(b.largest))
+    is_bounded = all_of(np.isfinite(a.largest + b.largest))
     if a.moments is not None and b.moments is not None and not is_bounded:
         columns = (*a.moments.columns, a.units, a.weight, a.weight_squared)
         of_b = (*b.moments.columns, b.units, b.weight, b.weight_squared)
