@@ -6,8 +6,6 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from streams.analysis.decision import Verdict
 from streams.analysis.dimensions import dimension_reports
 from streams.analysis.inputs import Inputs
@@ -31,6 +29,8 @@ from streams.stats.posteriors.base import PublishedPosteriors
 from streams.stats.sequential.comparison import Intervals
 from streams.stats.sequential.relative import Ratio, share_of_control
 from streams.tallies.cell import VariantTally
+
+_NO_ENDS = (math.nan,) * 4  # of a sequence, and of the lift that follows from it
 
 
 def snapshot_of(
@@ -217,25 +217,29 @@ def _sequence(
     found: Intervals, differences: FloatArray, metric: MetricAnalysis, lift: Lift, control: int
 ) -> list[list[Any]]:
     """Return the ends of the sequences of the differences, and those of the lifts."""
-    ends = np.full((4, len(metric.tallies)), np.nan)
-    is_known = np.isfinite(lift.relative).tolist()
+    ends = [_NO_ENDS] * len(metric.tallies)
+    relative = lift.relative.tolist()
     others = [index for index in range(len(metric.tallies)) if index != control]
     each = zip(
         others, differences.tolist(), found.lower.tolist(), found.upper.tolist(), strict=True
     )
     for index, difference, lower, upper in each:
-        ends[:2, index] = lower, upper
+        of_lift = _NO_ENDS[:2]
         mean = metric.contrasts.mean_beside(control, index)
-        if is_known[index] and mean > 0.0 and math.isfinite(difference):
+        if mean > 0.0 and math.isfinite(relative[index]) and math.isfinite(difference):
             share = share_of_control(metric.reported[index], metric.reported[control])
             ratio = Ratio(difference, mean, share)
-            ends[2:, index] = ratio.lower(lower), ratio.upper(upper)
-    return [_numbers(column) for column in ends]
+            of_lift = ratio.lower(lower), ratio.upper(upper)
+        ends[index] = lower, upper, *of_lift
+    return [_finite(column) for column in zip(*ends, strict=True)]
 
 
 def _numbers(column: FloatArray) -> list[Any]:
     """Return numbers, and None for what is not finite."""
-    numbers: list[Any] = column.tolist()
+    return _finite(column.tolist())
+
+
+def _finite(numbers: Sequence[float]) -> list[Any]:
     if all(map(math.isfinite, numbers)):  # of a few, sooner than an array of booleans
-        return numbers
+        return list(numbers)
     return [number if math.isfinite(number) else None for number in numbers]
