@@ -16,10 +16,12 @@ from tests.client.test_local_assigner import assigning
 from tests.client.test_local_equality import answered, comparable
 from tests.patience import until_found
 
-START, PAUSE = ("start", {}), ("pause", {})
+Command = tuple[str, dict[str, Any]]
+START: Command = ("start", {})
+PAUSE: Command = ("pause", {})
 WINNER = {"winnerVariantId": "_v1"}
-NONE = ("conclude", {"serve": "none"})
-STATUSES: dict[str, tuple[tuple[str, dict[str, Any]], ...]] = {
+NONE: Command = ("conclude", {"serve": "none"})
+STATUSES: dict[str, tuple[Command, ...]] = {
     "draft": (),
     "running": (START,),
     "paused": (START, PAUSE),
@@ -111,7 +113,7 @@ async def test_every_status_answers_as_at_the_api(
     assert ("HOLDOUT" in found) == has_holdout
 
 
-WALK = {
+WALK: dict[str, tuple[Command, ...]] = {
     "running": (PAUSE, NONE, ("conclude", WINNER)),
     "paused": (("resume", {}), NONE),
     "concluded": (("archive", {}),),
