@@ -41,7 +41,7 @@ def test_a_text_is_a_number_if_json_says_so(text: str):
         found = json.loads(text) if text == text.strip() else None
     except (ValueError, RecursionError):
         found = None
-    is_number = type(found) in {int, float} and math.isfinite(found)
+    is_number = isinstance(found, int | float) and type(found) is not bool and math.isfinite(found)
 
     assert (decimal_number(text) is not None) == is_number
     assert whole_number(text) == (found if type(found) is int else None)
