@@ -57,7 +57,8 @@ class HoldoutCopier:
 
     Observations that count for a holdout were made after its `create` was durable. So `commands` is
     read to its end after observations were read and before they are copied, and no holdout is
-    missed. Offsets are committed once the copies are durable; repeated copies count once.
+    missed. Offsets are committed once the copies are durable; repeated copies count once, also
+    those of several workers that own holdouts, each of which copies for all.
 
     Args:
         settings: Where Kafka is.
@@ -113,7 +114,7 @@ class HoldoutCopier:
         """Copy the next observations, and commit their offsets."""
         if self._consumer is None:
             await self._learn()
-            self._consumer = await asyncio.to_thread(self._subscribed)
+            self._consumer = await asyncio.to_thread(self._begun)
         messages = await asyncio.to_thread(self._consumer.consume, READ_TOGETHER, POLL_S)
         for each in messages:
             error = each.error()
@@ -143,28 +144,40 @@ class HoldoutCopier:
             )
         )
 
-    def _subscribed(self) -> Consumer:
+    def _begun(self) -> Consumer:
+        """Return a consumer of all partitions.
+
+        It does not join the group, which only keeps the offsets: who copies follows from who owns a
+        holdout. As a member it would wait until the group has noticed that a frozen worker is gone,
+        which the embedded broker may never do.
+        """
         consumer = Consumer(
             self._settings.group_config(self._settings.topic_prefix + HOLDOUTS_GROUP)
             | logging_outages(self._settings, "copying observations for holdouts")
         )
-        consumer.subscribe([self._topic], on_assign=self._begin)
+        try:
+            consumer.assign(self._beginnings(consumer))
+        except BaseException:
+            consumer.close()
+            raise
         return consumer
 
-    def _begin(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        """Begin each partition where the group stopped, or else when the first holdout began."""
-        committed = consumer.committed(partitions, timeout=self._settings.kafka_timeout_s)
+    def _beginnings(self, consumer: Consumer) -> list[TopicPartition]:
+        """Return where to begin: where was stopped, or else when the first holdout began."""
+        timeout_s = self._settings.kafka_timeout_s
+        found = consumer.list_topics(self._topic, timeout=timeout_s).topics[self._topic]
+        partitions = [TopicPartition(self._topic, each) for each in sorted(found.partitions)]
+        committed = consumer.committed(partitions, timeout=timeout_s)
         new = [each for each in committed if each.offset < 0]
         since_ms = self._coverage.since_ms
         if new and since_ms is not None:
-            timeout_s = self._settings.kafka_timeout_s
             for each in new:
                 # Before the look-up: records that arrive in the meantime must not be skipped.
                 _, high = consumer.get_watermark_offsets(each, timeout=timeout_s)
                 asked = TopicPartition(each.topic, each.partition, max(0, since_ms))
-                [found] = consumer.offsets_for_times([asked], timeout=timeout_s)
-                each.offset = found.offset if found.offset >= 0 else high
-        consumer.assign(committed)
+                [first] = consumer.offsets_for_times([asked], timeout=timeout_s)
+                each.offset = first.offset if first.offset >= 0 else high
+        return committed
 
     def _copies(self, by_partition: dict[int, list[_Record]]) -> list[Observation]:
         return [
