@@ -227,8 +227,13 @@ async def settled(client: AsyncExperimentClient, account: Account) -> tuple[Line
     begin = time.monotonic()
     before, since = None, begin
     while True:
-        lines = account.compared(await client.get_experiment_stats(EXPERIMENT))
         now = time.monotonic()
+        try:
+            lines = account.compared(await client.get_experiment_stats(EXPERIMENT))
+        except ApiError:  # after the last fault it may still be starting
+            if now - begin > SETTLE_S:
+                raise
+            continue
         if lines != before:
             before, since = lines, now
         is_still = now - since > STILL_S and all(line.is_exact for line in lines)
