@@ -70,6 +70,8 @@ class SnapshotFacts:
         dimensions: Code and message of each finding of its dimensions.
         late_ms: How late its schedule did the latest of what it did, in milliseconds.
         overdue_ms: For how long something of its schedule has been due and is not done.
+        events_ahead_ms: By how much its newest event is ahead of this machine's clock; 0 if it is
+            not, or if it is archived.
         ahead_ms: By how much its start is ahead of this machine's clock; 0 if it is not, or if it
             is concluded.
         held_by: What holds the ramp of its schedule, as `guardrail`; None if nothing does.
@@ -93,6 +95,7 @@ class SnapshotFacts:
     late_ms: int = 0
     overdue_ms: int = 0
     ahead_ms: int = 0
+    events_ahead_ms: int = 0
     held_by: str | None = None
     unexposed: int = 0
     overlaps: str | None = None

@@ -52,6 +52,22 @@ def _set_back(facts: Facts) -> Iterator[Finding]:
         )
 
 
+def _events_ahead(facts: Facts) -> Iterator[Finding]:
+    ahead = [each for each in facts.snapshots if each.events_ahead_ms > CLOCK_SKEW_MS]
+    if ahead:
+        latest_ms = max(each.events_ahead_ms for each in ahead)
+        yield Finding(
+            "EVENTS_AHEAD",
+            Severity.ERROR,
+            f"events of {shortened([each.experiment_id for each in ahead])} are up to "
+            f"{latest_ms / 60_000:,.0f} minutes ahead of this machine's clock, which was set back "
+            "or is behind, or those of Kafka and the API were ahead then",
+            "Set the clocks. Where the events are wrong, conclude the experiment and create it "
+            "anew: observations of assignments before these events, by more than the attribution "
+            "window, are dead letters (DEDUPLICATION_WINDOW_PASSED).",
+        )
+
+
 def _skew(subject: str, reference: str, skew_ms: int | None, advice: str) -> Iterator[Finding]:
     if skew_ms is None or abs(skew_ms) <= SKEW_LIMIT_MS:
         return
@@ -64,4 +80,4 @@ def _skew(subject: str, reference: str, skew_ms: int | None, advice: str) -> Ite
     )
 
 
-CLOCK_CHECKS = (_clocks, _kafka_clock, _set_back)
+CLOCK_CHECKS = (_clocks, _kafka_clock, _set_back, _events_ahead)

@@ -73,6 +73,7 @@ OLD_API = ProcessSchemas("api", "a", {"snapshot": 3}, {"snapshot": 3})
         with_position(committed=90, committed_later=110),  # sent after the end was looked up
         with_position(written=120),  # transactions that ended since
         with_position(begin=100, committed=100),  # all of it expired after it was read
+        with_snapshot(events_ahead_ms=300_000),
         with_snapshot(ahead_ms=300_000),  # as far as clocks may differ
         with_snapshot(redis_version=12),  # Redis was asked later
         with_redis(skew_ms=4_000),
@@ -259,6 +260,7 @@ def test_no_key_is_called_unused_where_experiments_are_not_known(unread, code):
         ({"late_ms": 61_000}, "SCHEDULE_LATE", Severity.NOTE),
         ({"overdue_ms": 61_000}, "SCHEDULE_OVERDUE", Severity.WARNING),
         ({"ahead_ms": 3 * 3_600_000}, "CLOCK_SET_BACK", Severity.ERROR),
+        ({"events_ahead_ms": 3 * 3_600_000}, "EVENTS_AHEAD", Severity.ERROR),
         ({"held_by": "guardrail"}, "SCHEDULE_HELD", Severity.WARNING),
         ({"unexposed": 100}, "NO_EXPOSURES", Severity.WARNING),
         ({"overlaps": "exp_0000000000001"}, "LAYER_OVERLAP", Severity.ERROR),
