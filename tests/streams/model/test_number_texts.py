@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import json
 import math
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -38,7 +39,7 @@ def test_what_python_reads_besides_is_no_number(text: str):
 @given(st.text(alphabet="0123456789+-._eE ٣²x\n", max_size=12) | st.text(max_size=60))
 def test_a_text_is_a_number_if_json_says_so(text: str):
     try:
-        found = json.loads(text) if text == text.strip() else None
+        found: Any = json.loads(text) if text == text.strip() else None
     except (ValueError, RecursionError):
         found = None
     is_number = isinstance(found, int | float) and type(found) is not bool and math.isfinite(found)
