@@ -12,7 +12,7 @@ from typing import Any
 
 from streams.experiments.holdouts import Holdout, HoldoutSpec
 from streams.experiments.lifecycle import Status
-from streams.experiments.schedule import HoldOn, ScheduleAction
+from streams.experiments.schedule import History, HoldOn, ScheduleAction
 from streams.experiments.unit_kind import UnitKind
 from streams.model.events import CommandKind
 from streams.model.ids import experiment_number
@@ -198,25 +198,23 @@ class LaunchUsers:
     def missing(self) -> str:
         """Return which steps of a schedule were not done, each once and in order; empty if none."""
         expected = {
-            experiment_number(self._ramped): (
-                Status.CONCLUDED,
-                [
-                    (ScheduleAction.START, None, None),
-                    *((ScheduleAction.RAMP, share, None) for _, share in RAMP),
-                    (ScheduleAction.END, None, None),
-                ],
+            experiment_number(self._ramped): (Status.CONCLUDED, _ramped),
+            HELD: (
+                Status.RUNNING,
+                lambda _: [(ScheduleAction.HOLD, None, HoldOn.SAMPLE_RATIO)],
             ),
-            HELD: (Status.RUNNING, [(ScheduleAction.HOLD, None, HoldOn.SAMPLE_RATIO)]),
         }
-        for number, wanted in expected.items():
+        for number, (status, steps) in expected.items():
             snapshot = self._ledger.snapshot(number)
             if snapshot is None:
                 return f"{number} is not published"
             experiment = snapshot.experiment
-            found = [(e.action, e.traffic_allocation, e.because) for e in experiment.history]
-            if (experiment.status, found) != wanted:
-                return f"{experiment.id}: {experiment.status} {found} instead of {wanted}"
-            assert all(each.at_ms >= each.due_at_ms for each in experiment.history)
+            history = experiment.history
+            found = [(e.action, e.traffic_allocation, e.because) for e in history]
+            wanted = steps(history)
+            if (experiment.status, found) != (status, wanted):
+                return f"{experiment.id}: {experiment.status} {found} instead of {status} {wanted}"
+            assert all(each.at_ms >= each.due_at_ms for each in history)
         return ""
 
     async def check(self) -> None:
@@ -225,3 +223,17 @@ class LaunchUsers:
             assert await self._frozen() == self._report
             # What was observed after it is in the statistics alone.
             assert self._report["totalObservations"] <= self._observed
+
+
+def _ramped(history: History) -> list[tuple[ScheduleAction, float | None, HoldOn | None]]:
+    """Return the steps of the ramp, which counts from the start, that were due before the end.
+
+    No worker may have run until then, and the start is as late as the worker.
+    """
+    begun_ms, ended_ms = history[0].at_ms if history else 0, history[-1].at_ms if history else 0
+    shares = [share for after, share in RAMP if begun_ms + after * 1_000 <= ended_ms]
+    return [
+        (ScheduleAction.START, None, None),
+        *((ScheduleAction.RAMP, share, None) for share in shares),
+        (ScheduleAction.END, None, None),
+    ]

@@ -77,6 +77,9 @@ def _facts(
         late_ms=max((each.at_ms - each.due_at_ms for each in experiment.history), default=0),
         overdue_ms=_overdue_ms(experiment, now_ms),
         ahead_ms=_ahead_ms(experiment, now_ms),
+        events_ahead_ms=0
+        if experiment.status is Status.ARCHIVED
+        else max(0, snapshot.as_of_ms - now_ms),
         held_by=held_by(experiment.history),
         unexposed=_unexposed(snapshot),
         overlaps=None if overlapping is None else overlapping.id,

@@ -322,7 +322,7 @@ def _bets(
     of_more = np.array([share, 1.0 - share])[:, None]
     rises = _GRID_RISES.reshape(-1, *(1,) * share.ndim)
     bets = rises / (1.0 + rises * of_more)
-    return _GRID_WEIGHTS, _GRID_CENTRES, bets.reshape(-1, *share.shape)
+    return _GRID_WEIGHTS, _GRID_CENTRES, bets.reshape(len(_GRID_WEIGHTS), *share.shape)
 
 
 def _ends(wealth: _Wealth, error: FloatArray, log_at_zero: FloatArray) -> FloatArray:

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from streams.cli import export
 from streams.cli.main import app
+from tests.patience import PATIENCE_S
 
 NOWHERE = ["--to", "parquet:rows", "--api", "http://127.0.0.1:1"]
 
@@ -25,7 +26,7 @@ class Stopped:
 
     def once(self, stop: Any) -> None:
         os.kill(os.getpid(), self.number)
-        assert stop.wait(10)
+        assert stop.wait(PATIENCE_S)
 
     def follow(self, stop: Any, interval: float) -> None:
         del interval
