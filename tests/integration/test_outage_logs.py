@@ -101,7 +101,7 @@ async def test_each_place_has_a_line_an_interval_while_redis_and_kafka_are_away(
         assert max(lines.values()) <= 2 * ROUNDS  # Kafka's are of two clients
         assert (
             "more of these since"
-            in [  # of other loggers, asyncio has some of its own
+            in [  # asyncio logs other lines
                 line for line in log.lines if line.partition(":")[0] in places
             ][-1]
         )
